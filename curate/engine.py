@@ -1,0 +1,224 @@
+"""Run work items: in this process, or on Ray. The only module that imports ray.
+
+An engine maps a function over items and gives results in the order they finish. It retries TransientError, counts the
+deaths of workers per item (`after_deaths` says what to try then), and keeps a bounded number of items in flight, so
+neither the driver nor the object store ever holds documents: items and results are a few hundred bytes.
+
+Decisions. Plain Ray tasks, not Ray Data: the death of a worker must be charged to a shard by name, retried, isolated and
+bisected, which a task's own error allows and a dataset's does not (there it fails the run, or with errored blocks
+allowed is a lost block without a name). Measured by `tests/bench/engines.py`; figures in the README.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from curate.errors import CurateError, DataError, RunError, SpecError, TransientError
+from curate.worker import Function, after_deaths
+
+MAX_TRANSIENT_RETRIES = 4
+_TICK_S = 1.0
+
+Resources = Mapping[str, float]
+Follow = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An item and what became of it: a result, or the error that stopped it."""
+
+    item: Any
+    result: Any = None
+    error: CurateError | None = None
+
+
+class Engine(Protocol):
+    """Runs items; `running` says which, and since when."""
+
+    running: dict[Any, float]
+
+    def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[Outcome | None]:
+        """Outcomes as they come; None now and then, so that the caller can report progress."""
+
+    def drain(self) -> None:
+        """Start nothing new; what runs is finished."""
+
+    def close(self) -> None: ...
+
+
+class InlineEngine:
+    """Everything in this process, one item after the other: for tests, notebooks and debuggers."""
+
+    def __init__(self) -> None:
+        self.running: dict[Any, float] = {}
+        self._draining = False
+
+    def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[Outcome | None]:
+        for item in items:
+            if self._draining:
+                return
+            self.running[item] = time.time()
+            yield None
+            yield self._attempt(function, context, item)
+            self.running.pop(item, None)
+
+    def _attempt(self, function: Function, context: Any, item: Any) -> Outcome:
+        for attempt in range(MAX_TRANSIENT_RETRIES + 1):
+            try:
+                return Outcome(item, function(context, item))
+            except TransientError as error:
+                failure = error
+                time.sleep(_backoff(attempt))
+            except CurateError as error:
+                return Outcome(item, error=error)
+        return Outcome(item, error=failure)
+
+    def drain(self) -> None:
+        self._draining = True
+
+    def close(self) -> None:
+        return
+
+
+def _backoff(attempt: int) -> float:
+    return 0.2 * 4.0**attempt
+
+
+class RayEngine:
+    """Plain Ray tasks. `address` None starts Ray on this machine with `workers` CPUs."""
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        self._ray = ray
+        self.running: dict[Any, float] = {}
+        self._draining = False
+        if address is None:
+            cpus = workers or os.cpu_count()
+            ray.init(
+                "local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                object_store_memory=2**28,
+                logging_level=logging.ERROR,
+            )
+        else:
+            ray.init(
+                address,
+                runtime_env={"py_modules": [os.path.dirname(__file__)]},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        self._window = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[Outcome | None]:
+        ray = self._ray
+        task = ray.remote(max_retries=0, max_calls=0, **_ray_options(resources))(_on_worker)
+        shared = ray.put(context)
+        source = iter(items)
+        again: deque[Any] = deque()
+        flying: dict[Any, Any] = {}
+        deaths: Counter[Any] = Counter()
+        faults: Counter[Any] = Counter()
+        while True:
+            while len(flying) < self._window and not (self._draining and not again):
+                item = again.popleft() if again else next(source, None)
+                if item is None:
+                    break
+                flying[task.remote(function, shared, item)] = item
+                self.running[item] = time.time()
+            if not flying:
+                return
+            ready, _ = ray.wait(list(flying), timeout=_TICK_S)
+            if not ready:
+                yield None
+            for reference in ready:
+                item = flying.pop(reference)
+                self.running.pop(item, None)
+                outcome = self._outcome(reference, item, again, deaths, faults)
+                if outcome:
+                    yield outcome
+
+    def _outcome(
+        self, reference: Any, item: Any, again: deque[Any], deaths: Counter[Any], faults: Counter[Any]
+    ) -> Outcome | None:
+        """What became of a finished task; None when the item will be tried again."""
+        ray = self._ray
+        try:
+            return Outcome(item, ray.get(reference))
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, CurateError) else RunError(f"{_label(item)}: {error}")
+            if isinstance(cause, TransientError) and faults[item] < MAX_TRANSIENT_RETRIES:
+                time.sleep(_backoff(faults[item]))
+                faults[item] += 1
+                again.append(item)
+                return None
+            return Outcome(item, error=cause)
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
+            key = _label(item)
+            deaths[key] += 1
+            retry = after_deaths(item, deaths[key])
+            if retry is None:
+                return Outcome(item, error=DataError(f"{key}: its worker died {deaths[key]} times, outside any stage: {error}"))
+            again.append(retry)
+            return None
+
+    def check_visible(self, paths: Iterable[str]) -> None:
+        """Raises SpecError unless every node sees these local paths."""
+        ray = self._ray
+        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        look = ray.remote(num_cpus=0)(_missing)
+        wanted = [path for path in paths if "://" not in path]
+        for node in ray.nodes():
+            if node["Alive"]:
+                pinned = look.options(scheduling_strategy=strategy(node["NodeID"], soft=False))
+                missing = ray.get(pinned.remote(wanted))
+                if missing:
+                    raise SpecError(
+                        f"--ray: {missing[0]!r} is not visible on node {node['NodeManagerAddress']}. "
+                        "Use a shared folder or an object store URL (s3://, gs://)."
+                    )
+
+    def drain(self) -> None:
+        self._draining = True
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._ray.shutdown()
+
+
+def _ray_options(resources: Resources) -> dict[str, Any]:
+    own = ("num_cpus", "num_gpus", "memory")
+    named = {name: value for name, value in resources.items() if name in own}
+    custom = {name: value for name, value in resources.items() if name not in own}
+    return {"num_cpus": 1, **named, **({"resources": custom} if custom else {})}
+
+
+def _label(item: Any) -> str:
+    shard = getattr(item, "shard", None)
+    return str(getattr(shard, "name", None) or getattr(item, "name", None) or type(item).__name__)
+
+
+def _on_worker(function: Function, context: Any, item: Any) -> Any:
+    """In a Ray worker: one thread per worker for arrow and OpenMP, then the work."""
+    import pyarrow as pa
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(2)
+    return function(context, item)
+
+
+def _missing(paths: list[str]) -> list[str]:
+    return [path for path in paths if not os.path.exists(path)]

@@ -1,0 +1,70 @@
+"""Every exception this package raises on purpose.
+
+CurateError
+├── SpecError            the user's input is wrong (pipeline file, option, missing file)        exit code 1
+│   └── DriftError       an output directory was built from another recipe or another input     exit code 1
+└── RunError             a run failed; the message names shard and document                     exit code 2
+    ├── DataError        an input shard that cannot be read
+    ├── ContractError    a stage broke its promise: a bug in the stage, never in the data
+    ├── BooksError       the counts of a step do not balance
+    ├── ExpectError      a stage dropped a share outside its `expect:` range
+    ├── LeaseError       another run is writing to the same output directory
+    └── TransientError   a fault of network or storage; the only error that is retried
+
+Messages say where, what, the known values and the way out. `cli.main` is the only place that turns one into text.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CurateError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code = 2
+
+
+class SpecError(CurateError):
+    """The user's input is wrong."""
+
+    exit_code = 1
+
+
+class DriftError(SpecError):
+    """An output directory belongs to another recipe or another input."""
+
+
+class RunError(CurateError):
+    """A run failed."""
+
+
+class DataError(RunError):
+    """An input shard cannot be read."""
+
+
+class ContractError(RunError):
+    """A stage broke the contract of `curate.stage`."""
+
+
+class BooksError(RunError):
+    """Counts do not balance: something was lost or invented."""
+
+
+class ExpectError(RunError):
+    """A stage dropped a share of its documents outside the range the pipeline file expects."""
+
+
+class LeaseError(RunError):
+    """Another run holds the output directory."""
+
+
+class TransientError(RunError):
+    """Storage or network failed in a way that may pass."""
+
+
+def known_values(name: str, known: Iterable[str]) -> str:
+    """`Did you mean 'x'? Known: a, b, x.` for a name that is not in `known`."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    hint = f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+    return f"{hint}Known: {', '.join(names)}."

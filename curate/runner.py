@@ -1,0 +1,453 @@
+"""The driver: plan x shards -> a corpus. Starts, continues, checks and closes a run; holds counts, never documents.
+
+Order of events: check the recipe, take the lease, run segment after segment (deciding barriers between them), write the
+final files in canonical order, write the manifest, which means "done". Everything before the manifest can be cut off at
+any point and continued: finished shards and files are found by their ledgers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from curate import recipe
+from curate.engine import Engine, InlineEngine, Outcome, RayEngine
+from curate.errors import BooksError, CurateError, DataError, ExpectError, RunError, SpecError
+from curate.lease import Lease
+from curate.ledger import SOURCE, Account, BottomK
+from curate.plan import Plan, Segment, limited, make_plan
+from curate.segment import Done, Work, decision_file, ledger_file, load_done
+from curate.sources.source import Shard
+from curate.spec import Pipeline, load
+from curate.store import Found, Store, describe
+from curate.worker import (
+    Context,
+    Decide,
+    FinalFile,
+    Finish,
+    Match,
+    Piece,
+    marker_file,
+    run_decide,
+    run_finish,
+    run_match,
+    run_work,
+    summary_file,
+)
+
+MANIFEST = "manifest.json"
+STATUS = "status.json"
+EXPECT_AFTER = 10_000
+"""Documents a stage must have seen before `expect:` may stop a run that is not over."""
+
+
+class Listener(Protocol):
+    """Told how a run goes; the command line draws it."""
+
+    def phase(self, name: str, total: int, done: int) -> None: ...
+    def advance(self, name: str, item: str, rows: int | None) -> None: ...
+    def tick(self) -> None: ...
+    def note(self, message: str) -> None: ...
+
+
+class Silent:
+    """A listener that listens to nothing."""
+
+    def phase(self, name: str, total: int, done: int) -> None: ...
+    def advance(self, name: str, item: str, rows: int | None) -> None: ...
+    def tick(self) -> None: ...
+    def note(self, message: str) -> None: ...
+
+
+@dataclass
+class Summary:
+    """The outcome of a run, as in the manifest."""
+
+    out: str
+    documents_in: int = 0
+    documents_out: int = 0
+    stages: dict[str, Account] = field(default_factory=dict)
+    records: Counter[str] = field(default_factory=Counter)
+    failed_shards: dict[str, str] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    already_done: bool = False
+
+    def add(self, done: Done) -> None:
+        for name, account in done.accounts.items():
+            self.stages.setdefault(name, Account()).add(account)
+        self.records.update(done.records)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **dataclasses.asdict(self),
+            "stages": {name: account.as_json() for name, account in self.stages.items()},
+            "records": dict(sorted(self.records.items())),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Summary:
+        names = {item.name for item in dataclasses.fields(cls)}
+        own = {name: item for name, item in value.items() if name in names}
+        stages = {name: Account.from_json(account) for name, account in value["stages"].items()}
+        return cls(**{**own, "stages": stages, "records": Counter(value["records"])})
+
+
+class Interrupted(CurateError):
+    """The run was asked to stop; what was running is finished and committed."""
+
+    exit_code = 130
+
+
+def run_file(
+    path: str,
+    *,
+    out: str,
+    ray: str | None = None,
+    inline: bool = False,
+    workers: int | None = None,
+    source: str | None = None,
+    limit: int | None = None,
+    reuse: str | None = None,
+    listener: Listener | None = None,
+) -> Summary:
+    """Run or continue a pipeline file. See `curate run --help` for the options."""
+    pipeline = load(path, source_file=source)
+    plan, inputs, shards = survey(pipeline, limit)
+    store = Store(out)
+    if reuse and not Store(reuse).exists(recipe.RECIPE):
+        raise SpecError(f"--reuse: {reuse!r} holds no run (no {recipe.RECIPE}). Give the --out folder of an earlier run.")
+    recipe.check(store, plan, inputs)
+    if store.exists(MANIFEST):
+        return dataclasses.replace(Summary.from_json(store.read_json(MANIFEST)), already_done=True)
+    with Lease(store):
+        store.sweep()
+        recipe.save(store, plan, inputs)
+        run = Run(plan, shards, store, listener or Silent())
+        if reuse:
+            run.take_over(Store(reuse))
+        engine = InlineEngine() if inline else RayEngine(ray, workers)
+        try:
+            if isinstance(engine, RayEngine) and ray:
+                engine.check_visible([store.root, *(shard.url for shard in shards[:100])])
+            with _drained_by_sigterm(engine):
+                return run.to_the_end(engine)
+        finally:
+            engine.close()
+
+
+def survey(pipeline: Pipeline, limit: int | None = None) -> tuple[Plan, list[Found], list[Shard]]:
+    """List the inputs, check them against the plan, cut them into shards."""
+    source = pipeline.source
+    try:
+        inputs = describe(source.files())
+        plan = make_plan(pipeline, inputs, limit)
+        return plan, inputs, limited(source.shards(inputs), limit)
+    except SpecError as error:
+        if str(error).startswith((pipeline.file, pipeline.source_place)):
+            raise
+        raise SpecError(f"{pipeline.source_place}: source {pipeline.source_kind!r}: {error}") from error
+
+
+@contextlib.contextmanager
+def _drained_by_sigterm(engine: Engine) -> Iterator[None]:
+    """SIGTERM finishes what is running and starts nothing new. Only the main thread may set handlers."""
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: engine.drain())
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Run:
+    """One run of a plan over its shards."""
+
+    def __init__(self, plan: Plan, shards: Sequence[Shard], store: Store, listener: Listener) -> None:
+        self.plan, self.shards, self.store, self.listener = plan, list(shards), store, listener
+        self.context = Context(plan, store)
+        self.summary = Summary(store.root)
+        self.started = time.time()
+        self._status_at = 0.0
+
+    def to_the_end(self, engine: Engine) -> Summary:
+        """All segments, then the final files, then the manifest."""
+        self.engine = engine
+        for segment in self.plan.segments:
+            if segment.barrier:
+                self._decide(segment)
+            self._run_segment(segment)
+            self._check_expectations(segment, final=True)
+        self._finish()
+        return self.summary
+
+    # -- segments
+
+    def _run_segment(self, segment: Segment) -> None:
+        todo: list[Work] = []
+        left = self.plan.limit if segment.index == 0 else None
+        for shard in self._alive():
+            work = Work(segment.index, shard)
+            if left is None and (done := load_done(self.store, segment, work)):
+                self.summary.add(done)
+            else:
+                todo.append(work)
+        self.listener.phase(segment.name, len(self._alive()), len(self._alive()) - len(todo))
+        if left is not None:
+            self._run_limited(segment, todo, left)
+        else:
+            for outcome in self._map(segment.name, run_work, self.context, todo, segment.resources):
+                self._settle(segment, outcome)
+        self._check_joints(segment)
+
+    def _run_limited(self, segment: Segment, todo: Sequence[Work], left: int) -> None:
+        """Shard after shard, so that the first `left` documents in canonical order are read, and no others."""
+        reached: list[Shard] = []
+        for work in todo:
+            if left <= 0:
+                break
+            limited_work = dataclasses.replace(work, limit=left)
+            done = load_done(self.store, segment, limited_work)
+            if done:
+                self.summary.add(done)
+            else:
+                (outcome,) = self._map(segment.name, run_work, self.context, [limited_work], segment.resources)
+                self._settle(segment, outcome)
+                done = outcome.result
+            if done:
+                left -= done.accounts[SOURCE].rows_in
+                reached.append(work.shard)
+        self.shards = reached
+
+    def _alive(self) -> list[Shard]:
+        return [shard for shard in self.shards if shard.name not in self.summary.failed_shards]
+
+    def _settle(self, segment: Segment, outcome: Outcome) -> None:
+        if outcome.error:
+            self._tolerate(outcome.item.shard.name, outcome.error)
+        else:
+            self.summary.add(outcome.result)
+            self._check_expectations(segment, final=False)
+
+    def _tolerate(self, shard: str, error: CurateError) -> None:
+        """A shard that cannot be read is counted, as far as the pipeline file allows; any other error ends the run."""
+        allowed = self.plan.pipeline.max_failed_shards
+        if not isinstance(error, DataError):
+            raise error
+        self.summary.failed_shards[shard] = str(error)
+        if len(self.summary.failed_shards) > allowed:
+            raise DataError(
+                f"{error} ({len(self.summary.failed_shards)} failed shards, max_failed_shards is {allowed}. "
+                "Repair or remove the input, or allow more in the pipeline file.)"
+            ) from error
+        self.listener.note(f"failed shard {shard}: {error}")
+
+    def _map(
+        self, name: str, function: Any, context: Any, items: Sequence[Any], resources: Mapping[str, float]
+    ) -> Iterator[Outcome]:
+        """Outcomes of the engine, with progress on the way. Raises Interrupted when the engine was drained."""
+        finished = 0
+        for outcome in self.engine.map(function, context, items, resources):
+            if outcome is not None:
+                finished += 1
+                rows = outcome.result.rows_out if isinstance(outcome.result, Done) else None
+                self.listener.advance(name, _name_of(outcome.item), rows)
+                yield outcome
+            self.listener.tick()
+            self._write_status(name, len(items), finished)
+        if finished < len(items):
+            raise Interrupted(f"stopped in {name}: {finished} of {len(items)} done. Run the same command to continue.")
+
+    def _check_joints(self, segment: Segment) -> None:
+        """Where a file was split by bytes, every piece must begin with the record after the last of the piece before."""
+        if segment.index or self.plan.limit is not None:
+            return
+        expected: dict[int, int] = {}
+        split = Counter(shard.file_index for shard in self._alive())
+        for shard in self._alive():
+            if split[shard.file_index] < 2:
+                continue
+            value = self.store.read_json(ledger_file(segment, shard))
+            known = expected.get(shard.file_index)
+            if known is not None and value["first"] is not None and value["first"] != known:
+                raise BooksError(
+                    f"shard {shard.name!r} begins at byte {value['first']} of {shard.url!r}, but the piece before ends at "
+                    f"{known}. Set split_bytes above the file's size for this source."
+                )
+            if value["next"] is not None:
+                expected[shard.file_index] = value["next"]
+
+    def _check_expectations(self, segment: Segment, *, final: bool) -> None:
+        for step in segment.stages:
+            account = self.summary.stages.get(step.name)
+            if not step.expect or not account or account.rows_in < (1 if final else EXPECT_AFTER):
+                continue
+            share = sum(account.dropped.values()) / account.rows_in
+            if not step.expect.low <= share <= step.expect.high:
+                raise ExpectError(
+                    f"{step.place}: stage {step.name!r} dropped {share:.1%} of {account.rows_in:,} documents, expected "
+                    f"{step.expect.low:.1%}..{step.expect.high:.1%}. Most frequent: {account.dropped.most_common(3)}. "
+                    f"Read them with: curate sample {self.store.root} --stage {step.name}"
+                )
+
+    # -- barriers
+
+    def _decide(self, segment: Segment) -> None:
+        """Rounds of match and decide until the barrier before `segment` has its decision."""
+        if self.store.exists(decision_file(segment)):
+            return
+        shards = tuple(self._alive())
+        number = 0
+        while True:
+            items = [Match(segment.index, shard, number) for shard in shards]
+            todo = [item for item in items if not self.store.exists(summary_file(segment, item))]
+            label = f"{segment.name}: match, round {number + 1}"
+            self.listener.phase(label, len(items), len(items) - len(todo))
+            for outcome in self._map(label, run_match, self.context, todo, {}):
+                _raise(outcome)
+            (outcome,) = self._map(
+                f"{segment.name}: decide", run_decide, self.context, [Decide(segment.index, shards, number)], {}
+            )
+            if _raise(outcome):
+                return
+            number += 1
+
+    # -- the end
+
+    def _finish(self) -> None:
+        last = self.plan.segments[-1]
+        counts, thresholds = self._read_ledgers()
+        items = [item for kind, segment in self._final_kinds() for item in self._final_files(kind, segment, counts)]
+        todo = [item for item in items if not self.store.exists(marker_file(item))]
+        self.listener.phase("output", len(items), len(items) - len(todo))
+        for outcome in self._map("output", run_finish, Finish(self.context, thresholds), todo, {}):
+            _raise(outcome)
+        self.summary.files = {item.name: self.store.read_json(marker_file(item)) for item in items}
+        self.summary.documents_in = self.summary.stages.get(SOURCE, Account()).rows_in
+        self.summary.documents_out = sum(counts["data", last.index])
+        self._check_books(last)
+        self._forget_steps()
+        self.store.write_json(
+            MANIFEST,
+            {
+                "name": self.plan.pipeline.name,
+                "fingerprint": self.plan.fingerprint,
+                "versions": recipe.versions(),
+                "shards": len(self.shards),
+                "started": _iso(self.started),
+                "finished": _iso(time.time()),
+                **self.summary.as_json(),
+            },
+        )
+        self.store.delete(STATUS)
+
+    def _final_kinds(self) -> Iterator[tuple[str, Segment]]:
+        yield "data", self.plan.segments[-1]
+        for segment in self.plan.segments:
+            yield "dropped", segment
+            yield "edited", segment
+
+    def _read_ledgers(self) -> tuple[dict[tuple[str, int], list[int]], dict[str, int]]:
+        """Rows per kind, segment and shard; and up to which hash a text is in the sample of its stage and reason."""
+        counts: dict[tuple[str, int], list[int]] = {}
+        samples = BottomK(self.plan.pipeline.output.sample_per_reason)
+        for segment in self.plan.segments:
+            for shard in self._alive():
+                value = self.store.read_json(ledger_file(segment, shard))
+                for kind in ("data", "dropped", "edited"):
+                    counts.setdefault((kind, segment.index), []).append(value["files"].get(kind, {"rows": 0})["rows"])
+                    samples.merge({f"{kind}/{key}": hashes for key, hashes in value["samples"].get(kind, {}).items()})
+        return counts, {key: samples.threshold(key) for key in samples.as_json()}
+
+    def _final_files(self, kind: str, segment: Segment, counts: Mapping[tuple[str, int], list[int]]) -> Iterator[FinalFile]:
+        """Cut the rows of all shards, in order, into files of `rows_per_file`."""
+        size = self.plan.pipeline.output.rows_per_file
+        pieces: list[Piece] = []
+        held, number = 0, 0
+        prefix = "part" if kind == "data" else segment.name
+        for shard, rows in zip(self._alive(), counts.get((kind, segment.index), []), strict=True):
+            skip = 0
+            while skip < rows:
+                count = min(rows - skip, size - held)
+                pieces.append(Piece(shard, skip, count))
+                skip, held = skip + count, held + count
+                if held == size:
+                    yield FinalFile(kind, segment.index, f"{kind}/{prefix}-{number:05d}.parquet", tuple(pieces))
+                    pieces, held, number = [], 0, number + 1
+        if pieces or (kind == "data" and not number):
+            yield FinalFile(kind, segment.index, f"{kind}/{prefix}-{number:05d}.parquet", tuple(pieces))
+
+    def _check_books(self, last: Segment) -> None:
+        """Documents in = documents out + dropped + failed, over the whole run and in the files."""
+        lost = sum(sum(account.dropped.values()) + account.failed for account in self.summary.stages.values())
+        if self.summary.documents_in != self.summary.documents_out + lost:
+            raise BooksError(
+                f"{self.summary.documents_in} documents in, {self.summary.documents_out} out, {lost} dropped or failed: "
+                "they do not balance. This is a bug: please report it."
+            )
+        for kind, wanted in (("data", self.summary.documents_out), ("dropped", lost)):
+            written = sum(record["rows"] for name, record in self.summary.files.items() if name.startswith(f"{kind}/"))
+            if written != wanted:
+                raise BooksError(f"{kind}/ holds {written} rows, the books say {wanted}. This is a bug: please report it.")
+
+    def _forget_steps(self) -> None:
+        """Delete the intermediates that `keep_steps` does not name; ledgers and decisions stay."""
+        keep = self.plan.pipeline.keep_steps
+        for segment in self.plan.segments:
+            ends = segment.stages[-1].name if segment.stages else ""
+            if keep != "all" and ends not in keep:
+                for kind in ("data", "dropped", "edited", "sketch", "barrier"):
+                    self.store.delete(f"steps/{segment.name}/{kind}")
+
+    # -- reuse and status
+
+    def take_over(self, other: Store) -> None:
+        """Adopt the leading steps of an earlier run that this plan would repeat to the letter."""
+        saved = recipe.load(other)
+        steps = (saved or {})["steps"]
+        for segment in self.plan.segments:
+            mine = {"fingerprint": segment.fingerprint, "columns": sorted(segment.writes)}
+            names = [name for name, step in steps.items() if step == mine]
+            if not names or not all(other.exists(ledger_file(segment, shard)) for shard in self.shards):
+                self.listener.note(f"{segment.name}: not reused, it differs or is not complete in {other.root}")
+                return
+            if not other.exists(f"steps/{segment.name}/data"):
+                self.listener.note(f"{segment.name}: not reused, {other.root} did not keep it (see keep_steps)")
+                return
+            self.store.adopt(other, f"steps/{segment.name}")
+            self.listener.note(f"{segment.name}: taken over from {other.root}")
+
+    def _write_status(self, phase: str, total: int, finished: int) -> None:
+        now = time.time()
+        if now - self._status_at < 2:
+            return
+        self._status_at = now
+        running = {_name_of(item): round(since, 1) for item, since in self.engine.running.items()}
+        status = {"phase": phase, "total": total, "finished": finished, "running": running, "time": round(now, 1)}
+        self.store.write_json(STATUS, {**status, "started": round(self.started, 1), "failed": self.summary.failed_shards})
+
+
+def _raise(outcome: Outcome) -> Any:
+    if outcome.error:
+        raise outcome.error
+    return outcome.result
+
+
+def _name_of(item: Any) -> str:
+    shard = getattr(item, "shard", None)
+    return str(getattr(shard, "name", None) or getattr(item, "name", None) or "decide")
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+__all__ = ["Interrupted", "Listener", "Run", "RunError", "Summary", "run_file", "survey"]

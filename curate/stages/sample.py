@@ -1,0 +1,45 @@
+"""Keep a random share of documents, drawn by a keyed hash of each document: no order, no neighbour, no worker matters.
+
+A document is kept when the hash of its key, read as a fraction in [0, 1), is below `share`, so that a sample of 1 % is
+part of the sample of 10 % with the same seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+from annotated_types import Ge, Le
+
+from curate.schema import ID, TEXT, URL
+from curate.stage import Batch, Stage, drop_where
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Stage):
+    """Keyed sampling."""
+
+    share: Annotated[float, Ge(0), Le(1)]
+    key: Literal["id", "url", "text"] = "id"
+    """What is hashed: documents with equal keys stay or go together. A null key falls back on the id."""
+    seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
+
+    reasons = ("not_sampled",)
+
+    @property
+    def reads(self) -> Mapping[str, pa.DataType]:
+        kinds = {ID: pa.string(), URL: pa.string(), TEXT: pa.large_string()}
+        return {name: kinds[name] for name in dict.fromkeys((self.key, ID))}
+
+    def apply(self, batch: Batch) -> Batch:
+        secret = self.seed.to_bytes(8, "little")
+        keys = zip(batch[self.key].to_pylist(), batch[ID].to_pylist(), strict=True)
+        digests = (
+            hashlib.blake2b((fallback if key is None else key).encode(), digest_size=8, key=secret) for key, fallback in keys
+        )
+        draws = np.fromiter((int.from_bytes(d.digest()[:7], "little") / 2**56 for d in digests), np.float64, len(batch))
+        return drop_where(batch, draws >= self.share, "not_sampled", value=draws, limit=self.share)

@@ -1,0 +1,164 @@
+"""Keep the top share of all documents by a score: an exact, deterministic barrier in bounded memory.
+
+Documents are ranked by score, descending; equal scores by a keyed hash of the document, so that ties favour no file.
+Kept is the longest run from the top whose documents, characters or tokens together do not exceed `top` times the total
+of all documents that have a score. Documents without one (null or NaN) are dropped as `no_score`.
+
+The cut is found by a radix selection over the 128-bit rank (64 bits of score, 64 of tie-break): every round each group
+of sketches answers with a histogram over the next 16 bits, and the bin that holds the cut is the next question. When it
+holds at most COLLECT rows these are fetched and sorted. A corpus of distinct scores needs two or three rounds; memory is
+65,536 bins or COLLECT rows, whatever the number of documents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from annotated_types import Ge, Le
+
+from curate.schema import ORDINAL, TEXT, keyed_hash
+from curate.stage import Barrier, Batch, Decision, Question, drop_where
+
+U64 = npt.NDArray[np.uint64]
+COLLECT = 1_000_000
+_DIGIT_BITS = 16
+_DIGITS = 128 // _DIGIT_BITS
+_MASK = np.uint64(2**_DIGIT_BITS - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(Barrier):
+    """The top share by a column."""
+
+    column: str
+    top: Annotated[float, Ge(0), Le(1)]
+    by: Literal["docs", "chars", "tokens"] = "docs"
+    """What the share counts: documents, code points of text, or the column `tokens`."""
+    seed: Annotated[int, Ge(0)] = 0
+
+    reasons = ("no_score", "below_top")
+    sketch_options = ("column", "by")
+    sketches = {ORDINAL: pa.uint64(), "score": pa.float64(), "weight": pa.int64()}
+
+    @property
+    def reads(self) -> Mapping[str, pa.DataType]:
+        weights: dict[str, dict[str, pa.DataType]] = {
+            "docs": {},
+            "chars": {TEXT: pa.large_string()},
+            "tokens": {"tokens": pa.int64()},
+        }
+        return {self.column: pa.float64(), **weights[self.by]}
+
+    def sketch(self, batch: Batch) -> pa.RecordBatch:
+        scores = batch[self.column].cast(pa.float64())
+        columns = [batch[ORDINAL], scores, pa.array(self._weights(batch))]
+        rows = pa.RecordBatch.from_arrays(columns, names=list(self.sketches))
+        return rows.filter(pc.invert(pc.is_null(scores, nan_is_null=True)))
+
+    def _weights(self, batch: Batch) -> npt.NDArray[np.int64]:
+        if self.by == "docs":
+            return np.ones(len(batch), np.int64)
+        if self.by == "chars":
+            return batch.chars
+        return np.asarray(pc.fill_null(batch["tokens"].cast(pa.int64()), 0).to_numpy(zero_copy_only=False))
+
+    def match(self, rows: pa.Table, question: Question | None) -> pa.Table:
+        """Sums per bin of the next digit among rows that start with the question's digits; or those rows themselves."""
+        high, low = self._ranks(rows["score"].to_numpy(), rows[ORDINAL].to_numpy())
+        weights = rows["weight"].to_numpy()
+        prefix = question.rows["digit"].to_pylist() if question else []
+        inside = np.ones(len(weights), np.bool_)
+        for place, digit in enumerate(prefix):
+            inside &= _digit(high, low, place) == digit
+        if question is not None and question.rows.schema.metadata[b"collect"] == b"1":
+            return rows.filter(pa.array(inside))
+        digits = _digit(high[inside], low[inside], len(prefix)).astype(np.int64)
+        bins, index = np.unique(digits, return_inverse=True)
+        counts = np.bincount(index, minlength=len(bins)).astype(np.int64)
+        sums = np.zeros(len(bins), np.int64)
+        np.add.at(sums, index, weights[inside])
+        return pa.table({"digit": bins, "count": counts, "weight": sums})
+
+    def decide(self, summaries: Iterable[pa.Table], question: Question | None) -> Question | Decision:
+        if question is not None and question.rows.schema.metadata[b"collect"] == b"1":
+            return self._cut(pa.concat_tables(summaries), _number(question, b"budget"))
+        counts, weights = np.zeros(2**_DIGIT_BITS, np.int64), np.zeros(2**_DIGIT_BITS, np.int64)
+        for summary in summaries:
+            np.add.at(counts, summary["digit"].to_numpy(), summary["count"].to_numpy())
+            np.add.at(weights, summary["digit"].to_numpy(), summary["weight"].to_numpy())
+        # Exact in integers: floor(0.1 * 30) must be 3, so the share is taken as the decimal that was written.
+        budget = _number(question, b"budget") if question else math.floor(Fraction(str(self.top)) * int(weights.sum()))
+        total = np.cumsum(weights)
+        over = np.flatnonzero((total > budget) & (counts > 0))
+        if not over.size:
+            return self._decision(None, None, everything=True)
+        digit = int(over[0])
+        prefix = [*(question.rows["digit"].to_pylist() if question else []), digit]
+        collect = counts[digit] <= COLLECT or len(prefix) == _DIGITS
+        return _ask(prefix, budget - int(total[digit] - weights[digit]), collect)
+
+    def _cut(self, rows: pa.Table, budget: int) -> Decision:
+        """The first document that no longer fits, among the rows of the bin in which the budget ends."""
+        scores, ordinals = rows["score"].to_numpy(), rows[ORDINAL].to_numpy()
+        high, low = self._ranks(scores, ordinals)
+        order = np.lexsort((low, high))
+        first_out = int(np.argmax(np.cumsum(rows["weight"].to_numpy()[order]) > budget))
+        row = order[first_out]
+        return self._decision(float(scores[row]), int(ordinals[row]), everything=False)
+
+    def _decision(self, score: float | None, ordinal: int | None, *, everything: bool) -> Decision:
+        columns = {
+            "score": pa.array([score], pa.float64()),
+            ORDINAL: pa.array([ordinal], pa.uint64()),
+            "everything": pa.array([everything]),
+        }
+        return Decision(pa.table(columns))
+
+    def mark(self, batch: Batch, decision: Decision) -> Batch:
+        scores = batch[self.column].cast(pa.float64())
+        batch = drop_where(batch, pc.is_null(scores, nan_is_null=True), "no_score")
+        cut = decision.rows.to_pylist()[0]
+        if cut["everything"]:
+            return batch
+        values = np.asarray(pc.fill_null(scores, math.nan).to_numpy(zero_copy_only=False))
+        high, low = self._ranks(values, batch.ordinals)
+        cut_high, cut_low = self._ranks(np.array([cut["score"]]), np.array([cut[ORDINAL]], np.uint64))
+        below = (high > cut_high) | ((high == cut_high) & (low >= cut_low))
+        return drop_where(batch, below, "below_top", value=values, limit=cut["score"])
+
+    def _ranks(self, scores: npt.NDArray[np.float64], ordinals: U64) -> tuple[U64, U64]:
+        """(high, low): ascending from the best document on, distinct for distinct documents."""
+        return _descending(scores), keyed_hash(ordinals, self.seed)
+
+
+def _descending(scores: npt.NDArray[np.float64]) -> U64:
+    """Order-reversing map of float64 to uint64: IEEE 754 bits, made monotone by flipping negatives, then inverted."""
+    bits = (np.ascontiguousarray(scores, np.float64) + 0.0).view(np.uint64)
+    sign = np.uint64(1 << 63)
+    ascending = np.where(bits & sign, ~bits, bits | sign)
+    return np.asarray(~ascending)
+
+
+def _digit(high: U64, low: U64, place: int) -> U64:
+    """The `place`-th group of 16 bits of the 128-bit rank, most significant first."""
+    word = high if place < _DIGITS // 2 else low
+    shift = np.uint64(64 - _DIGIT_BITS * (place % (_DIGITS // 2) + 1))
+    return (word >> shift) & _MASK
+
+
+def _ask(prefix: list[int], budget: int, collect: bool) -> Question:
+    rows = pa.table({"digit": pa.array(prefix, pa.int64())})
+    return Question(rows.replace_schema_metadata({"budget": str(budget), "collect": str(int(collect))}))
+
+
+def _number(question: Question | None, key: bytes) -> int:
+    assert question is not None
+    return int(question.rows.schema.metadata[key])

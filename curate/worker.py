@@ -1,0 +1,213 @@
+"""What a worker process does: one item of work at a time, with models loaded once and kept. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.layers import read_layers
+from curate.ledger import DROPPED_SCHEMA, EDITED_SCHEMA, SAMPLE_SEED
+from curate.plan import Plan, Segment
+from curate.schema import ORDINAL, keyed_hash
+from curate.segment import Done, Kernel, Step, Work, decision_file, open_kernels, run_segment
+from curate.sources.source import Shard
+from curate.stage import Barrier, Decision, Question
+from curate.store import Store
+from curate.tables import FileRecord, TableWriter, read_batches, schema
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all items of a run share; sent to a worker once."""
+
+    plan: Plan
+    store: Store
+
+
+_opened: dict[tuple[str, str], list[tuple[Step, Kernel]]] = {}
+
+
+def run_work(context: Context, work: Work) -> Done:
+    """One shard through one segment. The segment's kernels stay open for the next shard."""
+    segment = context.plan.segments[work.segment]
+    key = (context.store.root, segment.fingerprint)
+    if work.isolate:
+        kernels = [(step, _never) for step in segment.stages]
+    else:
+        if key not in _opened:
+            _opened.clear()
+            _opened[key] = open_kernels(segment, context.store)
+        kernels = _opened[key]
+    return run_segment(context.plan, work, context.store, kernels)
+
+
+def _never(batch: Any) -> Any:
+    raise AssertionError("an isolated shard runs its stages in a child process")
+
+
+@dataclass(frozen=True)
+class Match:
+    """One group of sketches to summarise: the sketch of one shard, in one round."""
+
+    segment: int
+    shard: Shard
+    round: int
+
+
+def question_file(segment: Segment, number: int) -> str:
+    return f"steps/{segment.name}/barrier/question-{number}.parquet"
+
+
+def summary_file(segment: Segment, item: Match) -> str:
+    return f"steps/{segment.name}/barrier/round-{item.round}/{item.shard.name}.parquet"
+
+
+def _question(store: Store, segment: Segment, number: int) -> Question | None:
+    return Question(pq.read_table(store.open(question_file(segment, number)))) if number else None
+
+
+def run_match(context: Context, item: Match) -> None:
+    """Summarise one sketch for the barrier before segment `item.segment`."""
+    plan, store = context.plan, context.store
+    segment, before = plan.segments[item.segment], plan.segments[item.segment - 1]
+    barrier = _barrier(segment)
+    rows = pq.read_table(store.open(f"steps/{before.name}/sketch/{item.shard.name}.parquet"))
+    _write_table(store, summary_file(segment, item), barrier.match(rows, _question(store, segment, item.round)))
+
+
+def _barrier(segment: Segment) -> Barrier:
+    assert segment.barrier is not None
+    barrier = segment.barrier.stage
+    assert isinstance(barrier, Barrier)
+    return barrier
+
+
+def _write_table(store: Store, name: str, table: pa.Table) -> None:
+    with store.create(name) as path:
+        pq.write_table(table, path, compression="zstd")
+
+
+@dataclass(frozen=True)
+class Decide:
+    """All summaries of a round, in shard order."""
+
+    segment: int
+    shards: tuple[Shard, ...]
+    round: int
+
+
+def run_decide(context: Context, item: Decide) -> bool:
+    """Write the decision (True) or the next round's question (False)."""
+    store, segment = context.store, context.plan.segments[item.segment]
+    names = (summary_file(segment, Match(item.segment, shard, item.round)) for shard in item.shards)
+    summaries = (pq.read_table(store.open(name)) for name in names)
+    answer = _barrier(segment).decide(summaries, _question(store, segment, item.round))
+    if isinstance(answer, Decision):
+        _write_table(store, decision_file(segment), answer.rows)
+        return True
+    _write_table(store, question_file(segment, item.round + 1), answer.rows)
+    return False
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows skip .. skip + count of a shard's file."""
+
+    shard: Shard
+    skip: int
+    count: int
+
+
+@dataclass(frozen=True)
+class FinalFile:
+    """One file of `data/`, `dropped/` or `edited/`, and the pieces it is made of, in order."""
+
+    kind: str
+    segment: int
+    name: str
+    pieces: tuple[Piece, ...]
+
+
+def marker_file(item: FinalFile) -> str:
+    return f"steps/output/{item.name}.json"
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What writing the final files needs besides the plan."""
+
+    context: Context
+    thresholds: Mapping[str, int]
+    """Per "kind/stage/reason": texts of documents with a hash up to this one are kept."""
+
+
+def run_finish(finish: Finish, item: FinalFile) -> FileRecord:
+    """Write one final file and its marker."""
+    context = finish.context
+    output = context.plan.output
+    kinds = {"data": schema(output), "dropped": DROPPED_SCHEMA, "edited": EDITED_SCHEMA}
+    final = kinds[item.kind]
+    visible = pa.schema([field for field in final if field.name != ORDINAL])
+    with TableWriter(context.store, item.name, visible, canonical=True) as writer:
+        for records in _pieces(finish, item):
+            writer.write(records.select(visible.names).cast(visible))
+    record = writer.record
+    context.store.write_json(marker_file(item), {"rows": record.rows, "bytes": record.bytes, "sha256": record.sha256})
+    return record
+
+
+def _pieces(finish: Finish, item: FinalFile) -> Iterator[pa.RecordBatch]:
+    plan, store = finish.context.plan, finish.context.store
+    segments = plan.segments[: item.segment + 1]
+    for piece in item.pieces:
+        if item.kind == "data":
+            columns = {ORDINAL: pa.uint64(), **plan.output}
+            yield from read_layers(plan, segments, piece.shard, store, columns, piece.skip, piece.count)
+        else:
+            name = f"steps/{segments[-1].name}/{item.kind}/{piece.shard.name}.parquet"
+            for records in _sliced(read_batches(store, name), piece.skip, piece.count):
+                yield _sampled(finish, item.kind, records)
+
+
+def _sliced(batches: Iterator[pa.RecordBatch], skip: int, count: int) -> Iterator[pa.RecordBatch]:
+    for records in batches:
+        size = records.num_rows
+        records = records.slice(min(skip, size), count)
+        skip, count = max(0, skip - size), count - records.num_rows
+        if records.num_rows:
+            yield records
+        if not count:
+            return
+
+
+def _sampled(finish: Finish, kind: str, records: pa.RecordBatch) -> pa.RecordBatch:
+    """Without the texts that were kept in their shard but are not in the sample of the run."""
+    if finish.context.plan.pipeline.output.keep_text:
+        return records
+    keys = records.column("stage").to_pylist()
+    if kind == "dropped":
+        keys = [f"{stage}/{reason}" for stage, reason in zip(keys, records.column("reason").to_pylist(), strict=True)]
+    limits = [finish.thresholds.get(f"{kind}/{key}", -1) for key in keys]
+    hashes = keyed_hash(records.column(ORDINAL).to_numpy(), SAMPLE_SEED).tolist()
+    inside = pa.array(np.array([value <= limit for value, limit in zip(hashes, limits, strict=True)], np.bool_))
+    for name in ("text",) if kind == "dropped" else ("before", "after"):
+        column = records.column(name)
+        index = records.schema.get_field_index(name)
+        records = records.set_column(index, name, pc.if_else(inside, column, pa.scalar(None, column.type)))
+    return records
+
+
+Function = Callable[[Any, Any], Any]
+
+
+def after_deaths(item: Any, deaths: int) -> Any:
+    """The item to try again after its worker died `deaths` times; None to give up."""
+    if isinstance(item, Work) and deaths == 2:
+        return replace(item, isolate=True)
+    return item if deaths < 4 else None
