@@ -49,7 +49,7 @@ class Child:
         deadline = None if max_cpu_s is None else _cpu_seconds(process.pid) + max_cpu_s
         try:
             _send(_pipe(process.stdin), payload)
-            while not select.select([process.stdout], [], [], _POLL_S)[0]:
+            while not select.select([_pipe(process.stdout)], [], [], _POLL_S)[0]:
                 if deadline is not None and _cpu_seconds(process.pid) > deadline:
                     self.close()
                     raise ChildTimeout

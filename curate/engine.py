@@ -120,7 +120,7 @@ class RayEngine:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        self._window = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._window = 2 * max(1, int(self._cluster().get("CPU", 1)))
 
     def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[Outcome | None]:
         ray = self._ray
@@ -173,6 +173,11 @@ class RayEngine:
                 return Outcome(item, error=DataError(f"{key}: its worker died {deaths[key]} times, outside any stage: {error}"))
             again.append(retry)
             return None
+
+    def _cluster(self) -> dict[str, float]:
+        ray: Any = self._ray
+        resources: dict[str, float] = ray.cluster_resources()
+        return resources
 
     def check_visible(self, paths: Iterable[str]) -> None:
         """Raises SpecError unless every node sees these local paths."""

@@ -57,7 +57,7 @@ class Lease:
 def holds(holder: dict[str, Any]) -> bool:
     """Whether the process a lease names is still at work."""
     if holder["host"] == socket.gethostname():
-        return _born(holder["pid"]) == holder["born"]
+        return bool(_born(holder["pid"]) == holder["born"])
     return time.time() - float(holder["beat"]) < STALE_S
 
 

@@ -124,7 +124,7 @@ def _in_words(message: str) -> str:
 
 def resolve_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Options with relative paths made absolute, counted from `folder`."""
-    kinds = {name: kind for name, kind in path_fields(cls)}
+    kinds = dict(path_fields(cls))
     return {name: _resolve(value, folder) if name in kinds else value for name, value in options.items()}
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from curate.options import asset_paths
 from curate.schema import DROP, DROP_TYPE, EDITS, EDITS_TYPE, ORDINAL, TEXT
 
 V = TypeVar("V")
-Mask = npt.NDArray[np.bool_] | pa.BooleanArray
+Mask: TypeAlias = npt.NDArray[np.bool_] | pa.BooleanArray
 Kernel = Callable[["Batch"], "Batch"]
 
 
@@ -51,7 +51,7 @@ class Batch:
         return self.records.column(name)
 
     def __contains__(self, name: str) -> bool:
-        return self.records.schema.get_field_index(name) >= 0
+        return bool(self.records.schema.get_field_index(name) >= 0)
 
     @property
     def names(self) -> list[str]:

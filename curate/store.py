@@ -200,7 +200,10 @@ class Store:
     def create_once(self, name: str, text: str) -> bool:
         """Create a small file unless it is there; False if it was. Atomic on local disks, best effort elsewhere."""
         if not self.is_local:
-            return not self.exists(name) and (self.write_text(name, text) is None)
+            fresh = not self.exists(name)
+            if fresh:
+                self.write_text(name, text)
+            return fresh
         os.makedirs(self._base, exist_ok=True)
         try:
             with open(self.path(name), "x", encoding="utf-8") as file:

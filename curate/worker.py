@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from curate.layers import read_layers
 from curate.ledger import DROPPED_SCHEMA, EDITED_SCHEMA, SAMPLE_SEED
-from curate.plan import Plan, Segment
+from curate.plan import Plan, Segment, Step
 from curate.schema import ORDINAL, keyed_hash
-from curate.segment import Done, Kernel, Step, Work, decision_file, open_kernels, run_segment
+from curate.segment import Done, Work, decision_file, open_kernels, run_segment
 from curate.sources.source import Shard
-from curate.stage import Barrier, Decision, Question
+from curate.stage import Barrier, Batch, Decision, Kernel, Question
 from curate.store import Store
 from curate.tables import FileRecord, TableWriter, read_batches, schema
 
@@ -38,7 +38,7 @@ def run_work(context: Context, work: Work) -> Done:
     segment = context.plan.segments[work.segment]
     key = (context.store.root, segment.fingerprint)
     if work.isolate:
-        kernels = [(step, _never) for step in segment.stages]
+        kernels: list[tuple[Step, Kernel]] = [(step, _never) for step in segment.stages]
     else:
         if key not in _opened:
             _opened.clear()
@@ -47,7 +47,7 @@ def run_work(context: Context, work: Work) -> Done:
     return run_segment(context.plan, work, context.store, kernels)
 
 
-def _never(batch: Any) -> Any:
+def _never(batch: Batch) -> Batch:
     raise AssertionError("an isolated shard runs its stages in a child process")
 
 

@@ -34,15 +34,15 @@ from curate.schema import (
     URL,
     compatible,
 )
-from curate.sources.source import SPLIT_ROWS, TOO_LARGE, Reading, Shard, Source, split_by_bytes
+from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, Reading, Shard, Source, split_by_bytes
 from curate.store import Found
 
 _BODY_TYPES = {TEXT: pa.large_string(), HTML: pa.large_binary()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParquetSource(Source):
-    """Reads Parquet."""
+class ParquetReader(Source):
+    """Reads Parquet files, wherever their list comes from."""
 
     rereadable = True
 
@@ -72,10 +72,7 @@ class ParquetSource(Source):
 
     @cached_property
     def _files(self) -> list[str]:
-        return super().files()
-
-    def files(self) -> list[str]:
-        return self._files
+        return self.files()
 
     @cached_property
     def _schema(self) -> pa.Schema:
@@ -192,6 +189,11 @@ class ParquetSource(Source):
             for size, big in zip(sizes.to_pylist(), giant.to_pylist(), strict=True)
         ]
         return pc.if_else(giant, pa.scalar(None, body.type), body), pa.array(drop, DROP_TYPE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetSource(ParquetReader, PathSource):
+    """Parquet files by path or glob."""
 
 
 def from_row(shard: Shard, row: int) -> Shard:

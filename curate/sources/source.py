@@ -71,7 +71,6 @@ class Source:
     rereadable: ClassVar[bool] = False
     """True when reading a shard again costs no more than reading a copy: nothing is staged then."""
 
-    paths: PatternPath | tuple[PatternPath, ...]
     split_bytes: Annotated[int, Ge(2**10)] = SPLIT_BYTES
     max_document_bytes: Annotated[int, Ge(1)] = DEFAULT_MAX_DOCUMENT_BYTES
 
@@ -85,24 +84,9 @@ class Source:
         """Reasons for verdicts on records that cannot become documents."""
         return (TOO_LARGE,)
 
-    def patterns(self) -> tuple[str, ...]:
-        return (self.paths,) if isinstance(self.paths, str) else tuple(self.paths)
-
     def files(self) -> list[str]:
-        """URLs of all input files, sorted. Raises SpecError for a pattern without files or a file named twice."""
-        owner: dict[str, str] = {}
-        for pattern in self.patterns():
-            urls = store.expand(pattern)
-            if not urls:
-                raise SpecError(f"paths: {pattern!r} matches no file. Check the path; globs may use *, ** and [a-z].")
-            for url in urls:
-                if url in owner:
-                    raise SpecError(
-                        f"paths: {url!r} is matched twice, by {owner[url]!r} and {pattern!r}. "
-                        "Each file may be read once: make the patterns disjoint."
-                    )
-                owner[url] = pattern
-        return sorted(owner)
+        """URLs of all input files, sorted."""
+        raise NotImplementedError
 
     def shards(self, files: Sequence[Found]) -> list[Shard]:
         """All shards in canonical order (file, position). Raises SpecError where files do not fit together."""
@@ -125,6 +109,32 @@ class Source:
     def read(self, shard: Shard, reading: Reading) -> Iterator[pa.RecordBatch]:
         """The documents of a shard, ascending by ordinal, in batches within the bounds of `schema`."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathSource(Source):
+    """A source that reads files by path or glob."""
+
+    paths: PatternPath | tuple[PatternPath, ...]
+
+    def patterns(self) -> tuple[str, ...]:
+        return (self.paths,) if isinstance(self.paths, str) else tuple(self.paths)
+
+    def files(self) -> list[str]:
+        """URLs of all input files, sorted. Raises SpecError for a pattern without files or a file named twice."""
+        owner: dict[str, str] = {}
+        for pattern in self.patterns():
+            urls = store.expand(pattern)
+            if not urls:
+                raise SpecError(f"paths: {pattern!r} matches no file. Check the path; globs may use *, ** and [a-z].")
+            for url in urls:
+                if url in owner:
+                    raise SpecError(
+                        f"paths: {url!r} is matched twice, by {owner[url]!r} and {pattern!r}. "
+                        "Each file may be read once: make the patterns disjoint."
+                    )
+                owner[url] = pattern
+        return sorted(owner)
 
 
 def shard_name(file_index: int, name: str, number: int, of: int) -> str:

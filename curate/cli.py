@@ -1,0 +1,137 @@
+"""The command line: parse arguments, call one function, print. The only place that turns an error into text.
+
+Exit codes: 0 done; 1 the user's input is wrong; 2 the run failed; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from curate.errors import CurateError
+
+
+class _Group(click.Group):
+    """The error boundary: one message, no traceback, the exit code the error carries."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except CurateError as error:
+            click.echo(f"error: {error}", err=True)
+            context.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted. Run the same command to continue.", err=True)
+            context.exit(130)
+        except BrokenPipeError:
+            sys.stderr.close()
+            context.exit(0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="curate")
+def main() -> None:
+    """Turn raw web crawl into a pretraining corpus, with an account of every document."""
+
+
+_pipeline = click.argument("pipeline", type=click.Path())
+_source = click.option("--source", metavar="FILE", help="Read 'source:' from this YAML file instead.")
+_directory = click.argument("directory", metavar="DIR", type=click.Path())
+
+
+@main.command()
+@_pipeline
+@click.option("--out", required=True, metavar="DIR", help="Where the corpus goes: a folder or URL. The same again continues.")
+@click.option("--ray", metavar="ADDRESS", help="A running Ray cluster, e.g. 'auto'. Default: Ray on this machine.")
+@click.option("--inline", is_flag=True, help="Everything in this process, without Ray: for debuggers.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Workers of the local Ray. Default: one per core.")
+@_source
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read the first N documents only.")
+@click.option("--reuse", metavar="OLD_DIR", help="Take over leading steps that did not change from this earlier run.")
+def run(pipeline: str, out: str, **options: Any) -> None:
+    """Run or continue a pipeline file."""
+    from curate.progress import Progress, print_summary
+    from curate.runner import run_file
+
+    if options["inline"] and (options["ray"] or options["workers"]):
+        raise click.UsageError("--inline runs without Ray: leave out --ray and --workers")
+    with Progress() as progress:
+        summary = run_file(pipeline, out=out, listener=progress, **options)
+    print_summary(summary)
+
+
+@main.command()
+@_pipeline
+@_source
+@click.option("--offline", is_flag=True, help="Structure only: do not look at inputs or models.")
+def check(pipeline: str, source: str | None, offline: bool) -> None:
+    """Find everything that can be wrong in a pipeline file, without reading documents."""
+    from curate.runner import survey
+    from curate.spec import load
+
+    loaded = load(pipeline, source_file=source)
+    if offline:
+        click.echo(f"{pipeline}: {len(loaded.stages)} stages, structure is sound (inputs and models not looked at)")
+        return
+    plan, inputs, shards = survey(loaded)
+    size = sum(found.size for found in inputs)
+    click.echo(
+        f"{pipeline}: {len(plan.steps)} stages, {len(inputs)} files, {len(shards)} shards, {size / 1e6:,.1f} MB. All sound."
+    )
+
+
+@main.command()
+@_pipeline
+@_source
+def plan(pipeline: str, source: str | None) -> None:
+    """Show the steps, where the run is cut, every option with its default, and what it needs."""
+    from curate.describe import describe_plan
+    from curate.runner import survey
+    from curate.spec import load
+
+    click.echo(describe_plan(*survey(load(pipeline, source_file=source))))
+
+
+@main.command()
+@click.argument("name", required=False)
+def stages(name: str | None) -> None:
+    """List the stages, or show one stage's options, reasons and reference."""
+    from curate.describe import describe_stage, describe_stages
+
+    click.echo(describe_stage(name) if name else describe_stages())
+
+
+@main.command()
+@_directory
+def status(directory: str) -> None:
+    """Say how far a run is: done, running, slowest shard, time left, failures."""
+    from curate.inspection import describe_status
+
+    click.echo(describe_status(directory))
+
+
+@main.command()
+@_directory
+@click.argument("document", metavar="ID")
+def explain(directory: str, document: str) -> None:
+    """One document's whole way through a run, by id or URL."""
+    from curate.inspection import explain_document
+
+    click.echo(explain_document(directory, document))
+
+
+@main.command()
+@_directory
+@click.option("--stage", metavar="S", help="Documents this stage dropped or edited. Default: kept documents.")
+@click.option("--reason", metavar="R", help="Only with this reason.")
+@click.option("-n", "--num", default=10, show_default=True, type=click.IntRange(min=1), help="How many, drawn by keyed hash.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of text.")
+def sample(directory: str, **options: Any) -> None:
+    """Documents of a run to read: kept, dropped (with the verdict), or edited (as a diff)."""
+    from curate.inspection import sample_documents
+
+    for line in sample_documents(directory, **options):
+        click.echo(line)

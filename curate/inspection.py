@@ -1,0 +1,179 @@
+"""Look into a run that is going on or over: `curate status`, `curate explain`, `curate sample`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from curate import recipe
+from curate.errors import SpecError, known_values
+from curate.lease import NAME as LEASE
+from curate.lease import holds
+from curate.runner import MANIFEST, STATUS
+from curate.store import Store, file_system
+
+_PREVIEW_CHARS = 1_000
+
+
+def _opened(directory: str) -> tuple[Store, dict[str, Any]]:
+    store = Store(directory)
+    saved = recipe.load(store)
+    if saved is None:
+        raise SpecError(f"{directory!r} holds no run (no {recipe.RECIPE}). Give the --out folder of a run.")
+    return store, saved
+
+
+def describe_status(directory: str) -> str:
+    """One paragraph: phase, shards done, running longest, time left, failures."""
+    store, saved = _opened(directory)
+    if store.exists(MANIFEST):
+        manifest = store.read_json(MANIFEST)
+        return (
+            f"{saved['name']}: done at {manifest['finished']}, {manifest['documents_in']:,} documents in, "
+            f"{manifest['documents_out']:,} out, {len(manifest['failed_shards'])} failed shards"
+        )
+    alive = store.exists(LEASE) and holds(store.read_json(LEASE))
+    lines = [f"{saved['name']}: {'running' if alive else 'not running; the same curate run command continues it'}"]
+    for name in saved["steps"]:
+        done = len(store.list(f"steps/{name}/ledger"))
+        lines.append(f"  {name}: {done:,} shards done")
+    if store.exists(STATUS):
+        lines += _progress_lines(store.read_json(STATUS))
+    return "\n".join(lines)
+
+
+def _progress_lines(status: dict[str, Any]) -> Iterator[str]:
+    now = status["time"]
+    yield f"  {status['phase']}: {status['finished']} of {status['total']} in this run"
+    if status["running"]:
+        slowest = min(status["running"], key=status["running"].__getitem__)
+        yield f"  slowest: {slowest}, for {now - status['running'][slowest]:,.0f} s"
+    if status["finished"]:
+        left = (status["total"] - status["finished"]) * (now - status["started"]) / status["finished"]
+        yield f"  about {time.strftime('%H:%M:%S', time.gmtime(left))} left in this phase"
+    for shard, error in status["failed"].items():
+        yield f"  failed: {shard}: {error}"
+
+
+def _dataset(store: Store, kind: str) -> ds.Dataset | None:
+    names = [name for name in store.list(kind) if name.endswith(".parquet")]
+    if not names:
+        return None
+    filesystem, _ = file_system(store.root)
+    return ds.dataset([store.path(f"{kind}/{name}") for name in names], format="parquet", filesystem=filesystem)
+
+
+def explain_document(directory: str, document: str) -> str:
+    """The way of every document with this id or URL. Raises SpecError when there is none."""
+    store, saved = _opened(directory)
+    if not store.exists(MANIFEST):
+        raise SpecError(f"{directory!r} is not complete: verdicts are gathered at the end. See 'curate status'.")
+    order = list(saved["identities"])
+    lines: list[str] = []
+    for row in _rows_of(store, "edited", document):
+        share = f"{row['chars_before']:,} -> {row['chars_after']:,} characters"
+        lines.append(f"{_place(row)}: edited by {row['stage']!r}: {len(row['edits'])} edits, {share}")
+        lines += [
+            f"    {edit['rule']} at {edit['start']}..{edit['end']} -> {edit['replacement']!r}" for edit in row["edits"][:20]
+        ]
+    for row in _rows_of(store, "dropped", document):
+        passed = order[: order.index(row["stage"])] if row["stage"] in order else []
+        lines.append(f"{_place(row)}: dropped by {row['stage']!r}: {_verdict(row)}")
+        lines.append(f"    passed before: {', '.join(passed) or 'nothing'}")
+        lines += [f"    | {line}" for line in (row["text"] or "")[:_PREVIEW_CHARS].splitlines()]
+    for row in _rows_of(store, "data", document):
+        values = ", ".join(f"{name} {value!r}" for name, value in row.items() if name not in ("text", "html"))
+        lines.append(f"{_place(row)}: kept. Passed {', '.join(order) or 'no stages'}")
+        lines.append(f"    {values}")
+        lines += [f"    | {line}" for line in (row.get("text") or "")[:_PREVIEW_CHARS].splitlines()]
+    if not lines:
+        raise SpecError(f"no document with id or URL {document!r} in {directory!r}. Ids are in data/ and dropped/.")
+    return "\n".join(lines)
+
+
+def _rows_of(store: Store, kind: str, document: str) -> Iterable[dict[str, Any]]:
+    dataset = _dataset(store, kind)
+    columns = [name for name in ("id", "url") if dataset is not None and name in dataset.schema.names]
+    if dataset is None or not columns:
+        return []
+    condition = pc.field(columns[0]) == document
+    for name in columns[1:]:
+        condition = condition | (pc.field(name) == document)
+    rows: list[dict[str, Any]] = dataset.to_table(filter=condition).to_pylist()
+    return rows
+
+
+def _place(row: dict[str, Any]) -> str:
+    where = f" ({row['file']} at {row['offset']})" if row.get("file") else ""
+    return f"{row.get('id')}{where}"
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    value = "" if row["value"] is None else f", measured {row['value']:.6g}"
+    limit = "" if row["limit"] is None else f", limit {row['limit']:.6g}"
+    detail = f", {row['detail']}" if row["detail"] else ""
+    return f"{row['reason']}{value}{limit}{detail}"
+
+
+def sample_documents(
+    directory: str, *, stage: str | None = None, reason: str | None = None, num: int = 10, seed: int = 0, as_json: bool = False
+) -> Iterator[str]:
+    """Documents drawn by keyed hash of their id: kept ones, or those a stage dropped or edited."""
+    store, saved = _opened(directory)
+    stages = ["source", *saved["identities"]]
+    if stage and stage not in stages:
+        raise SpecError(f"no stage {stage!r} in {directory!r}. {known_values(stage, stages)}")
+    kinds = ("dropped", "edited") if stage else ("dropped",) if reason else ("data",)
+    for kind in kinds:
+        for row in _draw(store, kind, stage, reason if kind == "dropped" else None, num, seed):
+            yield json.dumps(row, ensure_ascii=False, default=str) if as_json else _shown(kind, row)
+
+
+def _draw(store: Store, kind: str, stage: str | None, reason: str | None, num: int, seed: int) -> list[dict[str, Any]]:
+    """The `num` rows with the smallest keyed hash; only those whose text was kept."""
+    dataset = _dataset(store, kind)
+    if dataset is None:
+        return []
+    body = {"data": "text", "dropped": "text", "edited": "before"}[kind]
+    condition = pc.scalar(True)
+    for name, wanted in (("stage", stage), ("reason", reason)):
+        if wanted and kind != "data":
+            condition = condition & (pc.field(name) == wanted)
+    if kind != "data":
+        condition = condition & pc.is_valid(pc.field(body))
+    best: list[tuple[bytes, int, int, dict[str, Any]]] = []
+    for number, batch in enumerate(dataset.to_batches(filter=condition)):
+        for index, key in enumerate(_keys(batch, seed)):
+            best.append((key, number, index, {}))
+        best = sorted(best)[:num]
+        best = [(k, n, i, row or batch.slice(i, 1).to_pylist()[0]) if n == number else (k, n, i, row) for k, n, i, row in best]
+    return [row for _, _, _, row in best]
+
+
+def _keys(batch: pa.RecordBatch, seed: int) -> Iterator[bytes]:
+    name = "id" if "id" in batch.schema.names else batch.schema.names[0]
+    secret = seed.to_bytes(8, "little")
+    for value in batch.column(name).to_pylist():
+        yield hashlib.blake2b(str(value).encode(), digest_size=8, key=secret).digest()
+
+
+def _shown(kind: str, row: dict[str, Any]) -> str:
+    head = f"=== {row.get('url') or row.get('id')}"
+    if kind == "dropped":
+        return f"{head}\n--- dropped by {row['stage']}: {_verdict(row)}\n{_clip(row['text'])}\n"
+    if kind == "edited":
+        diff = difflib.unified_diff(row["before"].splitlines(), row["after"].splitlines(), "before", "after", lineterm="", n=1)
+        return "\n".join([f"{head}\n--- edited by {row['stage']}", *diff, ""])
+    return f"{head}\n{_clip(row.get('text') or '')}\n"
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _PREVIEW_CHARS else f"{text[:_PREVIEW_CHARS]}... ({len(text):,} characters)"

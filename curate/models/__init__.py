@@ -1,0 +1,1 @@
+"""Scorers: a card describes a model, a Scorer turns texts into columns of numbers."""

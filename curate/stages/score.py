@@ -1,0 +1,47 @@
+"""Score texts with any scorer card and write the scores as columns. Choosing is left to `keep` and `select`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from curate.models.card import load_card, load_scorer
+from curate.options import AssetPath
+from curate.schema import TEXT
+from curate.stage import Batch, Kernel, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Stage):
+    """One model, one or more columns."""
+
+    scorer: AssetPath
+    """The folder of a scorer: card.md and its model."""
+    column: str | None = None
+    """Another name for the card's column, if it has one only."""
+
+    def __post_init__(self) -> None:
+        columns = load_card(self.scorer).columns
+        if self.column and len(columns) > 1:
+            raise ValueError(f"column: the card has {len(columns)} columns ({', '.join(columns)}); they keep their names")
+
+    def _names(self) -> dict[str, str]:
+        """Column of the card -> column of the batch."""
+        return {name: self.column or name for name in load_card(self.scorer).columns}
+
+    @property
+    def writes(self) -> Mapping[str, pa.DataType]:
+        return {name: pa.float32() for name in self._names().values()}
+
+    def open(self) -> Kernel:
+        scorer, names = load_scorer(self.scorer), self._names()
+
+        def kernel(batch: Batch) -> Batch:
+            scores = scorer(batch[TEXT].to_pylist())
+            for column, name in names.items():
+                batch = batch.put(name, pa.array(scores[column]))
+            return batch
+
+        return kernel
