@@ -38,7 +38,7 @@ class TableWriter:
     def __init__(self, target: Store, name: str, schema: pa.Schema, *, canonical: bool = False) -> None:
         self._target, self._name, self._schema, self._canonical = target, name, schema, canonical
         self._held: list[pa.RecordBatch] = []
-        self._held_bytes = 0
+        self._held_bytes = self._held_rows = 0
         self.rows = 0
         self.record = FileRecord(0, 0, "")
 
@@ -56,28 +56,36 @@ class TableWriter:
         if self._canonical:
             self._write_canonical(records)
             return
-        self._held.append(records)
-        self._held_bytes += records.nbytes
+        self._hold(records, records.nbytes)
         if self._held_bytes >= _STAGED_GROUP_BYTES:
             self._flush()
 
     def _write_canonical(self, records: pa.RecordBatch) -> None:
-        sizes = row_bytes(records)
+        """Cut before the row that would exceed GROUP_ROWS or GROUP_BYTES; a group holds one row at least."""
+        ends = np.cumsum(row_bytes(records))
         start = 0
-        for row, size in enumerate(sizes.tolist()):
-            held = sum(batch.num_rows for batch in self._held) + row - start
-            if held and (held >= GROUP_ROWS or self._held_bytes + size > GROUP_BYTES):
-                self._held.append(records.slice(start, row - start))
+        while start < records.num_rows:
+            before = int(ends[start - 1]) if start else 0
+            fits = int(np.searchsorted(ends, before + GROUP_BYTES - self._held_bytes, side="right"))
+            stop = min(fits, start + GROUP_ROWS - self._held_rows, records.num_rows)
+            if stop <= start and not self._held_rows:
+                stop = start + 1
+            if stop > start:
+                self._hold(records.slice(start, stop - start), int(ends[stop - 1]) - before)
+            if stop < records.num_rows:
                 self._flush()
-                start = row
-            self._held_bytes += size
-        self._held.append(records.slice(start))
+            start = max(start, stop)
+
+    def _hold(self, records: pa.RecordBatch, size: int) -> None:
+        self._held.append(records)
+        self._held_rows += records.num_rows
+        self._held_bytes += size
 
     def _flush(self) -> None:
         if self._held:
             table = pa.Table.from_batches(self._held, self._schema).combine_chunks()
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self._held, self._held_bytes = [], 0
+        self._held, self._held_bytes, self._held_rows = [], 0, 0
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:

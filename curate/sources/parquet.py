@@ -155,7 +155,7 @@ class ParquetReader(Source):
             for records, first in _rows(file, shard, list(self._renames.values())):
                 yield from split_by_bytes(self._document_batch(records, shard, first))
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{shard.name}: cannot read {shard.url!r}: {error}") from error
+            raise DataError(f"{shard.name}: cannot read {shard.url!r}: {' '.join(str(error).split())}") from error
 
     def _document_batch(self, records: pa.RecordBatch, shard: Shard, first: int) -> pa.RecordBatch:
         size = records.num_rows
@@ -209,7 +209,7 @@ def _footer(url: str) -> pq.FileMetaData:
     try:
         return pq.read_metadata(_opened(url))
     except (pa.ArrowException, OSError) as error:
-        raise SpecError(f"paths: {url!r} is not a readable Parquet file: {error}. Remove or repair it.") from error
+        raise SpecError(f"paths: {url!r} is not a readable Parquet file: {' '.join(str(error).split())}. Remove or repair it.") from error
 
 
 def _rows(file: pq.ParquetFile, shard: Shard, columns: list[str]) -> Iterator[tuple[pa.RecordBatch, int]]:

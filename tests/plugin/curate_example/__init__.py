@@ -1,0 +1,129 @@
+"""A user's own package of stages, found through the entry points in its metadata: an example, and the tests' saboteur."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from curate.stage import Batch, Stage, drop_where, edit_text
+
+_RUN = re.compile("-{3,}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dashes(Stage):
+    """Shorten rules of dashes to one em dash: a stage that edits text and says how."""
+
+    replacement: str = "—"
+
+    writes = {"text": pa.large_string()}
+
+    def apply(self, batch: Batch) -> Batch:
+        texts = batch["text"].to_pylist()
+        edits = [[("dashes", m.start(), m.end(), self.replacement) for m in _RUN.finditer(text or "")] for text in texts]
+        new = [text and _RUN.sub(self.replacement, text) for text in texts]
+        return edit_text(batch, pa.array(new, pa.large_string()), edits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill(Stage):
+    """Take the worker process down, on a document with this word, or once per flag file."""
+
+    word: str = "POISON"
+    once: str | None = None
+    """A path: the process dies only if the file is not there yet, and leaves it behind."""
+
+    def apply(self, batch: Batch) -> Batch:
+        if any(self.word in (text or "") for text in batch["text"].to_pylist()):
+            if self.once is None or not os.path.exists(self.once):
+                if self.once:
+                    with open(self.once, "w"):
+                        pass
+                os.kill(os.getpid(), signal.SIGKILL)
+        return batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(Stage):
+    """Wait, so that a run can be interrupted."""
+
+    seconds: float = 0.05
+
+    def apply(self, batch: Batch) -> Batch:
+        time.sleep(self.seconds)
+        return batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken(Stage):
+    """Break one promise of the contract."""
+
+    how: Literal["loses_rows", "reorders", "reason", "column", "type", "missing", "edit", "wrong_edit", "raises"]
+
+    reasons = ("declared",)
+    writes = {"made": pa.int64(), "text": pa.large_string()}
+
+    def apply(self, batch: Batch) -> Batch:
+        rows = len(batch)
+        good = batch.put("made", pa.array(np.arange(rows)))
+        shouted = pa.array([(text or "") + "!" for text in batch["text"].to_pylist()], pa.large_string())
+        match self.how:
+            case "loses_rows":
+                return Batch(good.records.slice(1))
+            case "reorders":
+                return Batch(good.records.take(pa.array(range(rows - 1, -1, -1))))
+            case "reason":
+                return drop_where(good, np.ones(rows, np.bool_), "undeclared")
+            case "column":
+                return good.put("other", pa.array(np.arange(rows)))
+            case "type":
+                return good.put("made", pa.array(["text"] * rows))
+            case "missing":
+                return batch
+            case "edit":
+                return good.put("text", shouted)
+            case "wrong_edit":
+                return edit_text(good, shouted, [[("x", 0, 1, "ab" * 9)]] * rows)
+            case "raises":
+                if any("document 7 " in (text or "") for text in batch["text"].to_pylist()):
+                    raise ValueError("seven")
+                return good
+
+
+def _arm() -> None:
+    """Kill the process once at a chosen point of a run: CURATE_EXAMPLE_CRASH=point:flag file. For the fault tests."""
+    from curate.stages.select import Select
+    from curate.store import Store
+    from curate.tables import TableWriter
+
+    point, _, flag = os.environ["CURATE_EXAMPLE_CRASH"].partition(":")
+    owner, method, name_part = {
+        "write": (TableWriter, "_flush", ""),
+        "commit": (Store, "write_json", "/ledger/"),
+        "match": (Select, "match", ""),
+        "decide": (Select, "decide", ""),
+        "compaction": (TableWriter, "_write_canonical", ""),
+        "marker": (Store, "write_json", "steps/output/"),
+        "manifest": (Store, "write_json", "manifest.json"),
+    }[point]
+    original = getattr(owner, method)
+
+    def deadly(self: object, *args: object) -> object:
+        if name_part in str(args[0] if args else "") and not os.path.exists(flag):
+            with open(flag, "w"):
+                pass
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, *args)
+
+    setattr(owner, method, deadly)
+
+
+if "CURATE_EXAMPLE_CRASH" in os.environ:
+    _arm()

@@ -1,0 +1,368 @@
+"""A tiny corpus through the whole machine: documents, accounts, resume, drift, faults, and the same bytes every time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import curate
+from curate.engine import InlineEngine, Outcome, RayEngine
+from curate.errors import BooksError, ContractError, DataError, DriftError, ExpectError, LeaseError, RunError, SpecError
+from curate.runner import Run, Silent, Summary, survey
+from curate.spec import load
+from curate.store import Store
+from tests.conftest import WritePipeline, contents, document, rows, write_corpus
+
+TINY = """
+name: tiny
+source: {parquet: {paths: corpus/*.parquet}}
+stages:
+  - example_dashes
+  - keep: {column: count, min: 1}
+  - select: {column: score, top: 0.5, by: chars}
+  - sample: {share: 0.9, as: last_draw}
+output: {columns: [id, text, score], rows_per_file: 40}
+"""
+
+
+def run(path: Path, out: Path, **options: Any) -> Summary:
+    return curate.run(str(path), out=str(out), **{"inline": True, **options})
+
+
+def test_a_run_keeps_what_the_rules_keep_and_accounts_for_the_rest(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path
+) -> None:
+    summary = run(write_pipeline(TINY), tmp_path / "out")
+    documents = [document(number) for number in range(300)]
+    scored = [d for d in documents if d["count"] >= 1 and d["score"] is not None]
+    kept, dropped = rows(tmp_path / "out"), rows(tmp_path / "out", "dropped")
+    assert summary.documents_in == 300 == len(kept) + len(dropped)
+    assert {row["id"] for row in dropped if row["reason"] == "too_low"} == {d["id"] for d in documents if d["count"] < 1}
+    assert {row["id"] for row in dropped if row["reason"] == "no_score"} == {
+        d["id"] for d in documents if d["count"] >= 1 and d["score"] is None
+    }
+    below = {row["id"]: row for row in dropped if row["reason"] == "below_top"}
+    above = [d for d in scored if d["id"] not in below]
+    assert min(d["score"] for d in above) >= max(row["value"] for row in below.values())
+    assert [row["id"] for row in kept] == sorted((row["id"] for row in kept), key=lambda name: int(name[4:]))
+
+
+def test_the_top_share_is_exact_to_the_character(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    path = write_pipeline(
+        """
+source: {parquet: {paths: corpus/*.parquet}}
+stages: [{select: {column: score, top: 0.3, by: chars}}]
+"""
+    )
+    run(path, tmp_path / "out")
+    scored = [document(n) for n in range(300) if document(n)["score"] is not None]
+    budget = 0.3 * sum(len(d["text"] or "") for d in scored)
+    kept = rows(tmp_path / "out")
+    spent = sum(len(row["text"] or "") for row in kept)
+    (next_score,) = {row["limit"] for row in rows(tmp_path / "out", "dropped") if row["reason"] == "below_top"}
+    smallest_next = [
+        len(d["text"] or "") for d in scored if d["score"] == next_score and d["id"] not in {r["id"] for r in kept}
+    ]
+    assert spent <= budget < spent + max(smallest_next)
+
+
+def test_edits_lead_from_the_old_text_to_the_new_one(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    run(write_pipeline(TINY), tmp_path / "out")
+    edited = {row["id"]: row for row in rows(tmp_path / "out", "edited")}
+    for row in rows(tmp_path / "out"):
+        number = int(row["id"][4:])
+        original = document(number)["text"]
+        assert row["text"] == (original and original.replace("-----", "—"))
+        assert (row["id"] in edited) == (number % 5 == 0 and original is not None)
+    some = edited["doc-5"]
+    (edit,) = some["edits"]
+    assert some["before"][: edit["start"]] + edit["replacement"] + some["before"][edit["end"] :] == some["after"]
+
+
+def test_a_second_run_writes_nothing(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    path, out = write_pipeline(TINY), tmp_path / "out"
+    first = run(path, out)
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*")}
+    second = run(path, out)
+    assert second == dataclasses.replace(first, already_done=True)
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*")} == before
+
+
+def test_datasets_reads_the_corpus_as_it_is(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    run(write_pipeline(TINY), tmp_path / "out")
+    loaded = load_dataset("parquet", data_dir=str(tmp_path / "out" / "data"), cache_dir=str(tmp_path / "cache"))["train"]
+    assert loaded.to_list() == rows(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("min: 1", "min: 2"), r"stage 'keep': min was 1.0, is now 2.0"),
+        (("share: 0.9", "share: 0.8"), r"stage 'last_draw': share was 0.9, is now 0.8"),
+        (("  - example_dashes\n", ""), r"stage 'example_dashes' is gone"),
+        (("rows_per_file: 40", "rows_per_file: 50"), r"output was .*40.* is now .*50"),
+    ],
+)
+def test_a_changed_recipe_is_refused(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    run(write_pipeline(TINY), tmp_path / "out")
+    with pytest.raises(DriftError, match=message + r".*Use another --out \(with --reuse"):
+        run(write_pipeline(TINY.replace(*change)), tmp_path / "out")
+
+
+def test_a_changed_input_is_refused(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    path = write_pipeline(TINY)
+    run(path, tmp_path / "out")
+    pq.write_table(pq.read_table(corpus / "part-1.parquet").slice(1), corpus / "part-1.parquet", row_group_size=20)
+    with pytest.raises(DriftError, match=r"input 'part-1.parquet' is changed"):
+        run(path, tmp_path / "out")
+
+
+def test_reuse_takes_over_the_steps_that_did_not_change(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    run(write_pipeline(TINY), tmp_path / "old")
+    changed = write_pipeline(TINY.replace("top: 0.5", "top: 0.4"), "q.yaml")
+    seen: list[str] = []
+
+    class Notes(Silent):
+        def note(self, message: str) -> None:
+            seen.append(message)
+
+    run(changed, tmp_path / "new", reuse=str(tmp_path / "old"), listener=Notes())
+    run(changed, tmp_path / "fresh")
+    assert seen == [
+        f"00-keep: taken over from {tmp_path / 'old'}",
+        f"01-last_draw: not reused, it differs or is not complete in {tmp_path / 'old'}",
+    ]
+    assert contents(tmp_path / "new") == contents(tmp_path / "fresh")
+
+
+def test_reuse_of_a_folder_without_a_run_is_refused(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"--reuse: .* holds no run"):
+        run(write_pipeline(TINY), tmp_path / "out", reuse=str(tmp_path))
+
+
+class Backwards(InlineEngine):
+    """Takes the last item first: enough to show that nothing depends on the order in which shards are done."""
+
+    def map(self, function: Any, context: Any, items: Iterable[Any], resources: Any) -> Iterator[Outcome | None]:
+        return super().map(function, context, list(items)[::-1], resources)
+
+
+def test_neither_the_split_nor_the_order_of_shards_moves_a_byte(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path
+) -> None:
+    run(write_pipeline(TINY), tmp_path / "whole")
+    split = write_pipeline(TINY.replace("corpus/*.parquet", "corpus/*.parquet, split_bytes: 1024"), "split.yaml")
+    plan, _, shards = survey(load(str(split)))
+    assert len(shards) > 6
+    Run(plan, shards, Store(str(tmp_path / "split")), Silent()).to_the_end(Backwards())
+    assert contents(tmp_path / "whole") == contents(tmp_path / "split")
+
+
+@pytest.mark.ray
+def test_ray_with_one_or_two_workers_gives_the_bytes_of_an_inline_run(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path
+) -> None:
+    path = write_pipeline(TINY)
+    run(path, tmp_path / "inline")
+    for workers in (1, 2):
+        run(path, tmp_path / f"ray{workers}", inline=False, workers=workers)
+        assert contents(tmp_path / f"ray{workers}") == contents(tmp_path / "inline")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("loses_rows", r"'part-0' *.*|20 rows in, 19 out|rows in, .* out. A stage returns the same rows"),
+        ("reorders", r"document 'doc-0': the order of rows changed"),
+        ("reason", r"reason 'undeclared' is not declared. Declared: declared"),
+        ("column", r"column 'other' is written but not declared"),
+        ("type", r"column 'made' is string, declared as int64"),
+        ("missing", r"column 'made' is declared but was not written"),
+        ("edit", r"the text changed without edits"),
+        ("wrong_edit", r"document 'doc-0': the edits do not lead from the old text to the new one"),
+        ("raises", r"document 'doc-7': ValueError: seven"),
+    ],
+)
+def test_a_stage_that_breaks_its_contract_is_named(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path, how: str, message: str
+) -> None:
+    path = write_pipeline(
+        f"source: {{parquet: {{paths: corpus/part-0.parquet}}}}\nstages: [{{example_broken: {{how: {how}}}}}]\n"
+    )
+    with pytest.raises(ContractError, match=message) as caught:
+        run(path, tmp_path / "out")
+    assert "p.yaml:2: stage 'example_broken', shard '00000-part-0'" in str(caught.value)
+
+
+@pytest.mark.ray
+def test_a_document_that_kills_its_worker_is_quarantined_by_name_and_no_neighbour_is_lost(
+    tmp_path: Path, write_pipeline: WritePipeline
+) -> None:
+    texts = [f"text {n}" for n in range(50)]
+    texts[17] = texts[33] = "POISON"
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"id": [f"d{n}" for n in range(50)], "text": texts}), tmp_path / "in" / "a.parquet")
+    path = write_pipeline("source: {parquet: {paths: in/*.parquet}}\nstages: [example_kill]\n")
+    summary = run(path, tmp_path / "out", inline=False, workers=1)
+    assert summary.stages["example_kill"].failed == 2
+    assert [(r["id"], r["reason"], r["detail"]) for r in rows(tmp_path / "out", "dropped")] == [
+        ("d17", "killed_worker", "signal 9"),
+        ("d33", "killed_worker", "signal 9"),
+    ]
+    assert [r["text"] for r in rows(tmp_path / "out")] == [text for text in texts if text != "POISON"]
+
+
+@pytest.mark.ray
+def test_a_worker_that_dies_once_costs_nothing(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    path = write_pipeline(
+        "source: {parquet: {paths: corpus/*.parquet}}\nstages: [{example_kill: {word: document 105, once: '{tmp}/flag'}}]\n"
+    )
+    summary = run(path, tmp_path / "out", inline=False, workers=2)
+    assert (tmp_path / "flag").exists()
+    assert summary.stages["example_kill"].failed == 0
+    assert len(rows(tmp_path / "out")) == 300
+
+
+def test_an_unreadable_shard_stops_the_run_unless_it_is_allowed(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path
+) -> None:
+    content = bytearray((corpus / "part-1.parquet").read_bytes())
+    content[4:200] = b"\xff" * 196
+    (corpus / "part-1.parquet").write_bytes(content)
+    text = "source: {parquet: {paths: corpus/*.parquet}}\nstages: []\n"
+    with pytest.raises(DataError, match=r"00001-part-1: cannot read .*max_failed_shards is 0"):
+        run(write_pipeline(text), tmp_path / "strict")
+    summary = run(write_pipeline(text + "max_failed_shards: 1\n"), tmp_path / "tolerant")
+    assert list(summary.failed_shards) == ["00001-part-1"]
+    assert len(rows(tmp_path / "tolerant")) == 200
+
+
+def test_expect_stops_a_run_that_goes_wrong(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    text = "source: {parquet: {paths: corpus/*.parquet}}\nstages: [{keep: {column: count, min: 5, expect: {drop: 60%..90%}}}]\n"
+    with pytest.raises(ExpectError, match=r"p.yaml:2: stage 'keep' dropped 50.0% of 300 documents, expected 60.0%..90.0%"):
+        run(write_pipeline(text), tmp_path / "out")
+    run(write_pipeline(text.replace("60%", "40%")), tmp_path / "ok")
+
+
+def test_a_limit_reads_the_first_documents_and_no_others(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    path = write_pipeline("source: {parquet: {paths: corpus/*.parquet}}\nstages: []\n")
+    run(path, tmp_path / "out", limit=130)
+    assert [row["id"] for row in rows(tmp_path / "out")] == [f"doc-{number}" for number in range(130)]
+    with pytest.raises(DriftError, match="limit was 130, is now 140"):
+        run(path, tmp_path / "out", limit=140)
+
+
+def test_documents_on_a_takedown_list_are_removed_by_id_or_url(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path
+) -> None:
+    (tmp_path / "ids.txt").write_text("# requested\ndoc-3\n\ndoc-250\nnot-there\n")
+    (tmp_path / "urls.txt").write_text("https://site-1.example/4\n")
+    text = "source: {parquet: {paths: corpus/*.parquet}}\nremove: {ids: ids.txt, urls: urls.txt}\nstages: []\n"
+    run(write_pipeline(text), tmp_path / "out")
+    dropped = [(row["id"], row["reason"], row["detail"]) for row in rows(tmp_path / "out", "dropped")]
+    assert dropped == [
+        ("doc-3", "removed_on_request", "doc-3"),
+        ("doc-4", "removed_on_request", "https://site-1.example/4"),
+        ("doc-250", "removed_on_request", "doc-250"),
+    ]
+
+
+def test_texts_of_dropped_documents_are_a_keyed_sample_that_no_split_can_move(
+    tmp_path: Path, write_pipeline: WritePipeline
+) -> None:
+    write_corpus(tmp_path / "corpus", files=2, rows=400)
+    text = """
+source: {parquet: {paths: corpus/*.parquet}}
+stages: [{keep: {column: count, min: 9}}]
+output: {sample_per_reason: 25}
+"""
+    run(write_pipeline(text), tmp_path / "one")
+    run(write_pipeline(text.replace("paths:", "split_bytes: 1024, paths:"), "q.yaml"), tmp_path / "many")
+    assert contents(tmp_path / "one") == contents(tmp_path / "many")
+    dropped = rows(tmp_path / "one", "dropped")
+    assert len(dropped) == 720
+    kept = [row for row in dropped if row["text"] is not None]
+    null_texts = sum(document(int(row["id"][4:]))["text"] is None for row in dropped)
+    assert 25 - null_texts <= len(kept) <= 25 and len(kept) > 15
+    run(write_pipeline(text.replace("sample_per_reason: 25", "keep_text: true"), "r.yaml"), tmp_path / "all")
+    assert sum(row["text"] is not None for row in rows(tmp_path / "all", "dropped")) == 720 - null_texts
+
+
+def test_keep_steps_says_which_intermediates_stay(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    for value, kept in (("all", {"00-keep", "01-last_draw"}), ("none", set()), ("[keep]", {"00-keep"})):
+        out = tmp_path / f"out-{value}"
+        run(write_pipeline(TINY + f"keep_steps: {value}\n", f"{value.strip('[]')}.yaml"), out)
+        assert {path.parent.name for path in out.glob("steps/0*/data")} == kept
+        assert contents(out, ("data",)) == contents(tmp_path / "out-all", ("data",))
+
+
+def test_two_runs_may_not_write_to_one_folder(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    import psutil
+
+    lease = {
+        "host": os.uname().nodename,
+        "pid": os.getppid(),
+        "born": psutil.Process(os.getppid()).create_time(),
+        "beat": time.time(),
+    }
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "lease.json").write_text(json.dumps(lease))
+    with pytest.raises(LeaseError, match=rf"is being written by process {os.getppid()} on"):
+        run(write_pipeline(TINY), tmp_path / "out")
+    (tmp_path / "out" / "lease.json").write_text(json.dumps({**lease, "born": 1.0}))
+    assert run(write_pipeline(TINY), tmp_path / "out").documents_in == 300
+
+
+def test_a_file_that_was_cut_after_it_was_committed_is_noticed(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path
+) -> None:
+    plan, _, shards = survey(load(str(write_pipeline(TINY))))
+    store = Store(str(tmp_path / "out"))
+
+    class StopsBeforeTheEnd(InlineEngine):
+        """Runs the first segment and no more: what a run that was stopped leaves behind."""
+
+        def map(self, function: Any, context: Any, items: Iterable[Any], resources: Any) -> Iterator[Outcome | None]:
+            if function.__name__ != "run_work":
+                raise RunError("stopped here")
+            return super().map(function, context, items, resources)
+
+    with pytest.raises(RunError, match="stopped here"):
+        Run(plan, shards, store, Silent()).to_the_end(StopsBeforeTheEnd())
+    victim = next((tmp_path / "out" / "steps" / "00-keep" / "data").glob("*.parquet"))
+    pq.write_table(pq.read_table(victim).slice(3), victim)
+    with pytest.raises(BooksError):
+        Run(plan, shards, store, Silent()).to_the_end(InlineEngine())
+
+
+def test_an_empty_selection_is_a_corpus_of_no_rows_with_its_schema(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path
+) -> None:
+    path = write_pipeline("source: {parquet: {paths: corpus/*.parquet}}\nstages: [{keep: {column: count, min: 99}}]\n")
+    run(path, tmp_path / "out")
+    table = pq.read_table(tmp_path / "out" / "data")
+    assert table.num_rows == 0 and table.schema.field("text").type == pa.large_string()
+
+
+@pytest.mark.ray
+def test_a_path_that_the_nodes_do_not_see_is_refused(tmp_path: Path) -> None:
+    engine = RayEngine(workers=1)
+    try:
+        engine.check_visible([str(tmp_path), "s3://bucket/anything"])
+        with pytest.raises(SpecError, match=r"--ray: '/nowhere' is not visible on node .* Use a shared folder"):
+            engine.check_visible(["/nowhere"])
+    finally:
+        engine.close()
