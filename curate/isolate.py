@@ -7,34 +7,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from curate.child import Child, ChildDied, Function
+from curate.kernels import open_kernel
 from curate.ledger import KILLED
-from curate.plan import Plan, Segment, Step
+from curate.plan import Segment, Step
 from curate.schema import DROP, DROP_TYPE, EDITS, EDITS_TYPE
 from curate.stage import Batch, Kernel, drop_where
-
-if TYPE_CHECKING:
-    from curate.store import Store
+from curate.store import Store
 
 
-def _serve(plan: Plan, segment: Segment, store: Store, name: str) -> Function:
+def _serve(segment: Segment, store: Store, step: Step) -> Function:
     """In the child: the kernel of one step over batches as Arrow IPC streams."""
-    from curate.segment import open_kernels
-
-    kernels = {step.name: kernel for step, kernel in open_kernels(segment, store)}
-    kernel = kernels[name]
+    kernel = open_kernel(segment, store, step)
     return lambda payload: _pack(kernel(Batch(_unpack(payload))).records)
 
 
 @contextlib.contextmanager
-def isolated(plan: Plan, segment: Segment, store: Store, step: Step) -> Iterator[Kernel]:
+def isolated(segment: Segment, store: Store, step: Step) -> Iterator[Kernel]:
     """The step's kernel, safe against documents that kill the process it runs in."""
-    child = Child(_serve, plan, segment, store, step.name)
+    child = Child(_serve, segment, store, step)
     try:
         yield lambda batch: Batch(_join(list(_survive(child, step, batch.records))))
     finally:

@@ -72,6 +72,10 @@ def build(cls: type[T], options: Mapping[str, Any]) -> T:
         raise OptionError((), f"options must be plain values: {error}") from error
     try:
         return TypeAdapter(cls).validate_json(text, strict=True)
+    except OptionError:
+        raise
+    except SpecError as error:
+        raise OptionError((), str(error)) from error
     except ValidationError as error:
         path, message = _explain(error.errors(), options)
         raise OptionError(path, message) from error

@@ -127,7 +127,7 @@ def _source_columns(pipeline: Pipeline) -> dict[str, pa.DataType]:
     try:
         return {**IDENTITY, **PROVENANCE, **pipeline.source.columns}
     except SpecError as error:
-        raise SpecError(f"{pipeline.source_place}: source: {error}") from error
+        raise SpecError(f"{pipeline.source_place}: source {pipeline.source_kind!r}: {error}") from error
 
 
 def _flow(pipeline: Pipeline) -> list[tuple[StageSpec, dict[str, pa.DataType]]]:

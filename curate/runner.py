@@ -19,10 +19,11 @@ from typing import Any, Protocol
 from curate import recipe
 from curate.engine import Engine, InlineEngine, Outcome, RayEngine
 from curate.errors import BooksError, CurateError, DataError, ExpectError, RunError, SpecError
+from curate.kernels import decision_file
 from curate.lease import Lease
 from curate.ledger import SOURCE, Account, BottomK
 from curate.plan import Plan, Segment, limited, make_plan
-from curate.segment import Done, Work, decision_file, ledger_file, load_done
+from curate.segment import Done, Work, ledger_file, load_done
 from curate.sources.source import Shard
 from curate.spec import Pipeline, load
 from curate.store import Found, Store, describe
@@ -335,6 +336,7 @@ class Run:
         self.summary.documents_out = sum(counts["data", last.index])
         self._check_books(last)
         self._forget_steps()
+        self.store.sweep()
         self.store.write_json(
             MANIFEST,
             {

@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curate.errors import BooksError, ContractError, SpecError
 from curate.isolate import isolated
@@ -37,7 +36,7 @@ from curate.schema import (
     compatible,
 )
 from curate.sources.source import Reading, Shard
-from curate.stage import Barrier, Batch, Decision, Kernel
+from curate.stage import Barrier, Batch, Kernel
 from curate.stages import STAGES
 from curate.store import Store
 from curate.tables import FileRecord, TableWriter, schema
@@ -72,35 +71,13 @@ def ledger_file(segment: Segment, shard: Shard) -> str:
     return f"steps/{segment.name}/ledger/{shard.name}.json"
 
 
-def open_kernels(segment: Segment, store: Store) -> list[tuple[Step, Kernel]]:
-    """Load what the segment's stages need, once per worker."""
-    kernels: list[tuple[Step, Kernel]] = []
-    if segment.barrier:
-        kernels.append((segment.barrier, _marker(segment.barrier, load_decision(segment, store))))
-    return kernels + [(step, step.stage.open()) for step in segment.steps]
-
-
-def _marker(step: Step, decision: Decision) -> Kernel:
-    barrier = step.stage
-    assert isinstance(barrier, Barrier)
-    return lambda batch: barrier.mark(batch, decision)
-
-
-def decision_file(segment: Segment) -> str:
-    return f"steps/{segment.name}/decision.parquet"
-
-
-def load_decision(segment: Segment, store: Store) -> Decision:
-    return Decision(pq.read_table(store.open(decision_file(segment))))
-
-
 def run_segment(plan: Plan, work: Work, store: Store, kernels: list[tuple[Step, Kernel]]) -> Done:
     """Run a shard through a segment and commit it. Raises DataError, ContractError, BooksError, TransientError."""
     started = time.perf_counter()
     segment, shard = plan.segments[work.segment], work.shard
     with ExitStack() as stack:
         if work.isolate:
-            kernels = [(step, stack.enter_context(isolated(plan, segment, store, step))) for step, _ in kernels]
+            kernels = [(step, stack.enter_context(isolated(segment, store, step))) for step, _ in kernels]
         output = _Output(stack, plan, segment, shard, store)
         reading = Reading()
         for batch in _batches(plan, work, store, reading, output.ledger):

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.kernels import decision_file, open_kernels
 from curate.layers import read_layers
 from curate.ledger import DROPPED_SCHEMA, EDITED_SCHEMA, SAMPLE_SEED
 from curate.plan import Plan, Segment, Step
 from curate.schema import ORDINAL, keyed_hash
-from curate.segment import Done, Work, decision_file, open_kernels, run_segment
+from curate.segment import Done, Work, run_segment
 from curate.sources.source import Shard
 from curate.stage import Barrier, Batch, Decision, Kernel, Question
 from curate.store import Store

@@ -102,7 +102,7 @@ def _workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
-            if "ray::" in " ".join(child.cmdline()) and "IDLE" not in " ".join(child.cmdline()):
+            if "ray::_on_worker" in " ".join(child.cmdline()):
                 found.append(child)
         except psutil.Error:
             continue
@@ -123,7 +123,9 @@ def test_driver_or_worker_may_be_killed_at_any_time_on_ray(
         time.sleep(0.05)
     time.sleep(draw.uniform(0, 3))
     if seed % 2:
-        for worker in _workers(process)[:1]:
+        while not (working := _workers(process)) and process.poll() is None:
+            time.sleep(0.02)
+        for worker in working[:1]:
             worker.kill()
     else:
         process.kill()

@@ -209,7 +209,9 @@ def _footer(url: str) -> pq.FileMetaData:
     try:
         return pq.read_metadata(_opened(url))
     except (pa.ArrowException, OSError) as error:
-        raise SpecError(f"paths: {url!r} is not a readable Parquet file: {' '.join(str(error).split())}. Remove or repair it.") from error
+        raise SpecError(
+            f"paths: {url!r} is not a readable Parquet file: {' '.join(str(error).split()).rstrip('.')}. Remove or repair it."
+        ) from error
 
 
 def _rows(file: pq.ParquetFile, shard: Shard, columns: list[str]) -> Iterator[tuple[pa.RecordBatch, int]]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,6 @@ from annotated_types import Ge, Le
 
 from curate.schema import TEXT
 from curate.stage import Batch, Kernel, Stage, drop_where
-
-if TYPE_CHECKING:
-    from curate.text.buffers import TextBuffers
 
 BULLETS = "-*•‣⁃◦●○▪▫■□▶–·"
 

@@ -1,0 +1,61 @@
+# Two commands set everything up on a machine with Python 3.11+, a C++ compiler and make:
+#   make quickstart     install into .venv and turn the bundled sample crawl into a corpus
+#   make test           install into .venv and run the tests (under five minutes on two cores)
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DONE   := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-slow lint format bench lock sample clean
+
+help:            ## Show the commands
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+install: $(DONE) ## Create .venv with the locked versions
+
+# Nothing here needs torch: what will, brings its own target, with the CPU build from https://download.pytorch.org/whl/cpu
+# wherever the index in use does not have it.
+$(DONE): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "curate needs Python 3.11 or later: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+quickstart: $(DONE) ## Run the bundled sample crawl into out/quickstart
+	$(BIN)/curate run pipelines/quickstart.yaml --out out/quickstart
+
+test: $(DONE)    ## The tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(DONE) ## Fault schedules, servers, engines
+	$(BIN)/python -m pytest -m slow
+
+lint: $(DONE)    ## ruff, mypy --strict, the sample crawl is what its script writes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python pipelines/sample/build.py --check
+
+format: $(DONE)  ## Let ruff format and fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DONE)   ## Engines, pass-through, driver memory; prints tables
+	$(BIN)/python tests/bench/run_all.py
+
+lock:            ## Write requirements.lock anew from pyproject.toml
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-lock/bin/python -m pip install --quiet --editable . --group dev
+	$(VENV)-lock/bin/python -m pip freeze --exclude-editable --exclude curate > requirements.lock
+	rm -rf $(VENV)-lock
+
+sample: $(DONE)  ## Pack the sample pages as WARC again
+	$(BIN)/python pipelines/sample/build.py
+
+clean:           ## Remove .venv, out and caches
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis

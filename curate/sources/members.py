@@ -1,0 +1,335 @@
+"""Where the members of a web archive begin and end: gzip members, zstandard frames, or the records of a plain file.
+
+Whether a member begins at a byte is told by the bytes there, never by what was read before, and a member is decompressed
+in steps counted from its own first byte. So readers that enter a file at different points see the same members, the
+same errors and the same bytes before an error. The one thing that can mislead an entry is an archive stored, neither
+compressed nor encrypted, inside a record of another: such a reading begins off the joint to the piece before.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, Literal, Protocol
+
+import zstandard
+
+State = Literal["record", "other", "end"]
+
+BLANK = b" \t\r\n"
+WARC = rb"WARC/[01]\.\d{1,2}[ \t]*\r?\n[\w-]{1,64}[ \t]*:"
+# URL, address, date, then type (and in version 2 five more fields), length.
+ARC = rb"([A-Za-z][\w+.-]{1,20}:[^\r\n]{0,8000}) ([\w.:-]{1,64}) (\d{8,17}|-) ([^\r\n]{1,300}) (\d{1,15})\r?\n"
+WARC_RECORD = re.compile(WARC)
+ARC_RECORD = re.compile(ARC)
+ARC_LINE_BYTES = 8500  # more than ARC can match
+
+_STARTS = {"gzip": rb"\x1f\x8b\x08", "zstd": rb"\x28\xb5\x2f\xfd", "warc": WARC, "arc": b"(?m:^)" + ARC}
+_START = {kind: re.compile(b"(?P<%s>%s)" % (kind.encode(), pattern)) for kind, pattern in _STARTS.items()}
+_ANY_START = re.compile(b"|".join(pattern.pattern for pattern in _START.values()))
+_NEXT_RECORD = re.compile(rb"\n(?:%s|%s)" % (WARC, ARC))
+_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+_DICTIONARY = b"\x5d\x2a\x4d\x18"  # https://iipc.github.io/warc-specifications/specifications/warc-zstd/
+_MAX_DICTIONARY_BYTES = 64 * 2**20
+
+_WINDOW = 2**20
+_OVERLAP = 2**14
+_GZIP_STEP = 2**15
+# One block of zstandard takes 4 bytes and gives 128 KiB at most: 512 bytes never become more than 16 MiB at once.
+_ZSTD_STEP = 512
+
+
+class Broken(Exception):
+    """The file is not what it should be; `cut` when that is because it ends too early."""
+
+    def __init__(self, detail: str, *, cut: bool = False) -> None:
+        super().__init__(detail)
+        self.cut = cut
+
+
+class Tape:
+    """Random access to a file through one window of it in memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = file.seek(0, 2)
+        self._start = 0
+        self._data = b""
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """`size` bytes, fewer only at the end of the file."""
+        end = max(min(offset + size, self.size), offset)
+        if offset < self._start or end > self._start + len(self._data):
+            self._load(offset, max(end - offset, _WINDOW))
+        return memoryview(self._data)[offset - self._start : end - self._start]
+
+    def _load(self, offset: int, size: int) -> None:
+        kept = self._data[offset - self._start :] if offset >= self._start else b""
+        self._file.seek(offset + len(kept))
+        self._data = kept + self._file.read(size - len(kept))
+        self._start = offset
+
+    def skip_blank(self, offset: int) -> int:
+        """The next byte that is not blank, or the end of the file."""
+        while offset < self.size:
+            head = bytes(self.view(offset, 4096))
+            if text := head.lstrip(BLANK):
+                return offset + len(head) - len(text)
+            offset += len(head)
+        return offset
+
+
+class Stream:
+    """Decompressed bytes from the start of a member on."""
+
+    problem: Broken | None = None
+    """Why there is nothing more to read, where the stream does not end as it should."""
+
+    def peek(self, size: int) -> bytes:
+        """`size` bytes, fewer where the stream ends. Raises Broken when there is a problem before the first one."""
+        raise NotImplementedError
+
+    def take(self, size: int) -> bytes:
+        """The same, and move on."""
+        raise NotImplementedError
+
+    def skip(self, size: int) -> int:
+        """Move on; the number of bytes that were there."""
+        raise NotImplementedError
+
+    def advance(self) -> State:
+        """Skip blanks; what comes next."""
+        while head := self.peek(128):
+            blank = len(head) - len(head.lstrip(BLANK))
+            self.skip(blank)
+            if blank < len(head):
+                return "record" if self._at_record() else "other"
+        return "end"
+
+    def _at_record(self) -> bool:
+        if WARC_RECORD.match(head := self.peek(128)):
+            return True
+        return b":" in head[:22] and ARC_RECORD.match(self.peek(ARC_LINE_BYTES)) is not None
+
+
+class PlainStream(Stream):
+    """An uncompressed file from some byte on."""
+
+    def __init__(self, tape: Tape, offset: int) -> None:
+        self._tape = tape
+        self.position = offset
+
+    def peek(self, size: int) -> bytes:
+        return bytes(self._tape.view(self.position, size))
+
+    def take(self, size: int) -> bytes:
+        data = self.peek(size)
+        self.position += len(data)
+        return data
+
+    def skip(self, size: int) -> int:
+        moved = min(size, self._tape.size - self.position)
+        self.position += moved
+        return moved
+
+    def _at_record(self) -> bool:
+        line_start = self.position == 0 or self._tape.view(self.position - 1, 1) == b"\n"
+        return line_start and super()._at_record()
+
+
+class Decompressor(Protocol):
+    """What zlib's decompression objects offer."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes | memoryview, max_length: int, /) -> bytes: ...
+
+
+class Frame:
+    """A zstandard frame behind zlib's interface, except that it gives all it has."""
+
+    unconsumed_tail = b""
+
+    def __init__(self, decompressor: zstandard.ZstdDecompressor) -> None:
+        self._frame = decompressor.decompressobj()
+
+    def decompress(self, data: bytes | memoryview, max_length: int, /) -> bytes:
+        try:
+            return self._frame.decompress(data)
+        except zstandard.ZstdError as error:
+            raise zlib.error(str(error)) from error
+
+    @property
+    def eof(self) -> bool:
+        return self._frame.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._frame.unused_data
+
+
+class MemberStream(Stream):
+    """One compressed member; `end` is the byte after it, once it is known."""
+
+    end: int | None = None
+
+    def __init__(self, tape: Tape, offset: int, decompressor: Decompressor, step: int = _GZIP_STEP) -> None:
+        self._tape = tape
+        self._offset = self._fed = offset
+        self._decompressor = decompressor
+        self._step = step
+        self._rest = b""
+        self._buffer = bytearray()
+
+    @property
+    def consumed(self) -> int:
+        """Compressed bytes taken in so far."""
+        return self._fed - len(self._rest) - len(self._decompressor.unused_data) - self._offset
+
+    def peek(self, size: int) -> bytes:
+        while len(self._buffer) < size and self.end is None and not self.problem:
+            # Never more than is asked for: an error further on must not cost the bytes before it.
+            self._decompress(size - len(self._buffer))
+        if self.problem and not self._buffer and size:
+            raise self.problem
+        return bytes(self._buffer[:size])
+
+    def take(self, size: int) -> bytes:
+        data = self.peek(size)
+        del self._buffer[: len(data)]
+        return data
+
+    def skip(self, size: int) -> int:
+        left = size
+        while left and (data := self.take(min(left, 2**18))):
+            left -= len(data)
+        return size - left
+
+    def resync(self) -> State:
+        """Skip to the next record in this member."""
+        self.skip(1)
+        while head := self.peek(2 * _OVERLAP):
+            if match := _NEXT_RECORD.search(head):
+                self.skip(match.start() + 1)
+                return "record"
+            self.skip(_OVERLAP)
+        return "end"
+
+    def _decompress(self, wanted: int) -> None:
+        data: bytes | memoryview = self._rest
+        if not data:
+            data = self._tape.view(self._fed, self._step)
+            self._fed += len(data)
+        try:
+            out = self._decompressor.decompress(data, wanted)
+        except zlib.error as error:
+            self.problem = Broken(str(error))
+            return
+        self._rest = self._decompressor.unconsumed_tail
+        self._buffer += out
+        if self._decompressor.eof:
+            self.end = self._fed - len(self._decompressor.unused_data)
+        elif not data and not out:
+            self.problem = Broken("the file ends inside compressed data", cut=True)
+
+
+class Archive:
+    """A file of members. Its kind is told by its first bytes; where they are damaged, by the first member that is not."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._tape = Tape(file)
+        self.size = self._tape.size
+        self._zstd = zstandard.ZstdDecompressor()
+        self.kind = self._find_kind()
+        self._dictionary = self._load_dictionary()
+
+    def open(self, offset: int, kind: str | None = None) -> PlainStream | MemberStream:
+        kind = kind or self.kind
+        if kind == "gzip":
+            return MemberStream(self._tape, offset, zlib.decompressobj(31))
+        if kind == "zstd":
+            return MemberStream(self._tape, offset, Frame(self._zstd), _ZSTD_STEP)
+        return PlainStream(self._tape, offset)
+
+    def enter(self, offset: int, kind: str | None = None) -> tuple[PlainStream | MemberStream, State]:
+        """A stream from `offset` on and what it begins with."""
+        stream = self.open(offset, kind)
+        try:
+            return stream, stream.advance()
+        except Broken:
+            return stream, "other"
+
+    def find(self, start: int, stop: int | None = None) -> int | None:
+        """Where the first member with a record begins in start <= offset < stop."""
+        return next((offset for offset, _ in self._scan(_START[self.kind], start, stop)), None)
+
+    def skip_filler(self, offset: int) -> int:
+        """The next byte that is neither blank nor of a skippable zstandard frame, or the end of the file."""
+        offset = self._tape.skip_blank(offset)
+        while self.kind == "zstd" and _SKIPPABLE.match(head := bytes(self._tape.view(offset, 8))):
+            end = offset + 8 + int.from_bytes(head[4:], "little")
+            if len(head) < 8 or end > self.size:
+                break
+            offset = self._tape.skip_blank(end)
+        return offset
+
+    def head(self, offset: int) -> bytes:
+        """Some bytes to show in a message."""
+        return bytes(self._tape.view(offset, 24))
+
+    def has_small_members(self, limit: int) -> bool:
+        """Whether it can be entered in the middle: no dictionary, and the first member neither huge nor all there is."""
+        if self.kind in ("warc", "arc"):
+            return self.kind == "warc"
+        stream, state = self.enter(self.skip_filler(0))
+        if self._dictionary or state != "record" or not isinstance(stream, MemberStream):
+            return False
+        try:
+            while stream.consumed <= limit and stream.take(2**18):
+                pass
+        except Broken:
+            return False
+        return stream.consumed <= limit and stream.end is not None and stream.end < self.size
+
+    def _find_kind(self) -> str:
+        offset = self._tape.skip_blank(0)
+        head = self._tape.view(offset, _OVERLAP)
+        if _SKIPPABLE.match(head):
+            return "zstd"
+        if (match := _ANY_START.match(head)) and match.lastgroup:
+            return match.lastgroup
+        return next((kind for _, kind in self._scan(_ANY_START, offset, None)), "warc")
+
+    def _scan(self, pattern: re.Pattern[bytes], start: int, stop: int | None) -> Iterator[tuple[int, str]]:
+        """(offset, kind) of the members that begin with a record in start <= offset < stop."""
+        stop = self.size if stop is None else min(stop, self.size)
+        while start < stop:
+            lead = 1 if start else 0  # a line begins after a line end: the byte before has to be seen
+            window = self._tape.view(start - lead, _WINDOW + _OVERLAP)
+            size = min(stop - start, _WINDOW)
+            for match in pattern.finditer(window, lead):
+                offset, kind = start + match.start() - lead, str(match.lastgroup)
+                if offset >= start + size:
+                    break
+                if self.enter(offset, kind)[1] == "record":
+                    yield offset, kind
+            start += size
+
+    def _load_dictionary(self) -> bool:
+        """The Internet Archive puts the dictionary of all frames into a skippable frame before the first, compressed or not."""
+        head = bytes(self._tape.view(0, 8))
+        if self.kind != "zstd" or not head.startswith(_DICTIONARY):
+            return False
+        data = bytes(self._tape.view(8, min(int.from_bytes(head[4:], "little"), _MAX_DICTIONARY_BYTES)))
+        try:
+            if data.startswith(zstandard.FRAME_HEADER):
+                data = MemberStream(self._tape, 8, Frame(self._zstd), _ZSTD_STEP).take(_MAX_DICTIONARY_BYTES)
+            self._zstd = zstandard.ZstdDecompressor(zstandard.ZstdCompressionDict(data))
+        except (Broken, zstandard.ZstdError):
+            return True  # the frames cannot be read without it, and say so
+        return True

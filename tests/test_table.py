@@ -1,0 +1,48 @@
+"""The tables of stages and sources: sorted, complete, and every reason with a golden case."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from curate.options import load_class
+from curate.sources import SOURCES
+from curate.stage import Barrier, Stage
+from curate.stages import STAGES
+
+ROOT = Path(__file__).parents[1]
+CASES = Path(__file__).parent / "stages"
+# Cases for these are built in code (pages, models, whole corpora): tests/test_extract.py and so on.
+OWN_TESTS = {"extract", "score", "select", "tokens"}
+
+
+@pytest.mark.parametrize("table", [STAGES, SOURCES], ids=["stages", "sources"])
+def test_the_table_is_sorted(table: dict[str, str]) -> None:
+    assert list(table) == sorted(table)
+
+
+def test_every_stage_module_is_in_the_table() -> None:
+    # `remove` is written as a key of its own in the pipeline file, never as a stage.
+    files = {path.stem for path in (ROOT / "curate" / "stages").glob("*.py")} - {"__init__", "remove"}
+    assert files == {target.split(":")[0].rsplit(".", 1)[1] for target in STAGES.values()}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_class_is_named_after_the_stage(name: str) -> None:
+    cls = load_class(name, STAGES, "stage")
+    assert issubclass(cls, Stage)
+    assert cls.__name__ == "".join(part.capitalize() for part in name.split("_"))
+
+
+@pytest.mark.parametrize("name", sorted(set(STAGES) - OWN_TESTS))
+def test_every_reason_has_a_golden_case(name: str) -> None:
+    cls = load_class(name, STAGES, "stage")
+    if issubclass(cls, Barrier):
+        pytest.fail(f"{name} is a barrier and needs tests of its own: list it in OWN_TESTS")
+    cases = [json.loads(line) for line in (CASES / f"{name}.jsonl").read_text().splitlines() if line.strip()]
+    given = {case["drop"] for case in cases}
+    assert given >= {*inspect.getattr_static(cls, "reasons"), None}
+    assert all(case["why"] for case in cases)
