@@ -46,13 +46,10 @@ format: $(DONE)  ## Let ruff format and fix
 bench: $(DONE)   ## Engines, pass-through, driver memory; prints tables
 	$(BIN)/python tests/bench/run_all.py
 
-lock:            ## Write requirements.lock anew from pyproject.toml
-	rm -rf $(VENV)-lock
-	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)-lock/bin/python -m pip install --quiet --editable . --group dev
-	$(VENV)-lock/bin/python -m pip freeze --exclude-editable --exclude curate > requirements.lock
-	rm -rf $(VENV)-lock
+lock: $(DONE)    ## Write requirements.lock anew, from the newest versions that fit pyproject.toml
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --upgrade --editable . --group dev
+	$(BIN)/python -m pip freeze --exclude-editable --exclude curate --exclude pip > requirements.lock
 
 sample: $(DONE)  ## Pack the sample pages as WARC again
 	$(BIN)/python pipelines/sample/build.py

@@ -92,9 +92,10 @@ def _backoff(attempt: int) -> float:
 
 
 class RayEngine:
-    """Plain Ray tasks. `address` None starts Ray on this machine with `workers` CPUs."""
+    """Plain Ray tasks. `address` None starts Ray on this machine with `workers` CPUs; a cluster gets this package and
+    the content of `working_dir` on every node."""
 
-    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+    def __init__(self, address: str | None = None, workers: int | None = None, working_dir: str | None = None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
@@ -114,12 +115,8 @@ class RayEngine:
                 logging_level=logging.ERROR,
             )
         else:
-            ray.init(
-                address,
-                runtime_env={"py_modules": [os.path.dirname(__file__)]},
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            shipped = {"py_modules": [os.path.dirname(__file__)], **({"working_dir": working_dir} if working_dir else {})}
+            ray.init(address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
         self._window = 2 * max(1, int(self._cluster().get("CPU", 1)))
 
     def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[Outcome | None]:

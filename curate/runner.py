@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from curate import recipe
+from curate import recipe, shipping
 from curate.engine import Engine, InlineEngine, Outcome, RayEngine
 from curate.errors import BooksError, CurateError, DataError, ExpectError, RunError, SpecError
 from curate.kernels import decision_file
@@ -126,20 +127,31 @@ def run_file(
     recipe.check(store, plan, inputs)
     if store.exists(MANIFEST):
         return dataclasses.replace(Summary.from_json(store.read_json(MANIFEST)), already_done=True)
-    with Lease(store):
+    with Lease(store), contextlib.ExitStack() as stack:
         store.sweep()
         recipe.save(store, plan, inputs)
         run = Run(plan, shards, store, listener or Silent())
         if reuse:
             run.take_over(Store(reuse))
-        engine = InlineEngine() if inline else RayEngine(ray, workers)
-        try:
-            if isinstance(engine, RayEngine) and ray:
-                engine.check_visible([store.root, *(shard.url for shard in shards[:100])])
-            with _drained_by_sigterm(engine):
-                return run.to_the_end(engine)
-        finally:
-            engine.close()
+        engine = InlineEngine() if inline else RayEngine(workers=workers) if ray is None else _on_cluster(ray, run, stack)
+        stack.callback(engine.close)
+        with _drained_by_sigterm(engine):
+            return run.to_the_end(engine)
+
+
+def _on_cluster(address: str, run: Run, stack: contextlib.ExitStack) -> Engine:
+    """Join a cluster, ship what its nodes need, and check that they see the rest. Raises SpecError where they do not."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="curate-ship-"))
+    places = shipping.pack(run.plan, folder)
+    engine = RayEngine(address, working_dir=folder)
+    run.context = Context(shipping.moved(run.plan, places), run.store)
+    left = {path for step in run.plan.steps for path in step.stage.assets} - set(places)
+    try:
+        engine.check_visible([run.store.root, *sorted(left), *(shard.url for shard in run.shards[:100])])
+    except SpecError:
+        engine.close()
+        raise
+    return engine
 
 
 def survey(pipeline: Pipeline, limit: int | None = None) -> tuple[Plan, list[Found], list[Shard]]:

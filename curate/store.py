@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -73,10 +74,24 @@ def open_file(url: str) -> BinaryIO:
     return file
 
 
+@contextlib.contextmanager
+def open_decompressed(url: str) -> Iterator[BinaryIO]:
+    """Open for reading, decompressed by the file's ending: .gz, .zst, .bz2, .xz, or as it is."""
+    if url.endswith(".zst"):
+        import zstandard
+
+        # A file may be many frames (parallel compressors write them so); by default all but the first would be lost.
+        with open_file(url) as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as frames:
+            yield io.BufferedReader(frames)  # type: ignore[type-var]
+        return
+    with fsspec.open(url, "rb", compression="infer") as file:
+        yield file
+
+
 def read_lines(url: str) -> Iterator[str]:
-    """Lines of a text file, decompressed by its ending (.gz, .zst, ...), without line ends, blanks or `#` comments."""
-    with fsspec.open(url, "rt", compression="infer", encoding="utf-8") as file:
-        for line in file:
+    """Lines of a UTF-8 text file without line ends, blanks or `#` comments."""
+    with open_decompressed(url) as file:
+        for line in io.TextIOWrapper(file, encoding="utf-8"):
             if line.strip() and not line.startswith("#"):
                 yield line.strip()
 

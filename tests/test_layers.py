@@ -21,7 +21,7 @@ LAYERS = [
     {"plan"},
     {"tables", "kernels", "recipe", "lease"},
     {"layers", "ledger"},
-    {"isolate"},
+    {"isolate", "shipping"},
     {"segment"},
     {"worker"},
     {"engine"},

@@ -31,7 +31,7 @@ def load_model(path: str) -> Any:
 
 def probabilities(model: Any, lines: Sequence[str], top: int) -> list[dict[str, float]]:
     """Per line the `top` most probable labels (-1: all). Lines must not hold line breaks."""
-    predicted, labels = model.multilinePredict([f"{line}\n" for line in lines], top, 0.0, "strict")
+    labels, predicted = model.multilinePredict([f"{line}\n" for line in lines], top, 0.0, "strict")
     return [
         {label: min(1.0, float(p)) for p, label in zip(row, names, strict=True)}
         for row, names in zip(predicted, labels, strict=True)

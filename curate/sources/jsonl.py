@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
-import fsspec
 import pyarrow as pa
 
+from curate import store
 from curate.errors import DataError
 from curate.schema import HTML, TEXT, ordinal
 from curate.sources.source import TOO_LARGE, PathSource, Reading, Shard, batched, verdict
@@ -66,7 +66,7 @@ class JsonlSource(PathSource):
 
     def read(self, shard: Shard, reading: Reading) -> Iterator[pa.RecordBatch]:
         try:
-            with fsspec.open(shard.url, "rb", compression="infer") as file:
+            with store.open_decompressed(shard.url) as file:
                 yield from batched(self._rows(file, shard), self.columns)
         except (OSError, EOFError) as error:
             raise DataError(f"{shard.name}: cannot read {shard.url!r}: {error}") from error
