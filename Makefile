@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 DONE   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format bench lock sample clean
+.PHONY: help install quickstart test test-slow lint format bench real lock sample clean
 
 help:            ## Show the commands
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ format: $(DONE)  ## Let ruff format and fix
 
 bench: $(DONE)   ## Engines, pass-through, driver memory; prints tables
 	$(BIN)/python tests/bench/run_all.py
+
+real: $(DONE)    ## The shipped recipe over the real data beside the checkout, into out/real
+	$(BIN)/python tests/bench/real.py
 
 lock: $(DONE)    ## Write requirements.lock anew, from the newest versions that fit pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip

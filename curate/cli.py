@@ -28,6 +28,9 @@ class _Group(click.Group):
         except BrokenPipeError:
             sys.stderr.close()
             context.exit(0)
+        except OSError as error:
+            click.echo(f"error: {error}. Check that the path exists and may be written.", err=True)
+            context.exit(2)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -125,6 +128,7 @@ def explain(directory: str, document: str) -> None:
 @main.command()
 @_directory
 @click.option("--stage", metavar="S", help="Documents this stage dropped or edited. Default: kept documents.")
+@click.option("--dropped", is_flag=True, help="Dropped documents of all stages.")
 @click.option("--reason", metavar="R", help="Only with this reason.")
 @click.option("-n", "--num", default=10, show_default=True, type=click.IntRange(min=1), help="How many, drawn by keyed hash.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import json
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -26,10 +26,14 @@ _TEXT_PER_HTML = 0.12
 
 def describe_stages() -> str:
     """The table of stages with the first line of each docstring."""
-    table = table_of("curate.stages", STAGES)
-    rows = [(name, _summary(load_class(name, table, "stage"))) for name in sorted(table)]
+    rows = summaries(table_of("curate.stages", STAGES))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+
+def summaries(table: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(name, what it does) of every stage of a table."""
+    return [(name, _summary(load_class(name, table, "stage"))) for name in sorted(table)]
 
 
 def _summary(cls: type[Any]) -> str:

@@ -116,7 +116,12 @@ class RayEngine:
             )
         else:
             shipped = {"py_modules": [os.path.dirname(__file__)], **({"working_dir": working_dir} if working_dir else {})}
-            ray.init(address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
+            try:
+                ray.init(address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
+            except (ConnectionError, ValueError) as error:
+                raise SpecError(
+                    f"--ray: no cluster answers at {address!r}: {error}. Start one with 'ray start --head'."
+                ) from error
         self._window = 2 * max(1, int(self._cluster().get("CPU", 1)))
 
     def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[Outcome | None]:

@@ -124,14 +124,21 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def sample_documents(
-    directory: str, *, stage: str | None = None, reason: str | None = None, num: int = 10, seed: int = 0, as_json: bool = False
+    directory: str,
+    *,
+    stage: str | None = None,
+    dropped: bool = False,
+    reason: str | None = None,
+    num: int = 10,
+    seed: int = 0,
+    as_json: bool = False,
 ) -> Iterator[str]:
     """Documents drawn by keyed hash of their id: kept ones, or those a stage dropped or edited."""
     store, saved = _opened(directory)
     stages = ["source", *saved["identities"]]
     if stage and stage not in stages:
         raise SpecError(f"no stage {stage!r} in {directory!r}. {known_values(stage, stages)}")
-    kinds = ("dropped", "edited") if stage else ("dropped",) if reason else ("data",)
+    kinds = ("dropped", "edited") if stage else ("dropped",) if reason or dropped else ("data",)
     for kind in kinds:
         for row in _draw(store, kind, stage, reason if kind == "dropped" else None, num, seed):
             yield json.dumps(row, ensure_ascii=False, default=str) if as_json else _shown(kind, row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
+import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -74,22 +75,20 @@ class Progress:
         self._console.print(f"{time.strftime('%H:%M:%S')} {message}", highlight=False, markup=False)
 
 
-def print_summary(summary: Summary, console: Console | None = None) -> None:
+def print_summary(summary: Summary) -> None:
     """The funnel: per stage documents in, dropped by reason, left, and the share of all that is left."""
-    console = console or Console()
+    console = Console() if Console().is_terminal else Console(width=120)
     if summary.already_done:
-        console.print(f"{summary.out} is complete; nothing to do.", highlight=False, markup=False)
+        click.echo(f"{summary.out} is complete; nothing to do.")
     console.print(funnel(summary))
-    for kind, count in sorted(summary.records.items(), key=lambda pair: -pair[1])[:8]:
-        console.print(f"  {count:>9,}  {kind} (record, not a document)", highlight=False, markup=False)
+    for kind, count in sorted(summary.records.items(), key=lambda pair: (-pair[1], pair[0]))[:8]:
+        click.echo(f"  {count:>9,}  {kind} (record, not a document)")
     for shard, error in summary.failed_shards.items():
-        console.print(f"  failed shard {shard}: {error}", highlight=False, markup=False)
+        click.echo(f"  failed shard {shard}: {error}")
     size = sum(record["bytes"] for name, record in summary.files.items() if name.startswith("data/"))
-    console.print(
-        f"{summary.documents_in:,} documents in, {summary.documents_out:,} out "
-        f"({summary.documents_out / max(1, summary.documents_in):.1%}), {size / 1e6:,.1f} MB in {summary.out}/data",
-        highlight=False,
-        markup=False,
+    share = summary.documents_out / max(1, summary.documents_in)
+    click.echo(
+        f"{summary.documents_in:,} documents in, {summary.documents_out:,} out ({share:.1%}), {size / 1e6:,.1f} MB in {summary.out}/data"
     )
 
 

@@ -15,6 +15,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from curate.errors import TransientError
+from curate.errors import SpecError, TransientError
 
 TEMPORARY = ".tmp"
 _FOOTER_BYTES = 64 * 2**10
@@ -62,8 +63,13 @@ def is_url(path: str) -> bool:
 
 
 def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a path or URL, and the path on it."""
-    fs, path = url_to_fs(url)
+    """The file system of a path or URL, and the path on it. Raises SpecError for a URL nothing here can open."""
+    try:
+        fs, path = url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise SpecError(
+            f"{url!r}: {error}. Object stores need their package: pip install 'curate[s3]' or 'curate[gcs]'"
+        ) from error
     return fs, str(path)
 
 
@@ -82,7 +88,7 @@ def open_decompressed(url: str) -> Iterator[BinaryIO]:
 
         # A file may be many frames (parallel compressors write them so); by default all but the first would be lost.
         with open_file(url) as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as frames:
-            yield io.BufferedReader(frames)  # type: ignore[type-var]
+            yield io.BufferedReader(frames)
         return
     with fsspec.open(url, "rb", compression="infer") as file:
         yield file
@@ -97,9 +103,17 @@ def read_lines(url: str) -> Iterator[str]:
 
 
 def expand(pattern: str) -> list[str]:
-    """The files a path, folder or glob stands for, as URLs, sorted. Empty when nothing matches."""
+    """The files a path, folder or glob stands for, as URLs, sorted. Empty when nothing matches.
+
+    Raises SpecError when the store cannot be listed: no network, no credentials, no such bucket.
+    """
     fs, path = file_system(pattern)
-    paths = [path] if fs.isfile(path) else fs.find(path) if fs.isdir(path) else fs.glob(path)
+    try:
+        paths = [path] if fs.isfile(path) else fs.find(path) if fs.isdir(path) else fs.glob(path)
+    except Exception as error:  # every object store has its own tree of errors
+        raise SpecError(
+            f"{pattern!r} cannot be listed: {type(error).__name__}: {error}. Check network and credentials."
+        ) from error
     files = sorted(p for p in paths if not fs.isdir(p) and not os.path.basename(p).startswith((".", "_")))
     return [p if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(p)) for p in files]
 
@@ -108,7 +122,8 @@ def describe(urls: Iterable[str]) -> list[Found]:
     """Name, size and etag (or a hash of the last 64 KiB) of every file: what a rerun compares. Never the mtime."""
     listed = list(urls)
     common = os.path.commonpath([os.path.dirname(url) for url in listed]) if listed else ""
-    return [_describe(url, os.path.relpath(url, common) if common else url) for url in listed]
+    with ThreadPoolExecutor(32) as pool:
+        return list(pool.map(lambda url: _describe(url, os.path.relpath(url, common) if common else url), listed))
 
 
 def _describe(url: str, name: str) -> Found:

@@ -76,7 +76,11 @@ def test_json_lines_are_documents_or_counted_verdicts(tmp_path: Path) -> None:
 def test_compressed_json_lines_give_the_same_documents(tmp_path: Path, ending: str) -> None:
     content = b"\n".join(LINES) + b"\n"
     (tmp_path / "a.jsonl").write_bytes(content)
-    packed = gzip.compress(content) if ending == "gz" else b"".join(zstandard.compress(part) for part in (content[:50], content[50:]))
+    packed = (
+        gzip.compress(content)
+        if ending == "gz"
+        else b"".join(zstandard.compress(part) for part in (content[:50], content[50:]))
+    )
     (tmp_path / f"b.jsonl.{ending}").write_bytes(packed)
     assert without_place(read(jsonl(tmp_path / "a.jsonl"))) == without_place(read(jsonl(tmp_path / f"b.jsonl.{ending}")))
 

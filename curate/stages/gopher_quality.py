@@ -8,7 +8,7 @@ off when null. What is measured:
 - hash_ratio, ellipsis_ratio: how often '#' occurs, how often '...' (without overlap: six dots are two) and '…' occur
   together, each per word, all words counted.
 - lines: those of `str.splitlines` that are not blank. A bullet line begins, after white space, with one of
-  - * • ‣ ⁃ ◦ ● ○ ▪ ▫ ■ □ ▶ – ·  whatever follows. An ellipsis line ends, before white space, in '...' or '…'.
+  - * • ‣ ⁃ ⁌ ⁍ ∙ ○ ● ◘ ◦ ⦾ ⦿ ▪ ■ ·  whatever follows. An ellipsis line ends, before white space, in '...' or '…'.
 - alpha_words_frac: share of all words that have a letter (`str.isalpha`).
 - stop_words: how many different stop words occur. Words are compared in lower case, ASCII punctuation around them removed;
   lower case is taken code point by code point, which differs from `str.lower` for a final capital sigma and for 'İ' only.
@@ -17,7 +17,8 @@ A share or mean of nothing is 0, and a null text is an empty one: with all rules
 
 Decisions. The paper leaves open what a word, a line and a bullet are, and peers differ. Punctuation that stands alone is
 no word to count, but stays in the denominators, so that rows of signs fail. "The" and "the," are the stop word, "the the"
-is one. Blank lines do not dilute the shares of lines. Bullets are those of all peers, except '◀', and '·' and '⁃' besides.
+is one. Blank lines do not dilute the shares of lines. Bullets are all that some peer takes for one, and ▪ ■ · besides; a
+dash longer than the hyphen opens speech in many languages and is none.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from annotated_types import Ge, Le
 from curate.schema import TEXT
 from curate.stage import Batch, Kernel, Stage, drop_where
 
-BULLETS = "-*•‣⁃◦●○▪▫■□▶–·"
+BULLETS = "-*•‣⁃⁌⁍∙○●◘◦⦾⦿▪■·"
 
 # Reason, what is measured, and the option that bounds it; the option's prefix says on which side.
 RULES = (

@@ -1,0 +1,138 @@
+"""The commands as a person types them: what they print, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from curate.cli import main
+from tests.conftest import WritePipeline, document
+
+PIPELINE = """
+name: small
+source: {parquet: {paths: corpus/*.parquet}}
+stages:
+  - example_dashes
+  - keep: {column: score, min: 0.2}
+"""
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def out(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> Path:
+    result = call("run", write_pipeline(PIPELINE), "--out", tmp_path / "out", "--inline")
+    assert result.exit_code == 0, result.output
+    return tmp_path / "out"
+
+
+def test_run_prints_the_funnel(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    path = write_pipeline(PIPELINE)
+    first, second = (call("run", path, "--out", tmp_path / "out", "--inline") for _ in range(2))
+    scores = [document(number)["score"] for number in range(300)]
+    none, low = scores.count(None), sum(score is not None and score < 0.2 for score in scores)
+    left = 300 - none - low
+    lines = [line.split() for line in first.stdout.splitlines()]
+    assert ["keep", "300", str(none + low), str(left), f"{left / 300:.1%}"] in [line[:5] for line in lines]
+    assert ["too_low", str(low)] in lines and ["no_score", str(none)] in lines
+    assert f"300 documents in, {left} out ({left / 300:.1%})" in first.stdout
+    assert second.stdout.startswith(f"{tmp_path / 'out'} is complete; nothing to do.")
+
+
+def test_check_says_what_it_looked_at(corpus: Path, write_pipeline: WritePipeline) -> None:
+    path = write_pipeline(PIPELINE)
+    assert "2 stages, 3 files, 3 shards" in call("check", path).stdout
+    (corpus / "part-0.parquet").unlink()
+    assert call("check", path, "--offline").exit_code == 0
+
+
+def test_plan_shows_steps_options_and_needs(corpus: Path, write_pipeline: WritePipeline) -> None:
+    text = call("plan", write_pipeline(PIPELINE + "  - select: {column: score, top: 0.5}\n")).stdout
+    for part in (
+        "300 documents",
+        "step 00-keep",
+        "sketch for the barrier select",
+        'keep: column: "score", min: 0.2, max: null',
+    ):
+        assert part in text
+    assert "after the barrier select" in text and "memory: about" in text and "output: id, url" in text
+
+
+def test_stages_lists_all_and_describes_one() -> None:
+    listing = call("stages").stdout
+    assert "example_dashes" in listing and "gopher_quality" in listing and "(barrier)" not in listing
+    one = call("stages", "select").stdout
+    assert one.startswith("select  (barrier)") and "top: number 0..1, required" in one
+    assert 'by: one of docs, chars, tokens, default "docs"' in one and "reasons: no_score, below_top" in one
+    unknown = call("stages", "selct")
+    assert unknown.exit_code == 1 and "Did you mean 'select'?" in unknown.stderr
+
+
+def test_explain_follows_a_kept_an_edited_and_a_dropped_document(out: Path) -> None:
+    kept = call("explain", out, "doc-5").stdout
+    assert "edited by 'example_dashes': 1 edits" in kept and "kept. Passed example_dashes, keep" in kept
+    gone = call("explain", out, "https://site-0.example/3").stdout
+    assert "doc-3" in gone and "dropped by 'keep': no_score" in gone and "passed before: example_dashes" in gone
+    low = call("explain", out, "doc-0").stdout
+    assert "too_low, measured 0, limit 0.2" in low and "part-0.parquet at 0" in low
+    nobody = call("explain", out, "doc-9999")
+    assert nobody.exit_code == 1 and "no document with id or URL 'doc-9999'" in nobody.stderr
+
+
+def test_sample_draws_the_same_documents_every_time(out: Path) -> None:
+    dropped = [json.loads(line) for line in call("sample", out, "--stage", "keep", "-n", "5", "--json").stdout.splitlines()]
+    again = [json.loads(line) for line in call("sample", out, "--stage", "keep", "-n", "5", "--json").stdout.splitlines()]
+    other = [
+        json.loads(line)
+        for line in call("sample", out, "--stage", "keep", "-n", "5", "--json", "--seed", "1").stdout.splitlines()
+    ]
+    assert dropped == again != other and len(dropped) == 5 and {row["stage"] for row in dropped} == {"keep"}
+    only = call("sample", out, "--stage", "keep", "--reason", "no_score", "--json").stdout.splitlines()
+    assert len(only) == 10 and {json.loads(line)["reason"] for line in only} == {"no_score"}
+    assert "+after the rule" not in call("sample", out, "--stage", "example_dashes").stdout
+    assert "--- edited by example_dashes" in call("sample", out, "--stage", "example_dashes").stdout
+    assert len(call("sample", out, "-n", "3", "--json").stdout.splitlines()) == 3
+    assert "no stage 'kep'" in call("sample", out, "--stage", "kep").stderr
+
+
+def test_status_of_a_finished_a_stopped_and_a_missing_run(out: Path, tmp_path: Path) -> None:
+    assert "done at" in call("status", out).stdout and "300 documents in, 203 out" in call("status", out).stdout
+    (out / "manifest.json").unlink()
+    stopped = call("status", out).stdout
+    assert "not running; the same curate run command continues it" in stopped and "00-keep: 3 shards done" in stopped
+    missing = call("status", tmp_path)
+    assert missing.exit_code == 1 and "holds no run" in missing.stderr
+
+
+def test_inline_and_ray_exclude_each_other(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    result = call("run", write_pipeline(PIPELINE), "--out", tmp_path / "o", "--inline", "--workers", "2")
+    assert result.exit_code == 2 and "--inline runs without Ray" in result.stderr
+
+
+def test_a_failed_run_has_exit_code_2(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    path = write_pipeline("source: {parquet: {paths: corpus/*.parquet}}\nstages: [{example_broken: {how: raises}}]\n")
+    result = call("run", path, "--out", tmp_path / "o", "--inline")
+    assert result.exit_code == 2 and result.stderr.splitlines()[-1].startswith("error: ") and "doc-7" in result.stderr
+
+
+# The commands and their options, so that none is added in passing: settings belong into the pipeline file.
+COMMANDS = {
+    "check": {"pipeline", "source", "offline"},
+    "explain": {"directory", "document"},
+    "plan": {"pipeline", "source"},
+    "run": {"pipeline", "out", "ray", "inline", "workers", "source", "limit", "reuse"},
+    "sample": {"directory", "stage", "dropped", "reason", "num", "seed", "as_json"},
+    "stages": {"name"},
+    "status": {"directory"},
+}
+
+
+def test_no_option_is_added_in_passing() -> None:
+    commands = main.commands  # type: ignore[attr-defined]
+    assert {name: {param.name for param in command.params} for name, command in commands.items()} == COMMANDS
+    assert all(command.help for command in commands.values())
