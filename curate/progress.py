@@ -87,9 +87,8 @@ def print_summary(summary: Summary) -> None:
         click.echo(f"  failed shard {shard}: {error}")
     size = sum(record["bytes"] for name, record in summary.files.items() if name.startswith("data/"))
     share = summary.documents_out / max(1, summary.documents_in)
-    click.echo(
-        f"{summary.documents_in:,} documents in, {summary.documents_out:,} out ({share:.1%}), {size / 1e6:,.1f} MB in {summary.out}/data"
-    )
+    counts = f"{summary.documents_in:,} documents in, {summary.documents_out:,} out ({share:.1%})"
+    click.echo(f"{counts}, {size / 1e6:,.1f} MB in {summary.out}/data")
 
 
 def funnel(summary: Summary) -> Table:

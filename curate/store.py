@@ -96,8 +96,8 @@ def open_decompressed(url: str) -> Iterator[BinaryIO]:
 
 def read_lines(url: str) -> Iterator[str]:
     """Lines of a UTF-8 text file without line ends, blanks or `#` comments."""
-    with open_decompressed(url) as file:
-        for line in io.TextIOWrapper(file, encoding="utf-8"):
+    with open_decompressed(url) as file, io.TextIOWrapper(file, encoding="utf-8") as lines:
+        for line in lines:
             if line.strip() and not line.startswith("#"):
                 yield line.strip()
 

@@ -41,9 +41,10 @@ UNWANTED = re.compile(r"@|\d\d")
 
 @dataclass(frozen=True)
 class Terms:
-    """Why a source may be used, and how much of it: templated sources are held back, so that frames do not fill the
-    vocabulary."""
+    """Where a source comes from, why it may be used, and how much of it: templated sources are held back, so that their
+    frames do not fill the vocabulary."""
 
+    origin: str
     licence: str
     max_mb: float
     only: Mapping[str, Any] = field(default_factory=dict)
@@ -51,25 +52,25 @@ class Terms:
 
 
 SOURCES = {
-    "arxiv_abstracts": Terms("CC0-1.0 (arXiv metadata)", 5),
-    "bible_lowresource": Terms("CC0-1.0", 1.5),
-    "cia_factbook": Terms("CC0-1.0", 1.5),
-    "cpp_docs": Terms("CC-BY-4.0", 2.5),
-    "digital_gov": Terms("public domain (US government)", 5),
-    "ewt_web_genres": Terms("CC-BY-SA-4.0", 1.2),
-    "free_programming_books": Terms("CC-BY-4.0", 1),
-    "medquad_qa": Terms("CC-BY-4.0", 4),
-    "nsmc_korean_reviews": Terms("CC0-1.0", 2.5),
-    "openstax_textbooks": Terms("CC-BY-4.0", 2, {"license": "CC-BY-4.0"}),
-    "python_peps": Terms("public domain or CC0-1.0", 3),
-    "react_docs_i18n": Terms("CC-BY-4.0", 4),
-    "reddit_listing": Terms("PDDL-1.0", 1),
-    "reddit_self": Terms("PDDL-1.0", 8, {"over_18": False}),
-    "stackexchange_small_sites": Terms("CC-BY-SA-3.0 and CC-BY-SA-4.0", 6),
-    "udhr2": Terms("public domain", 1.5),
-    "wiki_en": Terms("CC-BY-SA-4.0 (Wikipedia)", 12),
-    "wiki_en_stubs": Terms("CC-BY-SA-4.0 (Wikipedia)", 2),
-    "wiki_zh": Terms("CC-BY-SA-4.0 (Wikipedia)", 4),
+    "arxiv_abstracts": Terms("arXiv metadata, github.com/staeiou/arxiv_archive", "CC0-1.0", 5),
+    "bible_lowresource": Terms("github.com/christos-c/bible-corpus", "CC0-1.0", 1.5),
+    "cia_factbook": Terms("github.com/factbook/factbook.json", "CC0-1.0", 1.5),
+    "cpp_docs": Terms("github.com/MicrosoftDocs/cpp-docs", "CC-BY-4.0", 2.5),
+    "digital_gov": Terms("github.com/GSA/digitalgov.gov", "public domain (US government)", 5),
+    "ewt_web_genres": Terms("github.com/UniversalDependencies/UD_English-EWT", "CC-BY-SA-4.0", 1.2),
+    "free_programming_books": Terms("github.com/EbookFoundation/free-programming-books", "CC-BY-4.0", 1),
+    "medquad_qa": Terms("github.com/abachaa/MedQuAD", "CC-BY-4.0", 4),
+    "nsmc_korean_reviews": Terms("github.com/e9t/nsmc", "CC0-1.0", 2.5),
+    "openstax_textbooks": Terms("OpenStax, books marked so", "CC-BY-4.0", 2, {"license": "CC-BY-4.0"}),
+    "python_peps": Terms("github.com/python/peps", "public domain or CC0-1.0", 3),
+    "react_docs_i18n": Terms("react.dev in five languages, github.com/reactjs", "CC-BY-4.0", 4),
+    "reddit_listing": Terms("github.com/umbrae/reddit-top-2.5-million", "PDDL-1.0", 1),
+    "reddit_self": Terms("github.com/umbrae/reddit-top-2.5-million", "PDDL-1.0", 8, {"over_18": False}),
+    "stackexchange_small_sites": Terms("Stack Exchange, seven sites", "CC-BY-SA-3.0 and CC-BY-SA-4.0", 6),
+    "udhr2": Terms("Universal Declaration of Human Rights, github.com/nltk/nltk_data", "public domain", 1.5),
+    "wiki_en": Terms("English Wikipedia", "CC-BY-SA", 12),
+    "wiki_en_stubs": Terms("English Wikipedia, short articles", "CC-BY-SA", 2),
+    "wiki_zh": Terms("Chinese Wikipedia", "CC-BY-SA", 4),
 }
 
 
@@ -199,12 +200,17 @@ def bytes_per_token(tokenizer: Tokenizer, documents: Iterable[Document]) -> dict
 
 
 def used(documents: Sequence[Document]) -> dict[str, dict[str, Any]]:
-    """Per source its licence, and what of it was trained on."""
+    """Per source its origin and licence, and how much was trained on."""
     texts: defaultdict[str, list[int]] = defaultdict(list)
     for document in documents:
         texts[document.source].append(len(document.text.encode()))
     return {
-        source: {"licence": SOURCES[source].licence, "documents": len(sizes), "bytes": sum(sizes)}
+        source: {
+            "origin": SOURCES[source].origin,
+            "licence": SOURCES[source].licence,
+            "documents": len(sizes),
+            "bytes": sum(sizes),
+        }
         for source, sizes in sorted(texts.items())
     }
 
@@ -216,24 +222,25 @@ A byte-level BPE tokenizer of {size:,} entries, trained by `pipelines/train_toke
 
 **For**: counting tokens (`tokens: {{tokenizer: scorers/bpe-v1/tokenizer.json}}`), and small language models that probe a
 corpus, where vocabulary is most of the model. **Not for**: a model that will be pretrained at length, or comparing token
-counts with those of other tokenizers. It was made from {megabytes:.0f} MB of text, nearly all English: other languages
-that use Latin letters take more tokens for the same text, and other scripts about one token per character or byte. Code
-is known from documentation only. `metrics.json` has bytes per token by kind of text, on documents held out; most of these
-kinds, web crawls among them, were not trained on at all.
+counts with those of other tokenizers. It was made from {megabytes:.0f} MB of text, some four fifths of it English, and the rule
+below lets few words of other languages in: in Latin letters they take about twice the tokens, in other scripts a token for
+every character or byte. `metrics.json` has bytes per token by kind of text, on documents held out; some of these kinds,
+web crawls, news and fiction among them, were not trained on at all.
 
 **How text is cut**: GPT-2's pattern, in which a word takes the blank before it, except that every digit stands alone, so
 that numbers of any length are digits in a row. No blank is added in front, nothing is normalised, and any text comes back
-as it went in. `{special}` has id 0 and is never added by itself.
+as it went in. `{special}` has id 0; it is never added, but a text that spells it out is read as if it were.
 
 **Personal data**: a vocabulary shows pieces of what it was trained on. A pre-token was counted only if it occurs in at
-least {documents} documents of at least {groups} groups (hosts, authors or sources) and holds no '@' and no two digits in
-a row. Of pre-tokens that fail, only characters were counted that pass by themselves. Names that pass are common ones.
-Posts marked for adults were left out, but the text is that of the open web, and its words are too.
+least {documents} documents of at least {groups} groups (hosts, authors or sources) and holds no '@' and no two digits in a
+row. Of pre-tokens that fail, only characters were counted that pass by themselves. Names that pass are those of many
+people or of public ones. Posts marked for adults were left out, but the text is that of the open web, and so are its words.
 """
 
 
 def card(metrics: Mapping[str, Any]) -> str:
-    sources = [{"name": name, "licence": value["licence"]} for name, value in metrics["sources"].items()]
+    keys = ("origin", "licence")
+    sources = [{"name": name, **{key: value[key] for key in keys}} for name, value in metrics["sources"].items()]
     front = {"kind": "tokenizer", "name": "bpe-v1", "licence": "Apache-2.0", "model": "tokenizer.json", "sources": sources}
     return CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, width=200),

@@ -133,6 +133,6 @@ COMMANDS = {
 
 
 def test_no_option_is_added_in_passing() -> None:
-    commands = main.commands  # type: ignore[attr-defined]
+    commands = main.commands
     assert {name: {param.name for param in command.params} for name, command in commands.items()} == COMMANDS
     assert all(command.help for command in commands.values())

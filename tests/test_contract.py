@@ -20,13 +20,14 @@ from curate.stage import Batch, Kernel, Stage
 from curate.stages import STAGES
 
 CASES = Path(__file__).parent / "stages"
+LISTS = str(Path(__file__).parent / "lists")
 TEXTS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=300), min_size=1, max_size=8)
 
 
 def _options() -> list[Any]:
     found = []
     for file in sorted(CASES.glob("*.jsonl")):
-        cases = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+        cases = [json.loads(line) for line in file.read_text().replace("{lists}", LISTS).splitlines() if line.strip()]
         distinct = {json.dumps(case.get("options", {}), sort_keys=True) for case in cases}
         found += [
             pytest.param(file.stem, json.loads(options), id=f"{file.stem}-{n}") for n, options in enumerate(sorted(distinct))

@@ -45,7 +45,7 @@ def test_the_readme_is_short_enough_to_be_read() -> None:
 
 
 def test_every_command_is_documented() -> None:
-    for name in main.commands:  # type: ignore[attr-defined]
+    for name in main.commands:
         assert f"curate {name}" in README, f"curate {name} is not in README.md"
 
 

@@ -3,8 +3,8 @@
     {"why": "exactly the minimum is kept", "options": {"min_words": 2}, "text": "one two", "drop": null}
 
 A case gives `text`, or `columns` as {name: value}. `drop` is the reason, or null where the document stays; `value`,
-`limit` and `detail` of the verdict and the columns under `expect` are compared where the case names them. Paths in options
-count from `stages/`.
+`limit` and `detail` of the verdict and the columns under `expect` are compared where the case names them. `{lists}` stands
+for the folder of the lists that options name.
 """
 
 import json
@@ -16,27 +16,28 @@ import pyarrow as pa
 import pytest
 
 import curate
-from curate.options import build, load_class, resolve_paths
+from curate.options import build, load_class
 from curate.schema import DROP, TEXT
 from curate.stages import STAGES
 
 FOLDER = Path(__file__).parent / "stages"
+LISTS = Path(__file__).parent / "lists"
 KEYS = {"why", "options", "text", "columns", "drop", "value", "limit", "detail", "expect"}
 
 
 def cases() -> Iterator[Any]:
     for path in sorted(FOLDER.glob("*.jsonl")):
         with path.open(encoding="utf-8") as lines:
-            for case in map(json.loads, lines):
+            for line in lines:
+                case = json.loads(line.replace("{lists}", str(LISTS)))
                 yield pytest.param(path.stem, case, id=f"{path.stem}: {case['why']}")
 
 
 @pytest.mark.parametrize(("stage", "case"), list(cases()))
 def test_golden(stage: str, case: dict[str, Any]) -> None:
     assert set(case) <= KEYS and ("text" in case) != ("columns" in case)
-    cls = load_class(stage, STAGES, "stage")
-    options = resolve_paths(cls, case.get("options", {}), str(FOLDER))
-    kinds = build(cls, options).reads
+    options = case.get("options", {})
+    kinds = build(load_class(stage, STAGES, "stage"), options).reads
     given = case.get("columns", {TEXT: case.get("text")})
     table = pa.table({name: pa.array([value], kinds.get(name)) for name, value in given.items()})
     result = curate.apply(stage, table, **options).to_pylist()[0]

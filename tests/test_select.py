@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from fractions import Fraction
@@ -68,7 +69,7 @@ def by_sorting(stage: Select, scores: list[float | None], weights: list[int]) ->
 
 def pieces(whole: Batch, cuts: list[int]) -> Iterator[Batch]:
     edges = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         yield Batch(whole.records.slice(start, stop - start))
 
 

@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "pipelines").glob("*.yaml"))
 
 SOURCE = "source: {parquet: {paths: corpus/*.parquet}}\n"
-STAGES = "example_broken, example_dashes, example_kill, example_slow, extract, gopher_quality, keep, language, sample, score, select, tokens, url_filter"
+EXAMPLES = "example_broken, example_dashes, example_kill, example_slow, "
+STAGES = EXAMPLES + "extract, gopher_quality, keep, language, sample, score, select, tokens, url_filter"
 COLUMNS = "count, fetched_at, file, http_status, id, length, offset, ordinal, score, text, url"
 
 BROKEN = {

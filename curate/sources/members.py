@@ -1,4 +1,4 @@
-"""Where the members of a web archive begin and end: gzip members, zstandard frames, or the records of a plain file.
+"""What a web archive is made of: members (gzip members, zstandard frames, plain records), and in them records.
 
 Whether a member begins at a byte is told by the bytes there, never by what was read before, and a member is decompressed
 in steps counted from its own first byte. So readers that enter a file at different points see the same members, the
@@ -8,36 +8,49 @@ compressed nor encrypted, inside a record of another: such a reading begins off 
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO, Literal, Protocol
 
 import zstandard
+from warcio.statusandheaders import StatusAndHeaders, StatusAndHeadersParser
 
 State = Literal["record", "other", "end"]
 
-BLANK = b" \t\r\n"
-WARC = rb"WARC/[01]\.\d{1,2}[ \t]*\r?\n[\w-]{1,64}[ \t]*:"
+_BLANK = b" \t\r\n"
+_WARC = rb"WARC/[01]\.\d{1,2}[ \t\r]*\n[A-Za-z][\w-]{0,63}[ \t]*:"
 # URL, address, date, then type (and in version 2 five more fields), length.
-ARC = rb"([A-Za-z][\w+.-]{1,20}:[^\r\n]{0,8000}) ([\w.:-]{1,64}) (\d{8,17}|-) ([^\r\n]{1,300}) (\d{1,15})\r?\n"
-WARC_RECORD = re.compile(WARC)
-ARC_RECORD = re.compile(ARC)
-ARC_LINE_BYTES = 8500  # more than ARC can match
+_ARC = rb"([A-Za-z][\w+.-]{1,20}:[^\r\n]{0,8000}) ([\w.:-]{1,64}) (\d{8,17}|-|null) ([^\r\n]{1,300}) (\d{1,15})\r?\n"
+_WARC_RECORD = re.compile(_WARC)
+_ARC_RECORD = re.compile(_ARC)
+_ARC_BYTES = 8500  # more than _ARC can match
 
-_STARTS = {"gzip": rb"\x1f\x8b\x08", "zstd": rb"\x28\xb5\x2f\xfd", "warc": WARC, "arc": b"(?m:^)" + ARC}
+# Magic, deflate, and flags without a header CRC, which nobody writes (RFC 1952).
+_GZIP = rb"\x1f\x8b\x08[\x00\x01\x04\x05\x08\x09\x0c\x0d\x10\x11\x14\x15\x18\x19\x1c\x1d]"
+_STARTS = {"gzip": _GZIP, "zstd": rb"\x28\xb5\x2f\xfd", "warc": _WARC, "arc": b"(?m:^)" + _ARC}
 _START = {kind: re.compile(b"(?P<%s>%s)" % (kind.encode(), pattern)) for kind, pattern in _STARTS.items()}
 _ANY_START = re.compile(b"|".join(pattern.pattern for pattern in _START.values()))
-_NEXT_RECORD = re.compile(rb"\n(?:%s|%s)" % (WARC, ARC))
+_NEXT_RECORD = re.compile(rb"\n(?:%s|%s)" % (_WARC, _ARC))
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _DICTIONARY = b"\x5d\x2a\x4d\x18"  # https://iipc.github.io/warc-specifications/specifications/warc-zstd/
 _MAX_DICTIONARY_BYTES = 64 * 2**20
 
+_BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
+_WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_HEADERS = StatusAndHeadersParser([], verify=False)
+_MAX_HEADER_BYTES = 2**20
+
 _WINDOW = 2**20
 _OVERLAP = 2**14
-_GZIP_STEP = 2**15
+GZIP_STEP = 2**15
 # One block of zstandard takes 4 bytes and gives 128 KiB at most: 512 bytes never become more than 16 MiB at once.
-_ZSTD_STEP = 512
+ZSTD_STEP = 512
+# Bytes that may go in before the first comes out, more than a block of zstandard: what looks like a member by chance
+# may have a header without end.
+_MAX_SILENT_BYTES = 2**18
 
 
 class Broken(Exception):
@@ -74,7 +87,7 @@ class Tape:
         """The next byte that is not blank, or the end of the file."""
         while offset < self.size:
             head = bytes(self.view(offset, 4096))
-            if text := head.lstrip(BLANK):
+            if text := head.lstrip(_BLANK):
                 return offset + len(head) - len(text)
             offset += len(head)
         return offset
@@ -100,17 +113,19 @@ class Stream:
 
     def advance(self) -> State:
         """Skip blanks; what comes next."""
-        while head := self.peek(128):
-            blank = len(head) - len(head.lstrip(BLANK))
+        size = 128
+        while head := self.peek(size):
+            blank = len(head) - len(head.lstrip(_BLANK))
             self.skip(blank)
             if blank < len(head):
                 return "record" if self._at_record() else "other"
+            size = min(2 * size, _WINDOW)
         return "end"
 
     def _at_record(self) -> bool:
-        if WARC_RECORD.match(head := self.peek(128)):
+        if _WARC_RECORD.match(head := self.peek(128)):
             return True
-        return b":" in head[:22] and ARC_RECORD.match(self.peek(ARC_LINE_BYTES)) is not None
+        return b":" in head[:22] and _ARC_RECORD.match(self.peek(_ARC_BYTES)) is not None
 
 
 class PlainStream(Stream):
@@ -134,8 +149,9 @@ class PlainStream(Stream):
         return moved
 
     def _at_record(self) -> bool:
-        line_start = self.position == 0 or self._tape.view(self.position - 1, 1) == b"\n"
-        return line_start and super()._at_record()
+        """A WARC record begins a line, as it must for those who enter the file; ARC records may follow upon each other."""
+        line_start = self.position == 0 or self._tape.view(self.position - 1, 1)[0] == 0x0A
+        return (line_start or self.peek(5) != b"WARC/") and super()._at_record()
 
 
 class Decompressor(Protocol):
@@ -155,8 +171,8 @@ class Frame:
 
     unconsumed_tail = b""
 
-    def __init__(self, decompressor: zstandard.ZstdDecompressor) -> None:
-        self._frame = decompressor.decompressobj()
+    def __init__(self, dictionary: zstandard.ZstdCompressionDict | None = None) -> None:
+        self._frame = zstandard.ZstdDecompressor(dictionary).decompressobj()
 
     def decompress(self, data: bytes | memoryview, max_length: int, /) -> bytes:
         try:
@@ -178,12 +194,13 @@ class MemberStream(Stream):
 
     end: int | None = None
 
-    def __init__(self, tape: Tape, offset: int, decompressor: Decompressor, step: int = _GZIP_STEP) -> None:
+    def __init__(self, tape: Tape, offset: int, decompressor: Decompressor, step: int = GZIP_STEP) -> None:
         self._tape = tape
         self._offset = self._fed = offset
         self._decompressor = decompressor
         self._step = step
         self._rest = b""
+        self._silent = True
         self._buffer = bytearray()
 
     @property
@@ -232,8 +249,11 @@ class MemberStream(Stream):
             return
         self._rest = self._decompressor.unconsumed_tail
         self._buffer += out
+        self._silent = self._silent and not out
         if self._decompressor.eof:
             self.end = self._fed - len(self._decompressor.unused_data)
+        elif self._silent and self.consumed > _MAX_SILENT_BYTES:
+            self.problem = Broken(f"nothing in {_MAX_SILENT_BYTES} compressed bytes")
         elif not data and not out:
             self.problem = Broken("the file ends inside compressed data", cut=True)
 
@@ -244,21 +264,23 @@ class Archive:
     def __init__(self, file: BinaryIO) -> None:
         self._tape = Tape(file)
         self.size = self._tape.size
-        self._zstd = zstandard.ZstdDecompressor()
+        self._dictionary: zstandard.ZstdCompressionDict | None = None
         self.kind = self._find_kind()
-        self._dictionary = self._load_dictionary()
+        self._dictionary = self._load_dictionary() if self.kind == "zstd" else None
 
     def open(self, offset: int, kind: str | None = None) -> PlainStream | MemberStream:
         kind = kind or self.kind
         if kind == "gzip":
             return MemberStream(self._tape, offset, zlib.decompressobj(31))
         if kind == "zstd":
-            return MemberStream(self._tape, offset, Frame(self._zstd), _ZSTD_STEP)
+            return MemberStream(self._tape, offset, Frame(self._dictionary), ZSTD_STEP)
         return PlainStream(self._tape, offset)
 
     def enter(self, offset: int, kind: str | None = None) -> tuple[PlainStream | MemberStream, State]:
         """A stream from `offset` on and what it begins with."""
         stream = self.open(offset, kind)
+        if not _START[kind or self.kind].match(self._tape.view(offset, _OVERLAP)):
+            return stream, "other"
         try:
             return stream, stream.advance()
         except Broken:
@@ -287,7 +309,7 @@ class Archive:
         if self.kind in ("warc", "arc"):
             return self.kind == "warc"
         stream, state = self.enter(self.skip_filler(0))
-        if self._dictionary or state != "record" or not isinstance(stream, MemberStream):
+        if self._dictionary is not None or state != "record" or not isinstance(stream, MemberStream):
             return False
         try:
             while stream.consumed <= limit and stream.take(2**18):
@@ -320,16 +342,117 @@ class Archive:
                     yield offset, kind
             start += size
 
-    def _load_dictionary(self) -> bool:
+    def _load_dictionary(self) -> zstandard.ZstdCompressionDict | None:
         """The Internet Archive puts the dictionary of all frames into a skippable frame before the first, compressed or not."""
         head = bytes(self._tape.view(0, 8))
-        if self.kind != "zstd" or not head.startswith(_DICTIONARY):
-            return False
+        if not head.startswith(_DICTIONARY):
+            return None
         data = bytes(self._tape.view(8, min(int.from_bytes(head[4:], "little"), _MAX_DICTIONARY_BYTES)))
         try:
             if data.startswith(zstandard.FRAME_HEADER):
-                data = MemberStream(self._tape, 8, Frame(self._zstd), _ZSTD_STEP).take(_MAX_DICTIONARY_BYTES)
-            self._zstd = zstandard.ZstdDecompressor(zstandard.ZstdCompressionDict(data))
+                data = MemberStream(self._tape, 8, Frame(), ZSTD_STEP).take(_MAX_DICTIONARY_BYTES)
+            dictionary = zstandard.ZstdCompressionDict(data)
+            Frame(dictionary)
         except (Broken, zstandard.ZstdError):
-            return True  # the frames cannot be read without it, and say so
-        return True
+            return None  # no frame can be read without it then, which is what the verdict will say
+        return dictionary
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the header of a record says."""
+
+    kind: str
+    """WARC-Type; empty where it is missing."""
+    id: str | None
+    url: str | None
+    date: str
+    length: int | None
+    """Content-Length; None where it is missing or no number."""
+    content_type: str | None
+    truncated: bool
+    """The crawler has stored a part and says so."""
+
+
+class Body:
+    """The block of a record: the next `left` bytes of a stream. Raises Broken when it ends before."""
+
+    def __init__(self, stream: Stream, left: int) -> None:
+        self._stream = stream
+        self.left = left
+
+    @property
+    def problem(self) -> Broken | None:
+        return self._stream.problem
+
+    def peek(self, size: int) -> bytes:
+        return self._stream.peek(min(size, self.left))
+
+    def take(self, size: int) -> bytes:
+        wanted = min(size, self.left)
+        data = self._stream.take(wanted)
+        self._moved(len(data), wanted)
+        return data
+
+    def skip(self) -> None:
+        self._moved(self._stream.skip(self.left), self.left)
+
+    def _moved(self, size: int, wanted: int) -> None:
+        self.left -= size
+        if size < wanted:
+            raise self.problem or Broken(f"ends {self.left} bytes before its Content-Length", cut=True)
+
+    def read_http_header(self) -> StatusAndHeaders:
+        """Status line and headers; without an end to them the body is all header."""
+        return _HEADERS.parse(io.BytesIO(self.take(len(_header_block(self, self.left)))))
+
+
+def read_record_header(stream: Stream) -> Record:
+    """The header a stream is at. The stream moves behind it, unless it is broken or does not give a length."""
+    if stream.peek(5) != b"WARC/" and (match := _ARC_RECORD.match(stream.peek(_ARC_BYTES))):
+        stream.skip(match.end())
+        return _arc_record(*(field.decode("utf-8", "replace") for field in match.groups()))
+    block = _header_block(stream)
+    headers = {name.lower(): value.strip() for name, value in reversed(_HEADERS.parse(io.BytesIO(block)).headers)}
+    has_length = re.fullmatch(r"[0-9]{1,15}", headers.get("content-length", ""))
+    if has_length:
+        stream.skip(len(block))
+    return Record(
+        kind=as_word(headers["warc-type"]) if headers.get("warc-type") else "",
+        id=_bare(headers.get("warc-record-id")),
+        url=_bare(headers.get("warc-target-uri")),
+        date=headers.get("warc-date", ""),
+        length=int(has_length[0]) if has_length else None,
+        content_type=headers.get("content-type"),
+        truncated="warc-truncated" in headers,
+    )
+
+
+def _arc_record(url: str, address: str, date: str, fields: str, length: str) -> Record:
+    kind = "warcinfo" if url.startswith("filedesc:") else "response"
+    return Record(kind, None, url, f"{date[:8]}T{date[8:14]}Z", int(length), fields.split(" ")[0], False)
+
+
+def _header_block(source: Stream | Body, most: int | None = None) -> bytes:
+    """All to the first blank line, that included; all of it where `most` bytes have none."""
+    size = 512
+    while size <= _MAX_HEADER_BYTES:
+        head = source.peek(size)
+        if match := _BLANK_LINE.search(head):
+            return head[: match.end()]
+        if len(head) == most:
+            return head
+        if len(head) < size:
+            raise source.problem or Broken("ends inside its header", cut=True)
+        size *= 2
+    raise Broken(f"a header of more than {_MAX_HEADER_BYTES} bytes")
+
+
+def as_word(value: str) -> str:
+    """A type or scheme to count under, however strange."""
+    return value.lower() if _WORD.fullmatch(value.lower()) else "other"
+
+
+def _bare(value: str | None) -> str | None:
+    """An identifier without the brackets around it."""
+    return (value or "").strip().removeprefix("<").removesuffix(">") or None

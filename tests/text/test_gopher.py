@@ -160,4 +160,4 @@ def test_malformed_utf8_reads_nothing_outside_its_row() -> None:
     broken = pa.Array.from_buffers(pa.large_string(), 1024, buffers)
     assert all(row["word_chars"] <= 4 for row in counts(broken))
     cut = pa.Array.from_buffers(pa.large_string(), 2, [None, pa.py_buffer(np.array([0, 1, 4])), pa.py_buffer(b"\xf0abc")])
-    assert [row["words"] for row in counts(cut)] == [0, 1]
+    assert counts(cut)[1] == plain_counts("abc")

@@ -41,12 +41,12 @@ class Kill(Stage):
     """A path: the process dies only if the file is not there yet, and leaves it behind."""
 
     def apply(self, batch: Batch) -> Batch:
-        if any(self.word in (text or "") for text in batch["text"].to_pylist()):
-            if self.once is None or not os.path.exists(self.once):
-                if self.once:
-                    with open(self.once, "w"):
-                        pass
-                os.kill(os.getpid(), signal.SIGKILL)
+        found = any(self.word in (text or "") for text in batch["text"].to_pylist())
+        if found and not (self.once and os.path.exists(self.once)):
+            if self.once:
+                with open(self.once, "w"):
+                    pass
+            os.kill(os.getpid(), signal.SIGKILL)
         return batch
 
 
