@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -116,6 +118,7 @@ class RayEngine:
             )
         else:
             shipped = {"py_modules": [os.path.dirname(__file__)], **({"working_dir": working_dir} if working_dir else {})}
+            _check_listening(address)
             try:
                 ray.init(address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, ValueError) as error:
@@ -210,6 +213,16 @@ def _ray_options(resources: Resources) -> dict[str, Any]:
     named = {name: value for name, value in resources.items() if name in own}
     custom = {name: value for name, value in resources.items() if name not in own}
     return {"num_cpus": 1, **named, **({"resources": custom} if custom else {})}
+
+
+def _check_listening(address: str) -> None:
+    """Raises SpecError at once where nobody listens: Ray itself would wait for minutes."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^\[\]]+?)\]?:(\d+)", address)
+    if match:
+        try:
+            socket.create_connection((match.group(1), int(match.group(2))), timeout=10).close()
+        except OSError as error:
+            raise SpecError(f"--ray: no cluster answers at {address!r}: {error}. Start one with 'ray start --head'.") from error
 
 
 def _label(item: Any) -> str:

@@ -72,7 +72,7 @@ class Progress:
         self._line(message)
 
     def _line(self, message: str) -> None:
-        self._console.print(f"{time.strftime('%H:%M:%S')} {message}", highlight=False, markup=False)
+        self._console.print(f"{time.strftime('%H:%M:%S')} {message}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_summary(summary: Summary) -> None:
