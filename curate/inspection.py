@@ -166,10 +166,11 @@ def _draw(store: Store, kind: str, stage: str | None, reason: str | None, num: i
 
 
 def _keys(batch: pa.RecordBatch, seed: int) -> Iterator[bytes]:
-    name = "id" if "id" in batch.schema.names else batch.schema.names[0]
+    """A hash per row, keyed by what tells documents apart: ids alone repeat (the same record in two files)."""
+    names = [name for name in ("id", "file", "offset") if name in batch.schema.names] or batch.schema.names[:1]
     secret = seed.to_bytes(8, "little")
-    for value in batch.column(name).to_pylist():
-        yield hashlib.blake2b(str(value).encode(), digest_size=8, key=secret).digest()
+    for row in batch.select(names).to_pylist():
+        yield hashlib.blake2b(str(list(row.values())).encode(), digest_size=8, key=secret).digest()
 
 
 def _shown(kind: str, row: dict[str, Any]) -> str:
