@@ -31,6 +31,7 @@ _ARC_BYTES = 8500  # more than _ARC can match
 # Magic, deflate, and flags without a header CRC, which nobody writes (RFC 1952).
 _GZIP = rb"\x1f\x8b\x08[\x00\x01\x04\x05\x08\x09\x0c\x0d\x10\x11\x14\x15\x18\x19\x1c\x1d]"
 _STARTS = {"gzip": _GZIP, "zstd": rb"\x28\xb5\x2f\xfd", "warc": _WARC, "arc": b"(?m:^)" + _ARC}
+_MAGIC = (b"\x1f\x8b\x08", b"\x28\xb5\x2f", b"WAR")
 _START = {kind: re.compile(b"(?P<%s>%s)" % (kind.encode(), pattern)) for kind, pattern in _STARTS.items()}
 _ANY_START = re.compile(b"|".join(pattern.pattern for pattern in _START.values()))
 _NEXT_RECORD = re.compile(rb"\n(?:%s|%s)" % (_WARC, _ARC))
@@ -247,7 +248,8 @@ class MemberStream(Stream):
         except zlib.error as error:
             self.problem = Broken(str(error))
             return
-        self._rest = self._decompressor.unconsumed_tail
+        # At the end zlib leaves what follows the member there too.
+        self._rest = b"" if self._decompressor.eof else self._decompressor.unconsumed_tail
         self._buffer += out
         self._silent = self._silent and not out
         if self._decompressor.eof:
@@ -303,6 +305,15 @@ class Archive:
     def head(self, offset: int) -> bytes:
         """Some bytes to show in a message."""
         return bytes(self._tape.view(offset, 24))
+
+    def is_cut(self, offset: int, stream: Stream) -> bool:
+        """Whether what is no record may be the beginning of one, where the file ends."""
+        if stream.problem:
+            return stream.problem.cut
+        head = bytes(self._tape.view(offset, 128))
+        if len(head) < 5:
+            return any(magic.startswith(head[:3]) for magic in _MAGIC)
+        return len(head) < 128 and head.startswith(b"WARC/") and not _BLANK_LINE.search(head)
 
     def has_small_members(self, limit: int) -> bool:
         """Whether it can be entered in the middle: no dictionary, and the first member neither huge nor all there is."""

@@ -134,7 +134,7 @@ class WarcSource(PathSource):
         """All that is in the member at `offset`, or the broken stretch there."""
         if state == "other":
             after = archive.find(offset + 1)
-            error = Broken(f"no record begins here: {archive.head(offset)!r}", cut=_is_cut(stream))
+            error = Broken(f"no record begins here: {archive.head(offset)!r}", cut=archive.is_cut(offset, stream))
             yield _Entry({}, error=error).settled(offset, after, archive.size)
         elif isinstance(stream, MemberStream):
             yield from self._member(archive, stream, offset)
@@ -156,21 +156,24 @@ class WarcSource(PathSource):
 
     def _member(self, archive: Archive, stream: MemberStream, offset: int) -> Iterator[_Entry]:
         state: State = "record"
-        number, lost = 0, False
-        while state != "end" and not lost:
-            entry = self._entry(stream) if state == "record" else _Entry({}, error=Broken("text between records"))
+        number = 0
+        while state == "record":
+            entry, stray = self._entry(stream), list[_Entry]()
             try:
                 state = stream.resync() if entry.error else stream.advance()
+                if state == "other":  # a stretch of its own, unless the member turns out to be damaged
+                    state = stream.resync()
+                    stray = [_Entry({}, error=Broken("text between records"))]
             except Broken as error:
-                entry, lost = entry.failed(error), True
-            number += 1
-            if state != "end" and not lost and number >= stream.consumed:  # the next member's ordinals begin at its offset
-                entry, lost = entry.failed(Broken("more records than compressed bytes")), True
-            if lost:
-                entry = entry.settled(offset, archive.find(offset + 1), archive.size)
-            elif state == "end" and stream.end is not None:
-                entry = replace(entry, length=stream.end - offset, after=stream.end)
-            yield entry
+                entry, state = entry.failed(error), "other"
+            number += 1 + len(stray)
+            if state == "record" and number + 1 >= stream.consumed:  # the next member's ordinals begin at its offset
+                entry, stray, state = entry.failed(Broken("more records than compressed bytes")), [], "other"
+            if state == "other":
+                yield entry.settled(offset, archive.find(offset + 1), archive.size)
+            else:
+                length = None if stream.end is None else stream.end - offset
+                yield from (replace(item, length=length, after=stream.end) for item in (entry, *stray))
 
     def _entry(self, stream: Stream) -> _Entry:
         """Read one record, to the end of its block."""
@@ -203,10 +206,12 @@ class WarcSource(PathSource):
 
     def _response(self, record: Record, body: Body) -> _Entry:
         if body.peek(5).upper() != b"HTTP/":
-            scheme = as_word((record.url or "http:").partition(":")[0])
-            if scheme in ("http", "https"):
+            scheme = as_word((record.url or "").partition(":")[0])
+            if scheme == "dns":
+                return _Entry({}, "dns")
+            if record.url is None or ":" not in record.url or scheme in ("http", "https"):
                 return _malformed("no HTTP status line")
-            return _Entry({}, "dns" if scheme == "dns" else f"response {scheme}")
+            return _Entry({}, f"response {scheme}")
         http = body.read_http_header()
         if not re.match(r"\d{3}\b", http.statusline, re.ASCII):
             return _malformed(f"HTTP status {http.statusline[:100]!r}")
@@ -263,20 +268,13 @@ def _can_be_entered(url: str) -> bool:
 
 def _row(entry: _Entry, shard: Shard, offset: int, number: int) -> tuple[dict[str, Any], int]:
     """A row and its bytes."""
-    place = {"ordinal": ordinal(shard.file_index, offset + number), "file": shard.url, "offset": offset}
-    row = {**entry.columns, **place, "length": entry.length}
-    row["id"] = row.get("id") or f"{os.path.basename(shard.url)}:{offset}"
+    position = offset + number
+    place = {"ordinal": ordinal(shard.file_index, position), "file": shard.url, "offset": offset, "length": entry.length}
+    row = {**entry.columns, **place}
+    row["id"] = row.get("id") or f"{os.path.basename(shard.url)}:{position}"
     if entry.error:
         row["drop"] = verdict(TRUNCATED if entry.error.cut else MALFORMED, detail=str(entry.error)[:200])
     return row, len(row.get(HTML) or b"") + len(row.get("url") or "")
-
-
-def _is_cut(stream: Stream) -> bool:
-    """Whether what is no record may be the beginning of one, at the end of a file."""
-    if isinstance(stream, MemberStream):
-        return stream.problem is not None and stream.problem.cut
-    head = stream.peek(128)
-    return len(head) < 128 and b"WARC/".startswith(head[:5]) and b"\n\r\n" not in head
 
 
 def _malformed(detail: str) -> _Entry:

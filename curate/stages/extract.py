@@ -48,8 +48,8 @@ class Extract(Stage):
     max_html_bytes: Annotated[int, Ge(1)] = 8 * 2**20
     max_nodes: Annotated[int, Ge(1)] = 200_000
     """Every `<` but those of closing tags, counted before parsing."""
-    max_depth: Annotated[int, Ge(1), Le(2_000)] = 2_000
-    """Elements inside each other. The parser silently drops what lies deeper than 2,048."""
+    max_depth: Annotated[int, Ge(1), Le(2_000)] = 512
+    """Elements inside each other. Browsers stop at 512; beyond 2,048 the parser would silently lose text."""
     max_cpu_s: Annotated[float, Gt(0)] = 60.0
     """CPU time for one page."""
     max_memory_bytes: Annotated[int, Ge(2**28)] | None = 4 * 2**30
