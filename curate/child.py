@@ -16,6 +16,8 @@ import sys
 from collections.abc import Callable
 from typing import IO, Any
 
+from curate.errors import RunError
+
 Function = Callable[[bytes], bytes]
 _LENGTH = struct.Struct("<Q")
 _POLL_S = 0.25
@@ -71,8 +73,12 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "curate.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
             )
-            with contextlib.suppress(BrokenPipeError):
+            try:
                 _send(_pipe(self._process.stdin), self._start)
+                _receive(_pipe(self._process.stdout))
+            except (BrokenPipeError, EOFError) as error:
+                code = ChildDied(self._reap())
+                raise RunError(f"a child process ended while it loaded ({code}). Its own message is above.") from error
         return self._process
 
     def _reap(self) -> int:
@@ -131,6 +137,7 @@ def main() -> None:
 
             resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
         function = factory(*args)
+        _send(answers, b"ready")
         while True:
             _send(answers, _answer(function, _receive(requests)))
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
@@ -141,7 +148,10 @@ def _answer(function: Function, payload: bytes) -> bytes:
     try:
         return _OK + function(payload)
     except Exception as error:
-        return _RAISED + pickle.dumps(error)
+        try:
+            return _RAISED + pickle.dumps(error)
+        except Exception:  # an error that holds what cannot be pickled
+            return _RAISED + pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 if __name__ == "__main__":

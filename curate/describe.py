@@ -12,8 +12,8 @@ from typing import Any
 from annotated_types import Ge, Gt, Le, Lt
 
 from curate.options import PathKind, load_class, table_of, values_of
-from curate.plan import ALWAYS, EDITED, Plan, Segment
-from curate.schema import HTML, TEXT
+from curate.plan import ALWAYS, Plan, Segment
+from curate.schema import EDITED, HTML, TEXT
 from curate.sources.source import Shard
 from curate.stage import Barrier
 from curate.stages import STAGES

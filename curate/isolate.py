@@ -31,9 +31,18 @@ def isolated(segment: Segment, store: Store, step: Step) -> Iterator[Kernel]:
     """The step's kernel, safe against documents that kill the process it runs in."""
     child = Child(_serve, segment, store, step)
     try:
-        yield lambda batch: Batch(_join(list(_survive(child, step, batch.records))))
+        yield lambda batch: _with_untouched(step, batch, _join(list(_survive(child, step, batch.records))))
     finally:
         child.close()
+
+
+def _with_untouched(step: Step, before: Batch, records: pa.RecordBatch) -> Batch:
+    """The result with the very arrays that went in, where the stage writes nothing: copies of NaN compare as changed."""
+    after = Batch(records)
+    for name in before.names:
+        if name in after and name not in step.stage.writes:
+            after = after.put(name, before[name])
+    return after
 
 
 def _survive(child: Child, step: Step, records: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import BooksError
-from curate.plan import EDITED, Columns, Plan, Segment
-from curate.schema import MAX_POSITION, ORDINAL, TEXT
+from curate.plan import Columns, Plan, Segment
+from curate.schema import EDITED, MAX_POSITION, ORDINAL, TEXT
 from curate.sources.parquet import from_row
 from curate.sources.source import Reading, Shard, split_by_bytes
 from curate.store import Store

@@ -5,6 +5,7 @@ A lease is taken over when its process is gone (same host) or its heart has stop
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -13,7 +14,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from curate.errors import LeaseError
+from curate.errors import LeaseError, TransientError
 from curate.store import Store
 
 NAME = "lease.json"
@@ -31,8 +32,8 @@ class Lease:
 
     def __enter__(self) -> Lease:
         if not self._store.create_once(NAME, self._mine()):
-            holder = self._store.read_json(NAME)
-            if holds(holder):
+            holder = _read(self._store)
+            if holder and holds(holder):
                 raise LeaseError(
                     f"{self._store.root} is being written by process {holder['pid']} on {holder['host']}. "
                     f"Wait for it, stop it, or use another --out. A dead holder's lease ends after {STALE_S:.0f} s."
@@ -51,7 +52,17 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(_BEAT_S):
-            self._store.write_text(NAME, self._mine())
+            with contextlib.suppress(OSError, TransientError):  # the next beat may come through; STALE_S allows for five
+                self._store.write_text(NAME, self._mine())
+
+
+def _read(store: Store) -> dict[str, Any] | None:
+    """The lease; None where it is gone by now, or no lease at all."""
+    try:
+        holder = store.read_json(NAME)
+    except (FileNotFoundError, ValueError):
+        return None
+    return holder if isinstance(holder, dict) and {"host", "pid", "born", "beat"} <= set(holder) else None
 
 
 def holds(holder: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import BooksError, ContractError
-from curate.plan import ALWAYS, EDITED, Step
-from curate.schema import DROP, DROP_TYPE, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT, URL, keyed_hash
+from curate.plan import ALWAYS, Step
+from curate.schema import DROP, DROP_TYPE, EDITED, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT, URL, keyed_hash
 from curate.stage import Batch
 
 SOURCE = "source"
@@ -200,9 +200,9 @@ class Ledger:
                 return
             raise ContractError(f"{where}: the text changed without edits. Use edit_text(), or set rebases = True.")
         removed, inserted = _edit_sizes(after[EDITS])
-        wrong = np.flatnonzero(before.chars - removed + inserted != after.chars)
-        if wrong.size:
-            document = before[ID][int(wrong[0])].as_py()
+        wrong = _misled(before[TEXT], after[TEXT], after[EDITS])
+        if wrong is not None:
+            document = before[ID][wrong].as_py()
             raise ContractError(f"{where}, document {document!r}: the edits do not lead from the old text to the new one.")
         account.chars_removed += int(removed.sum())
         account.chars_inserted += int(inserted.sum())
@@ -222,6 +222,29 @@ class Ledger:
             pa.array(old.chars), pa.array(new.chars), *texts,
         ]  # fmt: skip
         self.on_edited(pa.RecordBatch.from_arrays(columns, schema=EDITED_SCHEMA))
+
+
+def _misled(before: pa.Array, after: pa.Array, edits: pa.Array) -> int | None:
+    """The first row whose edits, applied to the old text, do not give the new one; None when all do."""
+    before, after = before.cast(pa.large_string()), after.cast(pa.large_string())
+    edited = edits.is_valid()
+    still = pc.if_else(edited, None, before), pc.if_else(edited, None, after)
+    if not still[0].equals(still[1]):
+        pairs = zip(still[0].to_pylist(), still[1].to_pylist(), strict=True)
+        return next(row for row, (old, new) in enumerate(pairs) if old != new)
+    for row in np.flatnonzero(edited.to_numpy(zero_copy_only=False)).tolist():
+        if apply_edits(before[row].as_py() or "", edits[row].as_py()) != after[row].as_py():
+            return int(row)
+    return None
+
+
+def apply_edits(text: str, edits: Sequence[Mapping[str, Any]]) -> str:
+    """The text with edits applied; their places are code points of the text before, ascending, without overlap."""
+    parts, at = [], 0
+    for edit in edits:
+        parts += [text[at : edit["start"]], edit["replacement"]]
+        at = edit["end"]
+    return "".join([*parts, text[at:]])
 
 
 def _note_edited(step: Step, after: Batch) -> Batch:
@@ -278,6 +301,9 @@ def _check_columns(where: str, step: Step, before: Batch, after: Batch) -> None:
     for name in step.stage.writes:
         if name not in after:
             raise ContractError(f"{where}: column {name!r} is declared but was not written.")
+    for name in before.names:
+        if name not in after:
+            raise ContractError(f"{where}: column {name!r} is gone. A stage adds columns and removes none.")
 
 
 def _same(one: pa.Array, other: pa.Array) -> bool:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from curate import store
 from curate.errors import SpecError, known_values
 from curate.options import OptionError, asset_paths, path_fields, values_of
-from curate.schema import DROP, EDITS, HTML, ID, IDENTITY, ORDINAL, PROVENANCE, TEXT, URL, compatible
+from curate.schema import EDITED, HTML, ID, IDENTITY, ORDINAL, PROVENANCE, RESERVED, TEXT, URL, compatible
 from curate.sources.source import Shard, Source
 from curate.spec import Expect, Pipeline, StageSpec
 from curate.stage import Barrier, Stage
@@ -33,8 +33,6 @@ from curate.store import Found
 ALWAYS = (ORDINAL, ID, URL, "file", "offset", "length")
 """Columns every verdict needs; they are carried through the whole run."""
 REMOVE = "remove"
-EDITED = "edited"
-"""Internal column of a later segment's file: the text of this row replaces the earlier one."""
 
 Columns = Mapping[str, pa.DataType]
 
@@ -102,8 +100,15 @@ class Plan:
     def fingerprint(self) -> str:
         """Of everything that makes the corpus, the output options included."""
         output = {**values_of(self.pipeline.output), "columns": list(self.output)}
-        segments = [[segment.name, segment.fingerprint, sorted(segment.writes)] for segment in self.segments]
-        return _digest([self.pipeline.name, segments, output, self.source.split_bytes])
+        return _digest([self.pipeline.name, self.prints, output, self.source.split_bytes])
+
+    @cached_property
+    def prints(self) -> dict[str, str]:
+        """Per segment, what its files depend on: what it computes, which columns it carries, which texts it samples."""
+        output = self.pipeline.output
+        samples = [output.keep_text, output.sample_per_reason]
+        columns = {s.name: [list(s.reads), list(s.writes), *(list(step.columns) for step in s.stages)] for s in self.segments}
+        return {s.name: _digest([s.fingerprint, columns[s.name], samples]) for s in self.segments}
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -125,7 +130,11 @@ def make_plan(pipeline: Pipeline, inputs: Sequence[Found] = (), limit: int | Non
 
 def _source_columns(pipeline: Pipeline) -> dict[str, pa.DataType]:
     try:
-        return {**IDENTITY, **PROVENANCE, **pipeline.source.columns}
+        columns = pipeline.source.columns
+        for name in RESERVED:
+            if name in columns:
+                raise SpecError(f"column {name!r} has a meaning of its own here. Rename it, or leave it out")
+        return {**IDENTITY, **PROVENANCE, **columns}
     except SpecError as error:
         raise SpecError(f"{pipeline.source_place}: source {pipeline.source_kind!r}: {error}") from error
 
@@ -169,12 +178,14 @@ def _check_reads(spec: StageSpec, columns: Columns, where: str) -> None:
         if not compatible(columns[name], kind):
             raise SpecError(f"{where} reads {name!r} as {kind}, but it is {columns[name]} here. Choose another column.")
     for name in spec.stage.writes:
-        if name in ALWAYS or name in (DROP, EDITS, EDITED):
+        if name in ALWAYS or name in RESERVED:
             raise SpecError(f"{where} writes {name!r}, a column that has a meaning of its own. Choose another name.")
 
 
 def _output(pipeline: Pipeline, columns: Columns) -> dict[str, pa.DataType]:
     names = pipeline.output.columns
+    if names == ():
+        raise SpecError(f"{pipeline.file}:{pipeline.output_line}: output: columns: [] leaves nothing. Name one at least.")
     if names is None:
         return {name: kind for name, kind in columns.items() if name not in (HTML, ORDINAL)}
     for name in names:
@@ -242,10 +253,10 @@ def _segment(
     fingerprint: str,
 ) -> Segment:
     after = group[-1].columns if group else (barrier.columns if barrier else reads)
-    changed = {name for step in group for name in step.stage.writes}
+    changed = {name for step in ([barrier] if barrier else []) + list(group) for name in step.stage.writes}
     whole = index == 0 and not pipeline.source.rereadable
     writes = {name: kind for name, kind in after.items() if whole or name == ORDINAL or name in changed}
-    if TEXT in writes and not whole:
+    if TEXT in writes and TEXT in reads and not whole:
         writes = {**writes, EDITED: pa.bool_()}
     name = f"{index:02d}-{group[-1].name if group else barrier.name if barrier else 'read'}"
     return Segment(index, name, barrier, tuple(group), sketch, reads, writes, fingerprint)
@@ -253,7 +264,7 @@ def _segment(
 
 def _base_print(pipeline: Pipeline, inputs: Sequence[Found], limit: int | None) -> str:
     options = {name: value for name, value in values_of(pipeline.source).items() if name not in ("paths", "split_bytes")}
-    listing = [[found.name, found.size, found.tag] for found in inputs]
+    listing = [[found.url, found.size, found.tag] for found in inputs]
     return _digest([pipeline.source_kind, options, listing, limit])
 
 
@@ -273,12 +284,18 @@ def identity_of(step: Step) -> dict[str, Any]:
     """What makes a step's result: kind, options (assets by content), revision; for foreign stages, their source too."""
     paths = {name for name, _ in path_fields(type(step.stage))}
     options = {name: value for name, value in values_of(step.stage).items() if name not in paths}
-    assets = {name: store.hash_asset(path) for name, path in asset_paths(step.stage) if not store.is_url(path)}
+    assets = {f"{name} {number}": store.hash_asset(path) for number, (name, path) in enumerate(_assets(step.stage))}
     identity = {"kind": step.kind, "revision": step.stage.revision, "options": options, "assets": assets}
     module = type(step.stage).__module__
     if not module.startswith("curate."):
         identity["code"] = _digest(inspect.getsource(sys.modules[module]))
     return identity
+
+
+def _assets(stage: Stage) -> Iterable[tuple[str, str]]:
+    """(option, path) of every asset, and those a stage names without an option."""
+    named = asset_paths(stage)
+    return [*named, *(("asset", path) for path in stage.assets if path not in {path for _, path in named})]
 
 
 def _digest(value: Any) -> str:

@@ -1,6 +1,6 @@
 """What an output directory says of its own making: `recipe.yaml`, and the comparison with a plan that wants to go on.
 
-The saved recipe is the pipeline with every default spelled out, so it can be read, compared and run again.
+The saved recipe is the pipeline with every default spelled out, and what identifies each of its steps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def recipe_of(plan: Plan, inputs: Sequence[Found]) -> dict[str, Any]:
         "keep_steps": pipeline.keep_steps if isinstance(pipeline.keep_steps, str) else list(pipeline.keep_steps),
         "limit": plan.limit,
         "identities": {step.name: identity_of(step) for step in plan.steps},
-        "steps": {s.name: {"fingerprint": s.fingerprint, "columns": sorted(s.writes)} for s in plan.segments},
+        "steps": plan.prints,
         "fingerprint": plan.fingerprint,
         "num_inputs": len(inputs),
     }
@@ -58,7 +58,7 @@ def versions() -> dict[str, str]:
 
 def save(store: Store, plan: Plan, inputs: Sequence[Found]) -> None:
     """Write the recipe; the listing of the inputs beside it, first."""
-    store.write_json(INPUTS, [[found.name, found.size, found.tag] for found in inputs])
+    store.write_json(INPUTS, [[found.url, found.size, found.tag] for found in inputs])
     text = yaml.safe_dump(recipe_of(plan, inputs), sort_keys=False, allow_unicode=True, width=120)
     store.write_text(RECIPE, f"# Written by curate {__version__}. Defaults are spelled out.\n{text}")
 
@@ -116,7 +116,7 @@ def _option_changes(name: str, before: Mapping[str, Any], after: Mapping[str, An
 
 def _input_changes(store: Store, inputs: Sequence[Found]) -> Iterator[str]:
     saved = {name: [size, tag] for name, size, tag in store.read_json(INPUTS)}
-    now = {found.name: [found.size, found.tag] for found in inputs}
+    now = {found.url: [found.size, found.tag] for found in inputs}
     for name in [*now, *(name for name in saved if name not in now)]:
         if saved.get(name) != now.get(name):
             yield f"input {name!r} is {'new' if name not in saved else 'gone' if name not in now else 'changed'}"

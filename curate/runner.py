@@ -24,7 +24,7 @@ from curate.kernels import decision_file
 from curate.lease import Lease
 from curate.ledger import SOURCE, Account, BottomK
 from curate.plan import Plan, Segment, limited, make_plan
-from curate.segment import Done, Work, ledger_file, load_done
+from curate.segment import Done, Work, done_of, ledger_file, load_done
 from curate.sources.source import Shard
 from curate.spec import Pipeline, load
 from curate.store import Found, Store, describe
@@ -45,6 +45,7 @@ from curate.worker import (
 
 MANIFEST = "manifest.json"
 STATUS = "status.json"
+_END = -1
 EXPECT_AFTER = 10_000
 """Documents a stage must have seen before `expect:` may stop a run that is not over."""
 
@@ -124,6 +125,8 @@ def run_file(
     store = Store(out)
     if reuse and not Store(reuse).exists(recipe.RECIPE):
         raise SpecError(f"--reuse: {reuse!r} holds no run (no {recipe.RECIPE}). Give the --out folder of an earlier run.")
+    if reuse and Store(reuse).root == store.root:
+        raise SpecError(f"--reuse: {reuse!r} is the --out folder itself. The same command without --reuse continues it.")
     recipe.check(store, plan, inputs)
     if store.exists(MANIFEST):
         return dataclasses.replace(Summary.from_json(store.read_json(MANIFEST)), already_done=True)
@@ -206,6 +209,7 @@ class Run:
 
     def _run_segment(self, segment: Segment) -> None:
         todo: list[Work] = []
+        self._remember_failures(segment)
         left = self.plan.limit if segment.index == 0 else None
         for shard in self._alive():
             work = Work(segment.index, shard)
@@ -245,22 +249,29 @@ class Run:
 
     def _settle(self, segment: Segment, outcome: Outcome) -> None:
         if outcome.error:
-            self._tolerate(outcome.item.shard.name, outcome.error)
+            self._tolerate(segment, outcome.item.shard.name, outcome.error)
         else:
             self.summary.add(outcome.result)
             self._check_expectations(segment, final=False)
 
-    def _tolerate(self, shard: str, error: CurateError) -> None:
+    def _remember_failures(self, segment: Segment) -> None:
+        for name in self.store.list(_failures(segment)):
+            self.summary.failed_shards[name.removesuffix(".json")] = self.store.read_json(f"{_failures(segment)}/{name}")
+
+    def _tolerate(self, segment: Segment, shard: str, error: CurateError) -> None:
         """A shard that cannot be read is counted, as far as the pipeline file allows; any other error ends the run."""
         allowed = self.plan.pipeline.max_failed_shards
         if not isinstance(error, DataError):
             raise error
-        self.summary.failed_shards[shard] = str(error)
-        if len(self.summary.failed_shards) > allowed:
+        failed = {**self.summary.failed_shards, shard: str(error)}
+        if len(failed) > allowed:
             raise DataError(
-                f"{error} ({len(self.summary.failed_shards)} failed shards, max_failed_shards is {allowed}. "
+                f"{error} ({len(failed)} failed shards, max_failed_shards is {allowed}. "
                 "Repair or remove the input, or allow more in the pipeline file.)"
             ) from error
+        self.summary.failed_shards = failed
+        # On record, so that a continued run leaves out the same documents, even if the shard can be read by then.
+        self.store.write_json(f"{_failures(segment)}/{shard}.json", str(error))
         self.listener.note(f"failed shard {shard}: {error}")
 
     def _map(
@@ -284,19 +295,21 @@ class Run:
         if segment.index or self.plan.limit is not None:
             return
         expected: dict[int, int] = {}
-        split = Counter(shard.file_index for shard in self._alive())
-        for shard in self._alive():
+        split = Counter(shard.file_index for shard in self.shards)
+        for shard in self.shards:
             if split[shard.file_index] < 2:
+                continue
+            if shard.name in self.summary.failed_shards:
+                expected.pop(shard.file_index, None)
                 continue
             value = self.store.read_json(ledger_file(segment, shard))
             known = expected.get(shard.file_index)
             if known is not None and value["first"] is not None and value["first"] != known:
                 raise BooksError(
-                    f"shard {shard.name!r} begins at byte {value['first']} of {shard.url!r}, but the piece before ends at "
-                    f"{known}. Set split_bytes above the file's size for this source."
+                    f"shard {shard.name!r} begins at byte {value['first']} of {shard.url!r}, but the piece before it ends at "
+                    f"{'the end of the file' if known == _END else known}. Set split_bytes above the file's size."
                 )
-            if value["next"] is not None:
-                expected[shard.file_index] = value["next"]
+            expected[shard.file_index] = _END if value["next"] is None else value["next"]
 
     def _check_expectations(self, segment: Segment, *, final: bool) -> None:
         for step in segment.stages:
@@ -345,7 +358,7 @@ class Run:
             _raise(outcome)
         self.summary.files = {item.name: self.store.read_json(marker_file(item)) for item in items}
         self.summary.documents_in = self.summary.stages.get(SOURCE, Account()).rows_in
-        self.summary.documents_out = sum(counts["data", last.index])
+        self.summary.documents_out = sum(counts.get(("data", last.index), []))
         self._check_books(last)
         self._forget_steps()
         self.store.sweep()
@@ -370,12 +383,17 @@ class Run:
             yield "edited", segment
 
     def _read_ledgers(self) -> tuple[dict[tuple[str, int], list[int]], dict[str, int]]:
-        """Rows per kind, segment and shard; and up to which hash a text is in the sample of its stage and reason."""
+        """Rows per kind, segment and shard; and up to which hash a text is in the sample of its stage and reason.
+
+        The accounts of the run are added up anew here, over the shards that came through to the end.
+        """
         counts: dict[tuple[str, int], list[int]] = {}
+        self.summary.stages, self.summary.records = {}, Counter()
         samples = BottomK(self.plan.pipeline.output.sample_per_reason)
         for segment in self.plan.segments:
             for shard in self._alive():
                 value = self.store.read_json(ledger_file(segment, shard))
+                self.summary.add(done_of(value, Work(segment.index, shard)))
                 for kind in ("data", "dropped", "edited"):
                     counts.setdefault((kind, segment.index), []).append(value["files"].get(kind, {"rows": 0})["rows"])
                     samples.merge({f"{kind}/{key}": hashes for key, hashes in value["samples"].get(kind, {}).items()})
@@ -425,12 +443,9 @@ class Run:
 
     def take_over(self, other: Store) -> None:
         """Adopt the leading steps of an earlier run that this plan would repeat to the letter."""
-        saved = recipe.load(other)
-        steps = (saved or {})["steps"]
+        steps = (recipe.load(other) or {})["steps"]
         for segment in self.plan.segments:
-            mine = {"fingerprint": segment.fingerprint, "columns": sorted(segment.writes)}
-            names = [name for name, step in steps.items() if step == mine]
-            if not names or not all(other.exists(ledger_file(segment, shard)) for shard in self.shards):
+            if steps.get(segment.name) != self.plan.prints[segment.name] or not self._done_by(other, segment):
                 self.listener.note(f"{segment.name}: not reused, it differs or is not complete in {other.root}")
                 return
             if not other.exists(f"steps/{segment.name}/data"):
@@ -438,6 +453,14 @@ class Run:
                 return
             self.store.adopt(other, f"steps/{segment.name}")
             self.listener.note(f"{segment.name}: taken over from {other.root}")
+
+    def _done_by(self, other: Store, segment: Segment) -> bool:
+        """Whether another run has done every shard of ours: the same pieces of the same files, whatever their names."""
+        for shard in self.shards:
+            name = ledger_file(segment, shard)
+            if not other.exists(name) or other.read_json(name)["shard"] != dataclasses.asdict(shard):
+                return False
+        return True
 
     def _write_status(self, phase: str, total: int, finished: int) -> None:
         now = time.time()
@@ -447,6 +470,10 @@ class Run:
         running = {_name_of(item): round(since, 1) for item, since in self.engine.running.items()}
         status = {"phase": phase, "total": total, "finished": finished, "running": running, "time": round(now, 1)}
         self.store.write_json(STATUS, {**status, "started": round(self.started, 1), "failed": self.summary.failed_shards})
+
+
+def _failures(segment: Segment) -> str:
+    return f"steps/{segment.name}/failed"
 
 
 def _raise(outcome: Outcome) -> Any:

@@ -41,7 +41,9 @@ PROVENANCE: dict[str, pa.DataType] = {
     "http_status": pa.int32(),
 }
 IDENTITY: dict[str, pa.DataType] = {ORDINAL: pa.uint64(), ID: pa.string(), URL: pa.string()}
-RESERVED = (ORDINAL, DROP, EDITS)
+EDITED = "edited"
+"""Internal column of a later segment's file: the text of this row replaces the earlier one."""
+RESERVED = (ORDINAL, DROP, EDITS, EDITED)
 
 
 def ordinal(file_index: int, position: int) -> int:

@@ -15,15 +15,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.errors import BooksError, ContractError, SpecError
+from curate.errors import BooksError, ContractError, CurateError, SpecError
 from curate.isolate import isolated
 from curate.layers import read_layers
 from curate.ledger import DROPPED_SCHEMA, EDITED_SCHEMA, SOURCE, Account, BottomK, Ledger
 from curate.options import OptionError, build, load_class, table_of
-from curate.plan import EDITED, Plan, Segment, Step
+from curate.plan import Plan, Segment, Step
 from curate.schema import (
     DROP,
     DROP_TYPE,
+    EDITED,
     EDITS,
     EDITS_TYPE,
     HTML,
@@ -88,7 +89,7 @@ def run_segment(plan: Plan, work: Work, store: Store, kernels: list[tuple[Step, 
             output.write(batch)
     _check_books(segment, shard, output)
     seconds = time.perf_counter() - started
-    _commit(store, segment, shard, output, reading, seconds)
+    _commit(store, segment, work, output, reading, seconds)
     return Done(work, output.files["data"].rows, output.ledger.accounts, reading.records, seconds)
 
 
@@ -128,6 +129,8 @@ def _apply(step: Step, kernel: Kernel, batch: Batch, ledger: Ledger) -> Batch:
     started = time.perf_counter()
     try:
         after = kernel(batch)
+    except CurateError:
+        raise
     except Exception as error:
         raise _located(step, kernel, batch, ledger.shard, error) from error
     return ledger.settle(step, batch, after, started)
@@ -204,12 +207,14 @@ def _written(batch: Batch, segment: Segment) -> pa.RecordBatch:
     return records.cast(schema(segment.writes))
 
 
-def _commit(store: Store, segment: Segment, shard: Shard, output: _Output, reading: Reading, seconds: float) -> None:
+def _commit(store: Store, segment: Segment, work: Work, output: _Output, reading: Reading, seconds: float) -> None:
+    shard, limit = work.shard, work.limit
     ledger = output.ledger
     store.write_json(
         ledger_file(segment, shard),
         {
             "shard": asdict(shard),
+            "limit": limit,
             "fingerprint": segment.fingerprint,
             "files": {kind: asdict(record) for kind, record in output.files.items()},
             "records": dict(sorted(reading.records.items())),
@@ -228,8 +233,13 @@ def load_done(store: Store, segment: Segment, work: Work) -> Done | None:
     if not store.exists(name):
         return None
     value = store.read_json(name)
-    accounts = {stage: Account.from_json(account) for stage, account in value["stages"].items()}
-    return Done(work, value["files"]["data"]["rows"], accounts, value["records"], value["seconds"])
+    return done_of(value, work) if value["limit"] == work.limit else None
+
+
+def done_of(ledger: Mapping[str, Any], work: Work) -> Done:
+    """The result that a ledger file tells of."""
+    accounts = {stage: Account.from_json(account) for stage, account in ledger["stages"].items()}
+    return Done(work, ledger["files"]["data"]["rows"], accounts, ledger["records"], ledger["seconds"])
 
 
 def apply_stage(name: str, table: pa.Table, options: Mapping[str, Any]) -> pa.Table:

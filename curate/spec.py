@@ -11,15 +11,15 @@
 One key per list item; a bare word means defaults. `as` names a stage (needed when one appears twice), `expect` bounds
 the share it may drop. There are no includes, conditions, variables or code. Paths count from the folder of the file.
 
-Decisions. YAML 1.2 scalars are read (`no` is Norwegian, not false; `1e-3` is a number), by giving PyYAML's loader the
-core resolvers: the one other YAML library with 1.2 has no composer with line marks that survives its own releases.
+Decisions. YAML 1.2 scalars are read (`no` is Norwegian, not false; `1e-3` is a number; `010` is ten), by giving PyYAML's
+loader the resolvers of the core schema. PyYAML, because its nodes carry the line of every value.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,7 +31,7 @@ from curate.errors import SpecError, known_values
 from curate.options import AssetPath, OptionError, build, load_class, resolve_paths, table_of
 from curate.sources import SOURCES
 from curate.sources.source import Source
-from curate.stage import Stage
+from curate.stage import Barrier, Stage
 from curate.stages import STAGES
 
 YamlPath = tuple[Any, ...]
@@ -108,6 +108,9 @@ for _tag, _pattern, _first in [
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", "")))  # type: ignore[arg-type]
+
+
 class Document:
     """A YAML file as plain values, and the line of every one of them."""
 
@@ -130,6 +133,8 @@ class Document:
             ) from error
 
     def _plain(self, loader: _Loader, node: yaml.Node, path: YamlPath) -> Any:
+        if len(path) > 30:
+            raise self.error(path[:2], "values are nested too deep: does an alias contain itself?")
         self.lines[path] = node.start_mark.line + 1
         if not node.tag.startswith("tag:yaml.org,2002:"):
             raise self.error(path, f"tag {node.tag!r} is not supported: values are plain text, numbers, lists, mappings")
@@ -190,7 +195,7 @@ def load(file: str, *, source_file: str | None = None) -> Pipeline:
         remove=_options(document, Remove, top.get("remove"), ("remove",)) if "remove" in top else None,
         output=_options(document, Output, top.get("output"), ("output",)),
         output_line=document.line(("output",)),
-        keep_steps=_keep_steps(document, top.get("keep_steps", "all"), [spec.name for spec in stages]),
+        keep_steps=_keep_steps(document, top.get("keep_steps", "all"), stages),
         max_failed_shards=_max_failed_shards(document, top.get("max_failed_shards", 0)),
     )
 
@@ -248,6 +253,8 @@ def _stage(document: Document, index: int, item: Any) -> StageSpec:
     name = options.pop("as", kind)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
         raise document.error((*path, "as"), f"{where}: as: {name!r} must be letters, digits, '_' or '-'")
+    if name in ("source", "remove"):
+        raise document.error((*path, "as"), f"{where}: as: {name!r} has a meaning of its own. Choose another name.")
     expect = _expect(document, options.pop("expect"), (*path, "expect"), where) if "expect" in options else None
     stage = _options(document, cls, options, path, where)
     return StageSpec(name, kind, stage, document.line(path), expect)
@@ -265,14 +272,16 @@ def _options(document: Document, cls: type[Any], options: Any, path: YamlPath, w
 def _expect(document: Document, value: Any, path: YamlPath, where: str) -> Expect:
     values = _mapping(document, value, path, f"{where}: expect")
     _known_keys(document, values, path, ("drop",), f"{where}: key of expect")
-    match = re.fullmatch(r"\s*([\d.]+)%\s*\.\.\s*([\d.]+)%\s*", str(values.get("drop", "")))
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)%\s*\.\.\s*(\d+(?:\.\d+)?)%\s*", str(values.get("drop", "")))
     bounds = [float(number) / 100 for number in match.groups()] if match else []
     if not bounds or not 0 <= bounds[0] <= bounds[1] <= 1:
         raise document.error((*path, "drop"), f"{where}: expect: {values.get('drop')!r} must be a range such as 5%..60%")
     return Expect(*bounds)
 
 
-def _keep_steps(document: Document, value: Any, names: list[str]) -> Literal["all", "none"] | tuple[str, ...]:
+def _keep_steps(document: Document, value: Any, specs: Sequence[StageSpec]) -> Literal["all", "none"] | tuple[str, ...]:
+    names = [spec.name for spec in specs]
+    barriers = [spec.name for spec in specs if isinstance(spec.stage, Barrier)]
     if value == "all" or value == "none":
         return "all" if value == "all" else "none"
     if not isinstance(value, list):
@@ -280,6 +289,10 @@ def _keep_steps(document: Document, value: Any, names: list[str]) -> Literal["al
     for index, name in enumerate(value):
         if name not in names:
             raise document.error(("keep_steps", index), f"keep_steps: no stage {name!r}. {known_values(str(name), names)}")
+        if name in barriers:
+            raise document.error(
+                ("keep_steps", index), f"keep_steps: {name!r} is a barrier; name the stage before or after it."
+            )
     return tuple(value)
 
 

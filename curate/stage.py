@@ -88,8 +88,8 @@ class Batch:
         return Batch(self.records.filter(pa.array(keep)), views)
 
     def select(self, names: Sequence[str]) -> Batch:
-        """The named columns only; views stay."""
-        return Batch(self.records.select(list(names)), self._views)
+        """The named columns only; views stay while the text does."""
+        return Batch(self.records.select(list(names)), self._views if TEXT in names else {})
 
     @property
     def dropped(self) -> npt.NDArray[np.bool_]:

@@ -12,9 +12,10 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,22 +85,51 @@ def open_file(url: str) -> BinaryIO:
 def open_decompressed(url: str) -> Iterator[BinaryIO]:
     """Open for reading, decompressed by the file's ending: .gz, .zst, .bz2, .xz, or as it is."""
     if url.endswith(".zst"):
-        import zstandard
-
-        # A file may be many frames (parallel compressors write them so); by default all but the first would be lost.
-        with open_file(url) as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as frames:
-            yield io.BufferedReader(frames)
+        with open_file(url) as raw:
+            yield io.BufferedReader(_Zstd(raw), 2**20)
         return
     with fsspec.open(url, "rb", compression="infer") as file:
-        yield file
+        # Files of object stores have no readline() that takes a size.
+        yield io.BufferedReader(file)
+
+
+class _Zstd(io.RawIOBase):
+    """All frames of a zstandard file; EOFError where the last one is cut off, which the package's own reader passes over."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        import zstandard
+
+        self._raw, self._open = raw, zstandard.ZstdDecompressor().decompressobj
+        self._frame = self._open()
+        self._begun, self._ready, self._input = False, b"", b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            data = self._input or self._raw.read(2**17)
+            if not data:
+                if self._begun:
+                    raise EOFError("the file ends inside a zstandard frame")
+                return 0
+            self._ready, self._input, self._begun = self._frame.decompress(data), b"", True
+            if self._frame.eof:
+                self._input, self._frame, self._begun = self._frame.unused_data, self._open(), False
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
 
 
 def read_lines(url: str) -> Iterator[str]:
     """Lines of a UTF-8 text file without line ends, blanks or `#` comments."""
     with open_decompressed(url) as file, io.TextIOWrapper(file, encoding="utf-8") as lines:
-        for line in lines:
-            if line.strip() and not line.startswith("#"):
-                yield line.strip()
+        try:
+            for line in lines:
+                if line.strip() and not line.startswith("#"):
+                    yield line.strip()
+        except UnicodeDecodeError as error:
+            raise SpecError(f"{url!r} is no UTF-8 text: {error}. Convert it.") from error
 
 
 def expand(pattern: str) -> list[str]:
@@ -121,9 +151,17 @@ def expand(pattern: str) -> list[str]:
 def describe(urls: Iterable[str]) -> list[Found]:
     """Name, size and etag (or a hash of the last 64 KiB) of every file: what a rerun compares. Never the mtime."""
     listed = list(urls)
-    common = os.path.commonpath([os.path.dirname(url) for url in listed]) if listed else ""
+    common = _common_folder(listed)
     with ThreadPoolExecutor(32) as pool:
         return list(pool.map(lambda url: _describe(url, os.path.relpath(url, common) if common else url), listed))
+
+
+def _common_folder(urls: Sequence[str]) -> str:
+    """The folder above all of them; empty where there is none (local files and a bucket, two buckets)."""
+    try:
+        return os.path.commonpath([os.path.dirname(url) for url in urls])
+    except ValueError:
+        return ""
 
 
 def _describe(url: str, name: str) -> Found:
@@ -142,7 +180,10 @@ def _tail_hash(fs: fsspec.AbstractFileSystem, path: str, size: int) -> str:
 
 
 def hash_asset(path: str) -> str:
-    """sha256 over the files of a model folder (names and contents), or over one file."""
+    """sha256 over the files of a model folder (names and contents), or over one file; for a URL, over name, size, etag."""
+    if is_url(path):
+        listing = [[found.name, found.size, found.tag] for found in describe(expand(path))]
+        return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
     digest = hashlib.sha256()
     root = Path(path)
     for file in [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file()):
@@ -189,7 +230,8 @@ class Store:
         """What pyarrow reads from: the path itself when local, so that it can be mapped, else an open file."""
         if self.is_local:
             return self.path(name)
-        file: BinaryIO = self._fs.open(self.path(name), "rb")
+        with passing_faults(name):
+            file: BinaryIO = self._fs.open(self.path(name), "rb")
         return file
 
     def read_text(self, name: str) -> str:
@@ -235,11 +277,14 @@ class Store:
                 self.write_text(name, text)
             return fresh
         os.makedirs(self._base, exist_ok=True)
+        path = f"{self.path(name)}.{uuid.uuid4().hex[:8]}{TEMPORARY}"
+        Path(path).write_text(text, encoding="utf-8")
         try:
-            with open(self.path(name), "x", encoding="utf-8") as file:
-                file.write(text)
+            os.link(path, self.path(name))  # unlike open("x"), never leaves an empty file behind
         except FileExistsError:
             return False
+        finally:
+            Path(path).unlink()
         return True
 
     def list(self, folder: str) -> list[str]:
@@ -262,8 +307,8 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def adopt(self, other: Store, folder: str) -> None:
-        """Take over a folder of another store: hard links on one local disk, copies otherwise."""
-        for path in other._fs.find(other.path(folder)):
+        """Take over a folder of another store: hard links on one local disk, copies otherwise; ledgers last."""
+        for path in sorted(other._fs.find(other.path(folder)), key=lambda path: ("/ledger/" in path, path)):
             name = path[len(other._base.rstrip("/")) + 1 :]
             if self.is_local and other.is_local:
                 _link(path, self.path(name))
@@ -279,8 +324,9 @@ def _flush(path: str) -> None:
 
 def _link(source: str, target: str) -> None:
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    Path(target).unlink(missing_ok=True)
+    beside = f"{target}.{uuid.uuid4().hex[:8]}{TEMPORARY}"
     try:
-        os.link(source, target)
+        os.link(source, beside)
     except OSError:
-        Path(target).write_bytes(Path(source).read_bytes())
+        shutil.copyfile(source, beside)
+    os.replace(beside, target)

@@ -37,7 +37,7 @@ _opened: dict[tuple[str, str], list[tuple[Step, Kernel]]] = {}
 def run_work(context: Context, work: Work) -> Done:
     """One shard through one segment. The segment's kernels stay open for the next shard."""
     segment = context.plan.segments[work.segment]
-    key = (context.store.root, segment.fingerprint)
+    key = (context.store.root, context.plan.prints[segment.name])
     if work.isolate:
         kernels: list[tuple[Step, Kernel]] = [(step, _never) for step in segment.stages]
     else:

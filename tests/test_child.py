@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from curate.child import Child, ChildDied, ChildTimeout
+from curate.errors import RunError
 
 
 def obedient() -> object:
@@ -71,3 +72,12 @@ def test_memory_beyond_the_limit_is_an_error_of_the_call(child: Child) -> None:
     with pytest.raises(MemoryError):
         child.call(b"eat")
     assert child.call(b"again") == b"AGAIN"
+
+
+def unloadable() -> object:
+    raise ImportError("a model that is not there")
+
+
+def test_a_child_that_cannot_load_is_no_death_of_a_document() -> None:
+    with pytest.raises(RunError, match="ended while it loaded"):
+        Child(unloadable).call(b"anything")  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import curate
+from curate.errors import DriftError
 from tests.conftest import WritePipeline, contents, rows
 
 PIPELINE = """
@@ -110,3 +111,21 @@ runner.run_file(sys.argv[1], out=sys.argv[2], ray=cluster.address)
     assert result.returncode == 0, result.stderr
     assert not words.exists()
     assert contents(tmp_path / "cluster") == contents(tmp_path / "inline")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_json_lines_and_lists_are_read_from_an_object_store(bucket: str, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    import s3fs
+
+    fs = s3fs.S3FileSystem()
+    lines = [f'{{"id": "d{n}", "text": "text {n}", "url": "https://site-{n % 2}.example/"}}' for n in range(50)]
+    fs.pipe(f"{bucket}/in/a.jsonl", "\n".join(lines).encode())
+    fs.pipe(f"{bucket}/lists/domains.txt", b"site-1.example\n")
+    text = f"source: {{jsonl: {{paths: '{bucket}/in/*.jsonl', split_bytes: 1024}}}}\n"
+    stages = f"stages: [{{url_filter: {{domains: ['{bucket}/lists/domains.txt']}}}}]\n"
+    curate.run(str(write_pipeline(text + stages)), out=str(tmp_path / "out"), inline=True)
+    assert [row["id"] for row in rows(tmp_path / "out")] == [f"d{n}" for n in range(0, 50, 2)]
+    fs.pipe(f"{bucket}/lists/domains.txt", b"site-0.example\n")
+    with pytest.raises(DriftError, match="has other content"):
+        curate.run(str(write_pipeline(text + stages)), out=str(tmp_path / "out"), inline=True)

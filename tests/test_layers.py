@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "curate"
 
 # From the bottom up: a module imports only modules of lower layers (or of its own folder, one layer).
 LAYERS = [
-    {"errors", "child"},
-    {"schema", "store"},
+    {"errors"},
+    {"schema", "store", "child"},
     {"options", "text"},
     {"stage", "models"},
     {"sources", "stages"},

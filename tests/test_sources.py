@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.errors import SpecError
+from curate.errors import DataError, SpecError
 from curate.schema import MAX_BATCH_BYTES
 from curate.sources.html import HtmlSource
 from curate.sources.hub import HubSource
@@ -183,3 +184,35 @@ def test_real_text_comes_out_of_parquet_as_it_went_in(shared: Path) -> None:
         for batch in source.read(shard, Reading()):
             texts += batch.column("text").to_pylist()
     assert Counter(texts) == Counter(table["text"].to_pylist())
+
+
+def test_damaged_compressed_lines_fail_their_shard_by_name(tmp_path: Path) -> None:
+    lines = b"".join(b'{"text": "%s"}\n' % random.Random(n).randbytes(30).hex().encode() for n in range(900))
+    for ending, packed in (("gz", gzip.compress(lines)), ("zst", zstandard.compress(lines))):
+        (tmp_path / f"a.jsonl.{ending}").write_bytes(packed[: len(packed) // 2])
+        with pytest.raises(DataError, match=rf"cannot read .*a.jsonl.{ending}"):
+            read(JsonlSource(paths=str(tmp_path / f"a.jsonl.{ending}")))
+
+
+def test_numbers_too_large_and_lines_too_deep_are_verdicts(tmp_path: Path) -> None:
+    deep = "[" * 90_000 + "]" * 90_000
+    lines = ['{"text": "a", "edu": ' + str(10**30) + "}", '{"text": "b", "tags": ' + deep + "}", '{"text": "c"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    rows = read(JsonlSource(paths=str(tmp_path / "a.jsonl"), fields={"edu": "float64"}))
+    assert [row["drop"] and row["drop"]["reason"] for row in rows] == ["wrong_type", "malformed_line", None]
+
+
+def test_a_field_may_not_take_the_place_of_a_column_of_ours() -> None:
+    with pytest.raises(ValueError, match="fields: 'ordinal' is a name with a meaning of its own"):
+        JsonlSource(paths="a.jsonl", fields={"ordinal": "int64"})
+
+
+def test_text_in_parquet_that_is_not_utf8_is_a_verdict(tmp_path: Path) -> None:
+    texts = pa.array([b"good", b"caf\xe9", None], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), tmp_path / "p.parquet")
+    rows = read(ParquetSource(paths=str(tmp_path / "p.parquet")))
+    assert [(row["text"], row["drop"] and row["drop"]["reason"]) for row in rows] == [
+        ("good", None),
+        (None, "invalid_utf8"),
+        (None, None),
+    ]

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "pipelines").glob("*.yaml"))
 
 SOURCE = "source: {parquet: {paths: corpus/*.parquet}}\n"
-EXAMPLES = "example_broken, example_dashes, example_kill, example_slow, "
+EXAMPLES = "example_broken, example_dashes, example_kill, example_longest, example_slow, "
 STAGES = EXAMPLES + "extract, gopher_quality, keep, language, sample, score, select, tokens, url_filter"
 COLUMNS = "count, fetched_at, file, http_status, id, length, offset, ordinal, score, text, url"
 
@@ -157,6 +157,38 @@ BROKEN = {
         SOURCE + "stages: [{sample: {share: 1}}]\nkeep_steps: [samples]\n",
         "p.yaml:3: keep_steps: no stage 'samples'. Did you mean 'sample'? Known: sample.",
     ),
+    "no path at all": (
+        "source:\n  parquet: {paths: []}\nstages: []\n",
+        "p.yaml:2: source 'parquet': paths: [] names no file. Give a path or a glob.",
+    ),
+    "a range with two points": (
+        SOURCE + "stages:\n  - sample: {share: 0.5, expect: {drop: 1.2.3%..5%}}\n",
+        "p.yaml:3: stage 1 'sample': expect: '1.2.3%..5%' must be a range such as 5%..60%",
+    ),
+    "an alias that holds itself": (
+        SOURCE + "stages: &s\n  - sample: *s\n",
+        "p.yaml:3: values are nested too deep: does an alias contain itself?",
+    ),
+    "a name with a meaning of its own": (
+        SOURCE + "stages:\n  - sample: {share: 0.5, as: source}\n",
+        "p.yaml:3: stage 1 'sample': as: 'source' has a meaning of its own. Choose another name.",
+    ),
+    "no output columns": (
+        SOURCE + "stages: []\noutput: {columns: []}\n",
+        "p.yaml:3: output: columns: [] leaves nothing. Name one at least.",
+    ),
+    "a barrier as a step to keep": (
+        SOURCE + "stages: [{select: {column: score, top: 0.5}}]\nkeep_steps: [select]\n",
+        "p.yaml:3: keep_steps: 'select' is a barrier; name the stage before or after it.",
+    ),
+    "a list that is no UTF-8": (
+        SOURCE + "stages: [{url_filter: {words: [latin.txt]}}]\n",
+        "RUN: '{tmp}/latin.txt' is no UTF-8 text: 'utf-8' codec can't decode byte 0xe9 in position 3",
+    ),
+    "a tokenizer that is none": (
+        SOURCE + "stages: [{tokens: {tokenizer: latin.txt}}]\n",
+        "RUN: p.yaml:2: stage 'tokens' cannot be opened: ",
+    ),
     "a language nobody speaks": (
         SOURCE + "stages:\n  - language: {keep: [eng]}\n",
         "p.yaml:3: stage 1 'language': keep: 'eng' is no language of py3langid. Did you mean 'en'? Known: {languages}.",
@@ -168,9 +200,16 @@ BROKEN = {
 def test_a_broken_file_is_answered_with_one_message(name: str, tmp_path: Path, write_pipeline: WritePipeline) -> None:
     write_corpus(tmp_path / "corpus", files=2, rows=5)
     pq.write_table(pa.table({"id": ["a"], "text": ["b"]}), tmp_path / "other.parquet")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     (tmp_path / "broken.parquet").write_bytes(b"not a parquet file, whatever its name says")
     text, message = BROKEN[name]
     path = write_pipeline(text)
+    if message.startswith("RUN: "):
+        # Looks right from outside: found when the stage opens it.
+        result = CliRunner().invoke(main, ["run", str(path), "--out", str(tmp_path / "out"), "--inline"])
+        expected = message.removeprefix("RUN: ").replace("{tmp}", str(tmp_path)).replace("p.yaml", str(path))
+        assert result.exit_code == 1 and f"error: {expected}" in result.stderr, result.stderr
+        return
     result = CliRunner().invoke(main, ["check", str(path)])
     for key, value in (
         ("{tmp}", str(tmp_path)),

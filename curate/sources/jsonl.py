@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import lzma
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
+import zstandard
+from fsspec.utils import infer_compression
 
 from curate import store
 from curate.errors import DataError
-from curate.schema import HTML, TEXT, ordinal
+from curate.schema import HTML, IDENTITY, PROVENANCE, RESERVED, TEXT, ordinal
 from curate.sources.source import TOO_LARGE, PathSource, Reading, Shard, batched, verdict
 from curate.store import Found
 
@@ -28,7 +32,6 @@ _KINDS: dict[str, tuple[pa.DataType, tuple[type, ...]]] = {
     "float64": (pa.float64(), (int, float)),
     "bool": (pa.bool_(), (bool,)),
 }
-_COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 # A line may be longer than its text: escapes take up to six bytes a character, and other fields stand beside it.
 _LINE_FACTOR = 8
 
@@ -45,6 +48,11 @@ class JsonlSource(PathSource):
     fields: dict[str, Kind] = field(default_factory=dict)
     """Other fields to carry along, with their types."""
 
+    def __post_init__(self) -> None:
+        for name in self.fields:
+            if name in (*IDENTITY, *PROVENANCE, *RESERVED, TEXT, HTML):
+                raise ValueError(f"fields: {name!r} is a name with a meaning of its own. Rename the field in the input")
+
     @property
     def body(self) -> str:
         return HTML if self.html else TEXT
@@ -59,16 +67,16 @@ class JsonlSource(PathSource):
         return (TOO_LARGE, "malformed_line", "missing_text", "wrong_type")
 
     def pieces(self, found: Found) -> list[tuple[int, int | None, int, int | None]]:
-        if found.url.endswith(_COMPRESSED) or found.size <= self.split_bytes:
+        if infer_compression(found.url) or found.size <= self.split_bytes:
             return super().pieces(found)
         cuts = [*range(0, found.size, self.split_bytes), found.size]
         return [(start, stop, stop - start, None) for start, stop in itertools.pairwise(cuts)]
 
     def read(self, shard: Shard, reading: Reading) -> Iterator[pa.RecordBatch]:
         try:
-            with store.open_decompressed(shard.url) as file:
+            with store.passing_faults(shard.url), store.open_decompressed(shard.url) as file:
                 yield from batched(self._rows(file, shard), self.columns)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
             raise DataError(f"{shard.name}: cannot read {shard.url!r}: {error}") from error
 
     def _rows(self, file: BinaryIO, shard: Shard) -> Iterator[tuple[dict[str, Any], int]]:
@@ -87,18 +95,19 @@ class JsonlSource(PathSource):
             return {"drop": verdict(TOO_LARGE, length, self.max_document_bytes)}
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return {"drop": verdict("malformed_line", detail=str(error)[:200])}
         if not isinstance(value, dict):
             return {"drop": verdict("malformed_line", detail=f"a {type(value).__name__}, not an object")}
-        row = {"id": _label(value.get(self.id)), "url": _label(value.get(self.url))}
+        row: dict[str, Any] = {"id": _label(value.get(self.id)), "url": _label(value.get(self.url))}
         body = value.get(self.text)
         if not isinstance(body, str):
             return {**row, "drop": verdict("missing_text", detail=f"{self.text!r} is {type(body).__name__}")}
         for name, kind in self.fields.items():
             if not _fits(value.get(name), kind):
                 return {**row, "drop": verdict("wrong_type", detail=f"{name!r} is {type(value[name]).__name__}, not {kind}")}
-            row[name] = _clean(value.get(name))
+            given = _clean(value.get(name))
+            row[name] = float(given) if kind == "float64" and given is not None else given
         encoded = body.encode("utf-8", "replace")
         if len(encoded) > self.max_document_bytes:
             return {**row, "drop": verdict(TOO_LARGE, len(encoded), self.max_document_bytes)}
@@ -135,7 +144,11 @@ def _skip_line(file: BinaryIO) -> int:
 
 
 def _fits(value: Any, kind: str) -> bool:
-    return value is None or (isinstance(value, _KINDS[kind][1]) and (kind == "bool" or not isinstance(value, bool)))
+    if value is None:
+        return True
+    if not isinstance(value, _KINDS[kind][1]) or (isinstance(value, bool) and kind != "bool"):
+        return False
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def _clean(value: Any) -> Any:

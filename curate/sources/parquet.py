@@ -25,6 +25,7 @@ from curate.schema import (
     HTML,
     ID,
     IDENTITY,
+    MAX_BATCH_BYTES,
     MAX_BATCH_ROWS,
     ORDINAL,
     POSITION_BITS,
@@ -34,7 +35,7 @@ from curate.schema import (
     URL,
     compatible,
 )
-from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, Reading, Shard, Source, split_by_bytes
+from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, Reading, Shard, Source, split_by_bytes, verdict
 from curate.store import Found
 
 _BODY_TYPES = {TEXT: pa.large_string(), HTML: pa.large_binary()}
@@ -151,9 +152,10 @@ class ParquetReader(Source):
 
     def read(self, shard: Shard, reading: Reading) -> Iterator[pa.RecordBatch]:
         try:
-            file = pq.ParquetFile(_opened(shard.url))
-            for records, first in _rows(file, shard, list(self._renames.values())):
-                yield from split_by_bytes(self._document_batch(records, shard, first))
+            with store.passing_faults(shard.url):
+                file = pq.ParquetFile(_opened(shard.url))
+                for records, first in _rows(file, shard, list(self._renames.values())):
+                    yield from split_by_bytes(self._document_batch(records, shard, first))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{shard.name}: cannot read {shard.url!r}: {' '.join(str(error).split())}") from error
 
@@ -172,23 +174,28 @@ class ParquetReader(Source):
         stem = shard.url.rsplit("/", 1)[-1]
         numbered = pc.binary_join_element_wise(stem, pa.array(rows).cast(pa.string()), ":")
         columns[ID] = pc.coalesce(columns[ID], numbered) if columns[ID].null_count else columns[ID]
-        columns[self.body], columns[DROP] = self._without_giants(columns[self.body])
+        columns[self.body], columns[DROP] = self._readable(columns[self.body])
         order = [*IDENTITY, *PROVENANCE, *self.columns, DROP]
         return pa.RecordBatch.from_arrays([columns[name] for name in order], names=order)
 
-    def _without_giants(self, body: pa.Array) -> tuple[pa.Array, pa.Array]:
-        """Bodies over `max_document_bytes` become null with a verdict, so that no later step holds them."""
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return (TOO_LARGE, "invalid_utf8")
+
+    def _readable(self, body: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """Bodies over `max_document_bytes`, and texts that are not UTF-8, become null with a verdict."""
         sizes = pc.fill_null(pc.binary_length(body), 0)
-        if not pc.any(pc.greater(sizes, self.max_document_bytes)).as_py():
+        verdicts: dict[int, dict[str, Any]] = {}
+        if (pc.max(sizes).as_py() or 0) > self.max_document_bytes:
+            for row, size in enumerate(sizes.to_pylist()):
+                if size > self.max_document_bytes:
+                    verdicts[row] = verdict(TOO_LARGE, size, self.max_document_bytes)
+        for row, error in _undecodable(body):
+            verdicts.setdefault(row, verdict("invalid_utf8", detail=error))
+        if not verdicts:
             return body, pa.nulls(len(body), DROP_TYPE)
-        giant = pc.greater(sizes, self.max_document_bytes)
-        drop: list[dict[str, Any] | None] = [
-            {"reason": TOO_LARGE, "value": float(size), "limit": float(self.max_document_bytes), "detail": None}
-            if big
-            else None
-            for size, big in zip(sizes.to_pylist(), giant.to_pylist(), strict=True)
-        ]
-        return pc.if_else(giant, pa.scalar(None, body.type), body), pa.array(drop, DROP_TYPE)
+        bad = pa.array([row in verdicts for row in range(len(body))])
+        return pc.if_else(bad, pa.scalar(None, body.type), body), pa.array(map(verdicts.get, range(len(body))), DROP_TYPE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,12 +227,34 @@ def _rows(file: pq.ParquetFile, shard: Shard, columns: list[str]) -> Iterator[tu
     sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
     starts = [sum(sizes[:index]) for index in range(len(sizes))]
     groups = [i for i, (row, size) in enumerate(zip(starts, sizes, strict=True)) if row < stop and row + size > shard.start]
-    first = starts[groups[0]] if groups else stop
-    for records in file.iter_batches(MAX_BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False):
-        low, high = max(shard.start - first, 0), min(stop - first, records.num_rows)
-        if low < high:
-            yield records.slice(low, high - low), first + low
-        first += records.num_rows
+    for group in groups:
+        first = starts[group]
+        for records in file.iter_batches(_batch_rows(file, group), row_groups=[group], columns=columns, use_threads=False):
+            low, high = max(shard.start - first, 0), min(stop - first, records.num_rows)
+            if low < high:
+                yield records.slice(low, high - low), first + low
+            first += records.num_rows
+
+
+def _batch_rows(file: pq.ParquetFile, group: int) -> int:
+    """How many rows of a group to read at once, so that a batch is about MAX_BATCH_BYTES at most."""
+    footer = file.metadata.row_group(group)
+    rows: int = MAX_BATCH_BYTES * footer.num_rows // max(1, footer.total_byte_size)
+    return max(1, min(MAX_BATCH_ROWS, rows))
+
+
+def _undecodable(body: pa.Array) -> Iterator[tuple[int, str]]:
+    """(row, error) of texts that are not UTF-8, which nothing later could hold; arrow checks them all at memory speed."""
+    try:
+        body.validate(full=True)
+        return
+    except pa.ArrowInvalid:
+        pass
+    for row, content in enumerate(body.cast(pa.large_binary()).to_pylist()):
+        try:
+            (content or b"").decode()
+        except UnicodeDecodeError as error:
+            yield row, str(error)[:200]
 
 
 def _is_binary(kind: pa.DataType) -> bool:

@@ -122,6 +122,8 @@ class PathSource(Source):
 
     def files(self) -> list[str]:
         """URLs of all input files, sorted. Raises SpecError for a pattern without files or a file named twice."""
+        if not self.patterns():
+            raise SpecError("paths: [] names no file. Give a path or a glob.")
         owner: dict[str, str] = {}
         for pattern in self.patterns():
             urls = store.expand(pattern)

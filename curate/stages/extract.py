@@ -7,7 +7,6 @@ and gets a verdict; the pages after it get a new child.
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ import pyarrow as pa
 from annotated_types import Ge, Gt, Le
 
 from curate.child import Child, ChildDied, ChildTimeout
-from curate.errors import RunError
 from curate.schema import FETCHED_AT_TYPE, HTML, TEXT
 from curate.stage import Batch, Kernel, Stage, drop_where
 
@@ -113,17 +111,13 @@ class Extract(Stage):
 
         for name, kind in self.writes.items():
             batch = batch.put(name, pa.array([getattr(result, name, None) for result in results], kind))
-        for reason in self.reasons:
-            refused = [result if isinstance(result, Refused) and result.reason == reason else None for result in results]
-            limit = next((verdict.limit for verdict in refused if verdict), None)
-            batch = drop_where(
-                batch,
-                np.array([verdict is not None for verdict in refused], np.bool_),
-                reason,
-                value=pa.array([verdict and verdict.value for verdict in refused], pa.float64()),
-                limit=limit,
-                detail=pa.array([verdict and verdict.detail for verdict in refused], pa.string()),
-            )
+        refused = [result if isinstance(result, Refused) else None for result in results]
+        values = pa.array([verdict and verdict.value for verdict in refused], pa.float64())
+        details = pa.array([verdict and verdict.detail for verdict in refused], pa.string())
+        given = [verdict and (verdict.reason, verdict.limit) for verdict in refused]
+        for reason, limit in dict.fromkeys(pair for pair in given if pair):
+            where = np.array([pair == (reason, limit) for pair in given])
+            batch = drop_where(batch, where, reason, value=values, limit=limit, detail=details)
         return batch
 
 
@@ -150,49 +144,28 @@ class ExtractionChild:
     """The child process that extracts, and its successors."""
 
     def __init__(self, settings: Settings, max_cpu_s: float, max_memory_bytes: int | None) -> None:
-        from curate.text.extraction import serve
+        """Starts the first child. Raises RunError where the engine cannot be loaded."""
+        from curate.text.extraction import Page, serve
 
         self._child = Child(serve, settings, max_memory_bytes=max_memory_bytes)
         self._max_cpu_s = max_cpu_s
-        self._start()
+        self.extract(Page(b"ready", "text/plain"))
 
     def close(self) -> None:
         self._child.close()
 
     def extract(self, page: Page) -> Extracted | Refused:
-        """A death is tried again in a fresh child, for it may be the fault of the pages before."""
-        from curate.text.extraction import CRASH, Refused
+        """A page that fails is tried again in a fresh child, for it may be the pages before that used up the memory."""
+        from curate.text.extraction import CRASH, EngineError, Refused
 
         payload = pickle.dumps(page)
-        with contextlib.suppress(ChildDied, MemoryError):
-            return self._call(payload)
-        try:
-            return self._call(payload)
-        except ChildDied as death:
-            return Refused(CRASH, detail=str(death))
-        except MemoryError:
-            return Refused(CRASH, detail="MemoryError")
-
-    def _call(self, payload: bytes) -> Extracted | Refused:
-        from curate.text.extraction import Refused
-
-        try:
-            result: Extracted | Refused = pickle.loads(self._child.call(payload, self._max_cpu_s))
-            return result
-        except ChildTimeout:
-            self._start()
-            return Refused(TIMEOUT, limit=self._max_cpu_s)
-        except (ChildDied, MemoryError):
-            self._start()
-            raise
-
-    def _start(self) -> None:
-        """A fresh child that is ready, so that the time it takes to load the engine is charged to no page."""
-        self._child.close()
-        try:
-            self._child.call(b"")
-        except ChildDied as death:
-            raise RunError(
-                f"extract: the child process ends while it loads ({death}). Its message is above. "
-                "Is the engine installed whole, and max_memory_bytes enough for it (256 MiB)?"
-            ) from death
+        for _ in range(2):
+            try:
+                result: Extracted | Refused = pickle.loads(self._child.call(payload, self._max_cpu_s))
+                return result
+            except ChildTimeout:
+                return Refused(TIMEOUT, limit=self._max_cpu_s)
+            except (ChildDied, EngineError) as death:
+                self._child.close()
+                refused = Refused(CRASH, detail=str(death))
+        return refused

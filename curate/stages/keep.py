@@ -32,7 +32,7 @@ class Keep(Stage):
         return {self.column: pa.float64()}
 
     def apply(self, batch: Batch) -> Batch:
-        values = batch[self.column].cast(pa.float64())
+        values = batch[self.column].cast(pa.float64(), safe=False)
         batch = drop_where(batch, pc.is_null(values, nan_is_null=True), "no_score")
         if self.min is not None:
             batch = drop_where(batch, pc.less(values, self.min), "too_low", value=values, limit=self.min)

@@ -29,7 +29,7 @@ class Removal(Stage):
 
     def open(self) -> Kernel:
         lists = [
-            (column, pa.array(sorted(set(store.read_lines(path)))))
+            (column, pa.array(sorted(set(store.read_lines(path))), pa.string()))
             for column, path in ((ID, self.ids), (URL, self.urls))
             if path
         ]

@@ -58,7 +58,7 @@ class Select(Barrier):
         return {self.column: pa.float64(), **weights[self.by]}
 
     def sketch(self, batch: Batch) -> pa.RecordBatch:
-        scores = batch[self.column].cast(pa.float64())
+        scores = batch[self.column].cast(pa.float64(), safe=False)
         columns = [batch[ORDINAL], scores, pa.array(self._weights(batch))]
         rows = pa.RecordBatch.from_arrays(columns, names=list(self.sketches))
         return rows.filter(pc.invert(pc.is_null(scores, nan_is_null=True)))
@@ -123,7 +123,7 @@ class Select(Barrier):
         return Decision(pa.table(columns))
 
     def mark(self, batch: Batch, decision: Decision) -> Batch:
-        scores = batch[self.column].cast(pa.float64())
+        scores = batch[self.column].cast(pa.float64(), safe=False)
         batch = drop_where(batch, pc.is_null(scores, nan_is_null=True), "no_score")
         cut = decision.rows.to_pylist()[0]
         if cut["everything"]:

@@ -7,9 +7,9 @@ windows-1252, `gb2312` is gb18030.
 
 Decisions:
 - Valid UTF-8 beats every declaration: in another encoding it happens by accident only in a handful of characters, while
-  servers that add `charset=iso-8859-1` to UTF-8 pages are common (81 of the 2,350 UTF-8 pages of the gold set).
-- uchardet detects. charset_normalizer was wrong on 506 of 1,701 texts in 22 legacy encodings where uchardet was on 31,
-  and takes nine times as long.
+  servers that add `charset=iso-8859-1` to UTF-8 pages are common (83 of 2,347 such pages in the gold set).
+- uchardet detects. On 1,701 texts in legacy encodings it was wrong 31 times, charset_normalizer 506 times, which takes nine
+  times as long.
 """
 
 from __future__ import annotations
@@ -76,16 +76,13 @@ class Decoded:
 def decode(data: bytes, content_type: str | None = None) -> Decoded:
     """The text of a page or plain text; `content_type` is the HTTP header."""
     encoding = _encoding(data, content_type)
-    if encoding in _NOT_BYTEWISE:
-        raw = data.decode(encoding, "replace")
-        text = without_controls(raw)
-        removed = len(raw) - len(text)
-    else:
-        clean = data.translate(_BLANKED, _CONTROLS.encode())
-        text = clean.decode(_EVERY_BYTE.get(encoding, encoding), "replace")
-        removed = len(data) - len(clean)
-    unreadable = removed + text.count("\ufffd")
-    return Decoded(text.removeprefix("\ufeff"), encoding, unreadable / max(len(text) + removed, 1))
+    # Control characters go as bytes where that is safe: it takes a sixth of the time.
+    clean = data if encoding in _NOT_BYTEWISE else data.translate(_BLANKED, _CONTROLS.encode())
+    decoded = clean.decode(_EVERY_BYTE.get(encoding, encoding), "replace")
+    rest = encoding in _NOT_BYTEWISE or "\ufffe" in decoded or "\uffff" in decoded
+    text = without_controls(decoded) if rest else decoded
+    unreadable = len(data) - len(clean) + len(decoded) - len(text) + text.count("\ufffd")
+    return Decoded(text.removeprefix("\ufeff"), encoding, unreadable / max(len(data) - len(clean) + len(decoded), 1))
 
 
 def without_controls(text: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ PARSER_MAX_DEPTH = 2048
 MAX_UNREADABLE_FRAC = 0.03
 """Images, fonts and archives served as pages begin at 0.05, compressed data has 0.1, the worst gold page 0.0008."""
 _FAR_FUTURE = date(2100, 1, 1)
+# References to control characters and U+FFFE, U+FFFF. With a single one trafilatura finds no text at all.
+_UNWANTED_REFERENCES = re.compile(
+    r"&#(?:0*(?:[1-8]|1[124-9]|2\d|3[01]|6553[45])|x0*(?:[1-8bcef]|1[\da-f]|fff[ef]))(?:;|(?![\da-f]))", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -98,11 +103,12 @@ def extractor(settings: Settings) -> Extractor:
     return extract
 
 
-def serve(settings: Settings) -> Callable[[bytes], bytes]:
-    """`extractor` for a child process: pickled pages in, pickled results out; nothing in, nothing out, once it is ready.
+class EngineError(Exception):
+    """The engine raised; the message is the name of the exception, which itself may not survive the way to the caller."""
 
-    A failing engine is a result; lack of memory is raised, because it may be the fault of the pages before.
-    """
+
+def serve(settings: Settings) -> Callable[[bytes], bytes]:
+    """`extractor` for a child process: pickled pages in, pickled results out. Raises EngineError."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     # trafilatura loads numpy without need, and OpenBLAS reserves address space for every core.
@@ -110,14 +116,10 @@ def serve(settings: Settings) -> Callable[[bytes], bytes]:
     extract = extractor(settings)
 
     def answer(payload: bytes) -> bytes:
-        if not payload:
-            return payload
         try:
             return pickle.dumps(extract(pickle.loads(payload)))
-        except MemoryError:
-            raise
         except Exception as error:
-            return pickle.dumps(Refused(CRASH, detail=type(error).__name__))
+            raise EngineError(type(error).__name__) from None
 
     return answer
 
@@ -158,11 +160,11 @@ def _resiliparse(content: Content) -> TextOf:
 
 def _htmldate() -> DateOf:
     """When the page was first published. The extensive search takes seven times as long and guesses from any number."""
-    from dateutil.parser import parse
     from htmldate import extractors, find_date
 
-    # A date such as "2015-05" is completed from the day of the run otherwise; one without a year is refused now.
-    extractors.dateutil_parse = partial(parse, default=datetime(1, 1, 1))
+    # Else a date such as "2015-05" is completed from the day of the run. From year 1, one without a year is refused.
+    parse = partial(extractors.dateutil_parse, default=datetime(1, 1, 1))  # type: ignore[attr-defined]
+    extractors.dateutil_parse = parse  # type: ignore[attr-defined]
 
     def date_of(tree: Any, latest: date) -> str | None:
         end_of_day = datetime.combine(latest, time.max)
@@ -179,14 +181,15 @@ def _from_markup(markup: str, latest: date, settings: Settings, text_of: TextOf,
     nodes = markup.count("<") - markup.count("</")
     if nodes > settings.max_nodes:
         return Refused(TOO_MANY_NODES, nodes, settings.max_nodes)
+    markup = _UNWANTED_REFERENCES.sub(" ", markup)
     tree = _parsed(markup)
     if isinstance(tree, Refused):
         return tree
     depth = _depth_beyond(tree, settings.max_depth)
     if depth is not None:
         return Refused(TOO_DEEP, depth, settings.max_depth)
-    text = text_of(markup, tree)
-    return _finished(text or "", _title(tree), date_of(tree, latest), settings.repair)
+    text = (text_of(markup, tree) or "").strip()
+    return _finished(text, _title(tree), date_of(tree, latest), settings.repair)
 
 
 def _parsed(markup: str) -> Any:
@@ -198,7 +201,7 @@ def _parsed(markup: str) -> Any:
     )
     try:
         return html.document_fromstring(markup.encode("utf-8", "replace"), parser=parser)
-    except etree.LxmlError as error:
+    except etree.ParserError as error:
         return Refused(UNREADABLE, detail=type(error).__name__)
 
 
@@ -226,10 +229,10 @@ def _title(tree: Any) -> str | None:
 
 
 def _finished(text: str, title: str | None, published: str | None, repair: bool) -> Extracted | Refused:
-    """Mended, without control characters (which character references bring back), stripped."""
-    text = _clean(text, repair).strip()
+    """Mended, and without control characters. Blank text is none."""
+    text = _clean(text, repair)
     title = " ".join(_clean(title or "", repair).split())
-    return Extracted(text, title or None, published) if text else Refused(NO_TEXT)
+    return Extracted(text, title or None, published) if text.strip() else Refused(NO_TEXT)
 
 
 def _clean(text: str, repair: bool) -> str:

@@ -6,13 +6,14 @@ import os
 import re
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
-from curate.stage import Batch, Stage, drop_where, edit_text
+from curate.stage import Barrier, Batch, Decision, Question, Stage, drop_where, edit_text
 
 _RUN = re.compile("-{3,}")
 
@@ -65,7 +66,10 @@ class Slow(Stage):
 class Broken(Stage):
     """Break one promise of the contract."""
 
-    how: Literal["loses_rows", "reorders", "reason", "column", "type", "missing", "edit", "wrong_edit", "raises"]
+    how: Literal[
+        "loses_rows", "reorders", "reason", "column", "type", "missing", "edit", "wrong_edit", "silent_edit",
+        "drops_column", "raises",
+    ]  # fmt: skip
 
     reasons = ("declared",)
     writes = {"made": pa.int64(), "text": pa.large_string()}
@@ -91,10 +95,42 @@ class Broken(Stage):
                 return good.put("text", shouted)
             case "wrong_edit":
                 return edit_text(good, shouted, [[("x", 0, 1, "ab" * 9)]] * rows)
+            case "silent_edit":
+                louder = pa.array([(text or "").upper() for text in batch["text"].to_pylist()], pa.large_string())
+                return edit_text(good, louder, [None] * rows)
+            case "drops_column":
+                return good.select([name for name in good.names if name != "url"])
             case "raises":
                 if any("document 7 " in (text or "") for text in batch["text"].to_pylist()):
                     raise ValueError("seven")
                 return good
+
+
+@dataclass(frozen=True, kw_only=True)
+class Longest(Barrier):
+    """Write how long the longest text of the corpus is, and cut every text to half of that: a barrier that writes."""
+
+    reasons = ()
+    sketch_options = ()
+    sketches = {"ordinal": pa.uint64(), "chars": pa.int64()}
+    writes = {"longest": pa.int64(), "text": pa.large_string()}
+
+    def sketch(self, batch: Batch) -> pa.RecordBatch:
+        return pa.RecordBatch.from_arrays([batch["ordinal"], pa.array(batch.chars)], names=list(self.sketches))
+
+    def match(self, rows: pa.Table, question: Question | None) -> pa.Table:
+        return pa.table({"longest": pa.array([max(rows["chars"].to_pylist(), default=0)], pa.int64())})
+
+    def decide(self, summaries: Iterable[pa.Table], question: Question | None) -> Decision:
+        longest = max((table["longest"][0].as_py() for table in summaries), default=0)
+        return Decision(pa.table({"longest": pa.array([longest], pa.int64())}))
+
+    def mark(self, batch: Batch, decision: Decision) -> Batch:
+        longest = decision.rows["longest"][0].as_py()
+        texts = batch["text"].to_pylist()
+        edits = [[("cut", longest // 2, len(t), "")] if t and len(t) > longest // 2 else None for t in texts]
+        cut = pa.array([t and t[: longest // 2] for t in texts], pa.large_string())
+        return edit_text(batch.put("longest", pa.array([longest] * len(batch), pa.int64())), cut, edits)
 
 
 def _arm() -> None:
