@@ -68,7 +68,9 @@ class Child:
             self._reap()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
+            self._reap()
+        if self._process is None:
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "curate.child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment

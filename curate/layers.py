@@ -133,7 +133,7 @@ def _cursor(
     plan: Plan, segments: Sequence[Segment], index: int, shard: Shard, store: Store, columns: Columns, first: int
 ) -> Cursor:
     if index < 0:
-        batches = plan.source.read(from_row(shard, first & MAX_POSITION), Reading())
+        batches = plan.source.read(from_row(shard, first & MAX_POSITION), Reading(again=True))
         return Cursor(batches, shard.url)
     segment = segments[index]
     wanted = [name for name in segment.writes if name in columns or name in (ORDINAL, EDITED)]

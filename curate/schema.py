@@ -69,12 +69,13 @@ def compatible(found: pa.DataType, wanted: pa.DataType) -> bool:
     integers of all widths, and any number is good where a float is wanted."""
     if pa.types.is_floating(wanted):
         return bool(pa.types.is_floating(found) or pa.types.is_integer(found))
-    return bool(found == wanted or (_is_text(found) and _is_text(wanted)) or _both_integers(found, wanted))
+    kinds = (_is_text, _is_bytes, pa.types.is_integer)
+    return bool(found == wanted or any(kind(found) and kind(wanted) for kind in kinds))
 
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _both_integers(one: pa.DataType, other: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(one) and pa.types.is_integer(other))
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

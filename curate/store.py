@@ -227,7 +227,7 @@ class Store:
         return bool(self._fs.exists(self.path(name)))
 
     def open(self, name: str) -> BinaryIO | str:
-        """What pyarrow reads from: the path itself when local, so that it can be mapped, else an open file."""
+        """What pyarrow reads from: the path itself when local, else an open file."""
         if self.is_local:
             return self.path(name)
         with passing_faults(name):

@@ -118,7 +118,7 @@ def _offset_type(kind: pa.DataType) -> type[np.signedinteger[Any]] | None:
 def read_batches(target: Store, name: str, columns: list[str] | None = None, rows: int = 1024) -> Iterator[pa.RecordBatch]:
     """The record batches of a file of the store, in order."""
     with store.passing_faults(name):
-        file = pq.ParquetFile(target.open(name), memory_map=target.is_local)
+        file = pq.ParquetFile(target.open(name))
         for group in range(file.num_row_groups):
             yield from file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
 

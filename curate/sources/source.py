@@ -54,7 +54,10 @@ class Shard:
 
 @dataclass
 class Reading:
-    """What was seen in a shard besides documents."""
+    """How a shard is read, and what was seen in it besides documents."""
+
+    again: bool = False
+    """Read for the second time, for documents that passed already: verdicts need not be found again."""
 
     records: Counter[str] = field(default_factory=Counter)
     """Records that are not documents, by type."""

@@ -36,7 +36,7 @@ class Extract(Stage):
     """Pages to text. Plain text (by its Content-Type) is decoded and passed through."""
 
     engine: Literal["trafilatura", "resiliparse"] = "trafilatura"
-    """trafilatura finds the main text somewhat better, resiliparse is five times as fast."""
+    """trafilatura finds the main text somewhat better, resiliparse is four times as fast."""
     content: Literal["main", "all"] = "main"
     """The main text, or all that is visible, which is resiliparse's with either engine."""
     favor: Literal["balanced", "precision", "recall"] = "balanced"
@@ -47,7 +47,7 @@ class Extract(Stage):
     max_nodes: Annotated[int, Ge(1)] = 200_000
     """Every `<` but those of closing tags, counted before parsing."""
     max_depth: Annotated[int, Ge(1), Le(2_000)] = 512
-    """Elements inside each other. Browsers stop at 512; beyond 2,048 the parser would silently lose text."""
+    """Elements inside each other. Chromium stops at 512; beyond 2,048 the parser would silently lose text."""
     max_cpu_s: Annotated[float, Gt(0)] = 60.0
     """CPU time for one page."""
     max_memory_bytes: Annotated[int, Ge(2**28)] | None = 4 * 2**30

@@ -70,7 +70,7 @@ class Decoded:
     text: str
     encoding: str
     unreadable_frac: float
-    """Share of control and replacement characters: near 0 for text, above a tenth for images and archives."""
+    """Share of control and replacement characters: near 0 for text, 0.05 and more for images and archives."""
 
 
 def decode(data: bytes, content_type: str | None = None) -> Decoded:
