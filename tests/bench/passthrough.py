@@ -1,6 +1,6 @@
 """What the machine itself costs: an empty run over 1 GB of text against a plain read and write of the same Parquet.
 
-Both sides use one core, zstd level 3 and row groups of 10,000. They run in turn, three times; start-up (importing,
+Both sides use one core (a last row two workers), zstd level 3 and row groups of 10,000. They run in turn, three times; start-up (importing,
 checking, starting Ray) is measured by the same run over one small file and taken off.
 """
 
@@ -54,19 +54,15 @@ def measure(rounds: int = 3) -> str:
                 f"source: {{parquet: {{paths: '{path}/*.parquet'}}}}\nstages: []\n"
                 "output: {columns: [id, text, url, source, n_bytes]}\n"
             )
-        rows: dict[str, list[float]] = {
-            "plain": [],
-            "inline": [],
-            "inline start-up": [],
-            "Ray, 1 worker": [],
-            "Ray start-up": [],
-        }
+        names = ("plain", "inline", "inline start-up", "Ray, 1 worker", "Ray, 2 workers", "Ray start-up")
+        rows: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(rounds):
             rows["plain"].append(_fresh(["-c", PLAIN, str(source)], folder / "plain"))
             for key, label, options in (
                 ("inline", "large", ["--inline"]),
                 ("inline start-up", "tiny", ["--inline"]),
                 ("Ray, 1 worker", "large", ["--workers", "1"]),
+                ("Ray, 2 workers", "large", ["--workers", "2"]),
                 ("Ray start-up", "tiny", ["--workers", "1"]),
             ):
                 command = ["-c", RUN, "run", str(pipelines[label]), *options, "--out"]
@@ -85,9 +81,11 @@ def _table(rows: dict[str, list[float]], size: int) -> str:
     lines = [f"pass-through of {size / 1e9:.2f} GB of text, one core, median of {len(rows['plain'])}"]
     for key, values in rows.items():
         lines.append(f"  {key:<18} {medians[key]:6.2f} s   (min {min(values):.2f}, max {max(values):.2f})")
-    for key, start in (("inline", "inline start-up"), ("Ray, 1 worker", "Ray start-up")):
+    for key, start in (("inline", "inline start-up"), ("Ray, 1 worker", "Ray start-up"), ("Ray, 2 workers", "Ray start-up")):
         ratios = [(run - up) / plain for run, up, plain in zip(rows[key], rows[start], rows["plain"], strict=True)]
-        lines.append(f"  {key} / plain, start-up taken off: {statistics.median(ratios):.2f} (pair by pair: {ratios})")
+        lines.append(
+            f"  {key} / plain, start-up taken off: {statistics.median(ratios):.2f} (pair by pair: {[round(ratio, 2) for ratio in ratios]})"
+        )
     return "\n".join(lines)
 
 
