@@ -1,7 +1,7 @@
 """Packs the sample pages as a small WARC crawl with what real ones hold: odd charsets, broken markup, damaged records.
 
-    python pipelines/sample/build.py            write crawl-00000.warc.gz and crawl-00001.warc.gz
-    python pipelines/sample/build.py --check    exit 1 where the files on disk differ from a fresh build
+python pipelines/sample/build.py            write crawl-00000.warc.gz and crawl-00001.warc.gz
+python pipelines/sample/build.py --check    exit 1 where the files on disk differ from a fresh build
 """
 
 import argparse
@@ -31,9 +31,7 @@ NAMES = ("crawl-00000.warc.gz", "crawl-00001.warc.gz")
 PROSE = ("article", "docs", "recipe", "news", "qa")
 AGENT = "curate-sample/1.0"
 HTML = "text/html; charset={}"
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
 STANDARD = "https://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/"
 REVISIT = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
@@ -206,8 +204,19 @@ def load_pages(root: Path) -> list[Page]:
         meta = yaml.safe_load(front)
         original = meta.get("near_duplicate_of")
         targets.add(Path(str(original)).stem)
-        pages.append(Page(path.parent.name, path.stem, meta["kind"], meta["lang"], str(meta["title"]),
-                          str(meta["date"]), str(meta["author"]), body.strip(), paired=bool(original)))
+        pages.append(
+            Page(
+                path.parent.name,
+                path.stem,
+                meta["kind"],
+                meta["lang"],
+                str(meta["title"]),
+                str(meta["date"]),
+                str(meta["author"]),
+                body.strip(),
+                paired=bool(original),
+            )
+        )
     pages = [replace(page, paired=True) if page.slug in targets else page for page in pages]
     return sorted(pages, key=lambda page: (fraction(page.url), page.url))
 
@@ -217,8 +226,10 @@ def assign(pages: Sequence[Page]) -> dict[str, Treatment]:
     chosen: dict[str, Treatment] = {}
     pool = [page for page in pages if page.kind in PROSE and not page.paired]
     for treatment in TREATMENTS:
-        page = next((page for page in pool if page.lang == treatment.lang and page.url not in chosen
-                     and treatment.needs in page.body), None)
+        page = next(
+            (page for page in pool if page.lang == treatment.lang and page.url not in chosen and treatment.needs in page.body),
+            None,
+        )
         if page is None:
             raise SystemExit(f"no page left in {treatment.lang!r} for {treatment.name!r}")
         chosen[page.url] = treatment
@@ -272,8 +283,9 @@ def others() -> Iterator[Response]:
         ("api/items", "200 OK", b'{"items": [], "next": null}', "application/json", ()),
         ("feed", "200 OK", b"<rss version='2.0'><channel></channel></rss>", "application/rss+xml", ()),
     ):
-        yield Response(f"https://oddments.example/{path}", "no document", "2024-05-06", body, content_type, status,
-                       headers=headers)
+        yield Response(
+            f"https://oddments.example/{path}", "no document", "2024-05-06", body, content_type, status, headers=headers
+        )
     for host in ("oddments.example", "pricelist.example", "villagehall.example"):
         yield Response(f"https://{host}/robots.txt", "robots.txt", "2024-05-06", ROBOTS, "text/plain")
 
@@ -304,20 +316,35 @@ class Crawl:
         self.info = record_id("warcinfo", name)
         self.name = name
 
-    def add(self, record_type: str, url: str, when: datetime, body: bytes = b"", content_type: str = "",
-            http: StatusAndHeaders | None = None, fields: Mapping[str, str] | None = None) -> None:
+    def add(
+        self,
+        record_type: str,
+        url: str,
+        when: datetime,
+        body: bytes = b"",
+        content_type: str = "",
+        http: StatusAndHeaders | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
         """Writes one record; `fields` are further WARC headers."""
-        headers = {"WARC-Type": record_type, "WARC-Record-ID": record_id(record_type, url or self.name),
-                   "WARC-Date": iso(when)}
+        headers = {"WARC-Type": record_type, "WARC-Record-ID": record_id(record_type, url or self.name), "WARC-Date": iso(when)}
         if record_type != "warcinfo":
             headers |= {"WARC-Warcinfo-ID": self.info, "WARC-Target-URI": url}
         headers |= dict(fields or {})
-        self.writer.write_record(self.writer.create_warc_record(
-            url, record_type, io.BytesIO(body), len(body), content_type, headers, http_headers=http))
+        self.writer.write_record(
+            self.writer.create_warc_record(
+                url, record_type, io.BytesIO(body), len(body), content_type, headers, http_headers=http
+            )
+        )
 
     def add_warcinfo(self) -> None:
-        lines = (f"software: {AGENT}", "format: WARC File Format 1.1", "robots: obey",
-                 "description: pages written for this project", f"conformsTo: {STANDARD}")
+        lines = (
+            f"software: {AGENT}",
+            "format: WARC File Format 1.1",
+            "robots: obey",
+            "description: pages written for this project",
+            f"conformsTo: {STANDARD}",
+        )
         body = "".join(line + "\r\n" for line in lines).encode()
         self.add("warcinfo", "", moment("2025-01-01", self.name), body, fields={"WARC-Filename": self.name})
 
@@ -330,10 +357,13 @@ class Crawl:
         if chance < 0.3:
             line = f"GET {address.path or '/'}{'?' * bool(address.query)}{address.query} HTTP/1.1"
             headers = [("Host", address.netloc), ("User-Agent", AGENT), ("Accept", "text/html,*/*;q=0.8")]
-            self.add("request", url, when, http=StatusAndHeaders(line, headers, is_http_request=True),
-                     fields=fields | together)
-        headers = [("Date", format_datetime(when, usegmt=True)), ("Server", "nginx" if chance < 0.6 else "Apache/2.4"),
-                   ("Content-Type", response.content_type), *response.headers]
+            self.add("request", url, when, http=StatusAndHeaders(line, headers, is_http_request=True), fields=fields | together)
+        headers = [
+            ("Date", format_datetime(when, usegmt=True)),
+            ("Server", "nginx" if chance < 0.6 else "Apache/2.4"),
+            ("Content-Type", response.content_type),
+            *response.headers,
+        ]
         if CHUNKED[0] not in response.headers and response.protocol != "HTTP/1.0":
             headers.append(("Content-Length", str(len(response.body))))
         if chance > 0.5:
@@ -349,9 +379,19 @@ class Crawl:
         """The record types that hold no page of their own: a revisit, a name look-up, a resource."""
         first = moment(seen.date, seen.url)
         http = StatusAndHeaders(seen.status, [("Content-Type", seen.content_type)], protocol="HTTP/1.1")
-        self.add("revisit", seen.url, first + timedelta(days=30), http=http, fields={
-            "WARC-Profile": REVISIT, "WARC-Refers-To": record_id("response", seen.url), "WARC-Refers-To-Target-URI":
-            seen.url, "WARC-Refers-To-Date": iso(first), "WARC-Payload-Digest": payload_digest(seen.body)})
+        self.add(
+            "revisit",
+            seen.url,
+            first + timedelta(days=30),
+            http=http,
+            fields={
+                "WARC-Profile": REVISIT,
+                "WARC-Refers-To": record_id("response", seen.url),
+                "WARC-Refers-To-Target-URI": seen.url,
+                "WARC-Refers-To-Date": iso(first),
+                "WARC-Payload-Digest": payload_digest(seen.body),
+            },
+        )
         host = urlsplit(seen.url).netloc
         self.add("response", f"dns:{host}", first, f"{iso(first)}\n{host}. 300 IN A 192.0.2.17\n".encode(), "text/dns")
         self.add("resource", "https://oddments.example/stations.csv", first, b"id,name\n1,North pier\n", "text/csv")
@@ -364,8 +404,13 @@ def loose(number: int, gzip: bool) -> bytes:
     body = "\n".join(paragraph(rng, 6) for _ in range(6))
     page = made("lastpages.example", f"loose-{number}", "last", f"Loose page {number}", body)
     crawl = Crawl(NAMES[1], gzip)
-    crawl.add("response", page.url, moment(page.date, page.url), printable(page).encode(), http=StatusAndHeaders(
-        "200 OK", [("Content-Type", HTML.format("utf-8"))], protocol="HTTP/1.1"))
+    crawl.add(
+        "response",
+        page.url,
+        moment(page.date, page.url),
+        printable(page).encode(),
+        http=StatusAndHeaders("200 OK", [("Content-Type", HTML.format("utf-8"))], protocol="HTTP/1.1"),
+    )
     return crawl.out.getvalue()
 
 
@@ -380,19 +425,21 @@ def damaged_end() -> bytes:
     """The end of the last file: GOOD_LAST good records between MALFORMED ones that a reader must survive."""
     garbage = random.Random("garbage").randbytes(700).replace(b"\x1f", b"\x1e")
     cut, last = loose(7, True), loose(9, True)
-    return b"".join((
-        compressed(loose(0, False).replace(b"WARC-Type: response\r\n", b"")),
-        loose(1, True),
-        compressed(relength(loose(2, False), 1000)),
-        loose(3, True),
-        compressed(relength(loose(4, False), -300)),
-        loose(5, True),
-        garbage,
-        loose(6, True),
-        cut[: len(cut) // 2],
-        loose(8, True),
-        last[: len(last) * 2 // 3],
-    ))
+    return b"".join(
+        (
+            compressed(loose(0, False).replace(b"WARC-Type: response\r\n", b"")),
+            loose(1, True),
+            compressed(relength(loose(2, False), 1000)),
+            loose(3, True),
+            compressed(relength(loose(4, False), -300)),
+            loose(5, True),
+            garbage,
+            loose(6, True),
+            cut[: len(cut) // 2],
+            loose(8, True),
+            last[: len(last) * 2 // 3],
+        )
+    )
 
 
 def build() -> tuple[dict[str, bytes], Counter[str], Counter[str]]:

@@ -79,8 +79,25 @@ PATHS = ("/{slug}.html", "/{year}/{month}/{slug}/", "/index.php?p={number}&slug=
 SCRIPT = 'window.data=window.data||[];function track(n){data.push({"event":n,"page":"%s"});}track("view");'
 READERS = ("Minna", "T. Oduya", "gravel_path", "Anselm", "reader1987", "Ilse K.", "Pavel", "noor")
 
-FIELDS = ("home", "news", "guides", "archive", "about", "contact", "search", "login", "related", "more", "privacy",
-          "comments", "reply", "share", "letter", "cookies", "rights")
+FIELDS = (
+    "home",
+    "news",
+    "guides",
+    "archive",
+    "about",
+    "contact",
+    "search",
+    "login",
+    "related",
+    "more",
+    "privacy",
+    "comments",
+    "reply",
+    "share",
+    "letter",
+    "cookies",
+    "rights",
+)
 WORDS = {
     "en": "Home|News|Guides|Archive|About us|Contact|Search|Log in|You may also like|Read more|Privacy policy|"
     "Comments|Reply|Share this page|Get our letter in your inbox every Friday.|We use cookies to improve your "
@@ -121,8 +138,7 @@ REMARKS = {
     "en": "Thank you, I had been wondering about this for years.|Does anyone know if this works in winter too?|"
     "Great post!!|I tried it last weekend and it went better than I expected.|First!",
     "de": "Danke, das habe ich mich schon lange gefragt.|Klappt das auch im Winter?|Sehr schöner Beitrag!",
-    "fr": "Merci, je me posais la question depuis longtemps.|Est-ce que cela marche aussi en hiver ?|Très bel "
-    "article !",
+    "fr": "Merci, je me posais la question depuis longtemps.|Est-ce que cela marche aussi en hiver ?|Très bel article !",
     "es": "Gracias, llevaba años preguntándomelo.|¿Funciona también en invierno?|¡Qué buen artículo!",
     "it": "Grazie, me lo chiedevo da anni.|Funziona anche d’inverno?|Bellissimo articolo!",
     "pl": "Dziękuję, od dawna się nad tym zastanawiałem.|Czy to działa także zimą?|Świetny wpis!",
@@ -133,10 +149,41 @@ REMARKS = {
     "sw": "Asante, nimejiuliza hili kwa miaka mingi.|Makala nzuri sana!|Je, inafaa pia wakati wa mvua?",
 }
 
-ADJECTIVES = ("amber", "broad", "calm", "dusty", "early", "faded", "gentle", "hollow", "iron", "late", "mossy",
-              "narrow", "oaken", "pale", "quiet", "round")
-NOUNS = ("anchor", "barrel", "candle", "drawer", "engine", "ferry", "gate", "harbour", "jacket", "kettle", "ladder",
-         "mitten", "needle", "orchard", "parcel")
+ADJECTIVES = (
+    "amber",
+    "broad",
+    "calm",
+    "dusty",
+    "early",
+    "faded",
+    "gentle",
+    "hollow",
+    "iron",
+    "late",
+    "mossy",
+    "narrow",
+    "oaken",
+    "pale",
+    "quiet",
+    "round",
+)
+NOUNS = (
+    "anchor",
+    "barrel",
+    "candle",
+    "drawer",
+    "engine",
+    "ferry",
+    "gate",
+    "harbour",
+    "jacket",
+    "kettle",
+    "ladder",
+    "mitten",
+    "needle",
+    "orchard",
+    "parcel",
+)
 VERBS = ("follows", "carries", "mends", "borrows", "paints", "counts", "forgets", "opens", "weighs", "sorts", "passes")
 PATTERNS = (
     "The {a} {n} {v} the {m}.",
@@ -203,13 +250,20 @@ def metadata(page: Page, rng: random.Random) -> str:
     style = rng.choice(("og", "jsonld", "both", "none"))
     lines = []
     if style in ("og", "both"):
-        lines += [f'<meta property="og:title" content="{html.escape(page.title)}" />',
-                  '<meta property="og:type" content="article" />',
-                  f'<meta property="article:published_time" content="{page.date}T08:00:00Z" />',
-                  f'<meta name="author" content="{html.escape(page.author)}" />']
+        lines += [
+            f'<meta property="og:title" content="{html.escape(page.title)}" />',
+            '<meta property="og:type" content="article" />',
+            f'<meta property="article:published_time" content="{page.date}T08:00:00Z" />',
+            f'<meta name="author" content="{html.escape(page.author)}" />',
+        ]
     if style in ("jsonld", "both"):
-        data = {"@context": "https://schema.org", "@type": "Article", "headline": page.title,
-                "datePublished": page.date, "author": {"@type": "Person", "name": page.author}}
+        data = {
+            "@context": "https://schema.org",
+            "@type": "Article",
+            "headline": page.title,
+            "datePublished": page.date,
+            "author": {"@type": "Person", "name": page.author},
+        }
         text = json.dumps(data, ensure_ascii=False).replace("</", "<\\/")
         lines.append(f'<script type="application/ld+json">{text}</script>')
     return "".join(line + "\n" for line in lines)
@@ -218,9 +272,11 @@ def metadata(page: Page, rng: random.Random) -> str:
 def comments(page: Page, words: dict[str, str], rng: random.Random) -> str:
     remarks = REMARKS.get(page.lang, REMARKS["en"]).split("|")
     chosen = rng.sample(remarks, min(len(remarks), rng.randrange(5)))
-    rows = "".join(f'<div class="comment"><p><b>{rng.choice(READERS)}</b> <a href="#c{n}">{page.date}</a></p>'
-                   f'<p>{text}</p><a rel="nofollow" href="#r{n}">{words["reply"]}</a></div>\n'
-                   for n, text in enumerate(chosen))
+    rows = "".join(
+        f'<div class="comment"><p><b>{rng.choice(READERS)}</b> <a href="#c{n}">{page.date}</a></p>'
+        f'<p>{text}</p><a rel="nofollow" href="#r{n}">{words["reply"]}</a></div>\n'
+        for n, text in enumerate(chosen)
+    )
     return f'<div id="comments"><h3>{words["comments"]} ({len(chosen)})</h3>\n{rows}</div>\n'
 
 
@@ -243,28 +299,37 @@ def document(page: Page, siblings: Sequence[Page], charset: str | None = "utf-8"
     }
     parts = {name: text if site.random() < 0.7 else "" for name, text in optional.items()}
     declared = {"html5": '<meta charset="{}">\n'}.get(
-        layout, '<meta http-equiv="Content-Type" content="text/html; charset={}" />\n')
+        layout, '<meta http-equiv="Content-Type" content="text/html; charset={}" />\n'
+    )
     parts |= {
         "meta": metadata(page, site),
         "charset": declared.format(charset) if charset else "",
         "nav": items([*sections, link("/search", words["search"]), link("/login", words["login"]), *megamenu]),
         "related": f'<h3>{words["related"]}</h3>\n<ul class="related">{items(related)}</ul>\n' if related else "",
         "footer": f"<p>{' | '.join(sections)} | {link('/privacy', words['privacy'])}</p>"
-                  f"<p>&#169; {page.date[:4]} {site_name(page.host)}. {words['rights']}</p>",
+        f"<p>&#169; {page.date[:4]} {site_name(page.host)}. {words['rights']}</p>",
         "script": SCRIPT % page.slug,
     }
     if layout != "xhtml":
         parts = {name: text.replace(" />", ">") for name, text in parts.items()}
     return LAYOUTS[layout].format(
-        lang=page.lang, title=html.escape(page.title, quote=False), name=site_name(page.host), body=page.body,
-        box=site.choice(BOXES), encoding=f' encoding="{charset}"' if charset else "", **parts)
+        lang=page.lang,
+        title=html.escape(page.title, quote=False),
+        name=site_name(page.host),
+        body=page.body,
+        box=site.choice(BOXES),
+        encoding=f' encoding="{charset}"' if charset else "",
+        **parts,
+    )
 
 
 def printable(page: Page) -> str:
     """The printer-friendly form: the content without a template."""
-    return (f'<html><head><meta charset="utf-8"><title>{html.escape(page.title)}</title></head>'
-            f'<body onload="window.print()">\n<h1>{html.escape(page.title)}</h1>\n<p>{html.escape(page.author)}, '
-            f"{page.date}</p>\n{page.body}\n<hr><p>{html.escape(page.url)}</p>\n</body></html>\n")
+    return (
+        f'<html><head><meta charset="utf-8"><title>{html.escape(page.title)}</title></head>'
+        f'<body onload="window.print()">\n<h1>{html.escape(page.title)}</h1>\n<p>{html.escape(page.author)}, '
+        f"{page.date}</p>\n{page.body}\n<hr><p>{html.escape(page.url)}</p>\n</body></html>\n"
+    )
 
 
 # Pages made up from the word lists.
@@ -276,8 +341,10 @@ def phrase(rng: random.Random) -> str:
 
 def paragraph(rng: random.Random, sentences: int = 5) -> str:
     def one() -> str:
-        return rng.choice(PATTERNS).format(a=rng.choice(ADJECTIVES), b=rng.choice(ADJECTIVES), n=rng.choice(NOUNS),
-                                           m=rng.choice(NOUNS), v=rng.choice(VERBS))
+        return rng.choice(PATTERNS).format(
+            a=rng.choice(ADJECTIVES), b=rng.choice(ADJECTIVES), n=rng.choice(NOUNS), m=rng.choice(NOUNS), v=rng.choice(VERBS)
+        )
+
     return f"<p>{' '.join(one() for _ in range(sentences))}</p>"
 
 
@@ -297,8 +364,13 @@ def linkfarms() -> Iterator[Page]:
     for n in range(20):
         rng = random.Random(f"linkfarm {n}")
         topic = phrase(rng)
-        links = [link(f"http://{phrase(rng).replace(' ', '-')}.example/{rng.randrange(999)}",
-                      f"{rng.choice(('cheap', 'best', 'top'))} {phrase(rng)}") for _ in range(rng.randrange(200, 400))]
+        links = [
+            link(
+                f"http://{phrase(rng).replace(' ', '-')}.example/{rng.randrange(999)}",
+                f"{rng.choice(('cheap', 'best', 'top'))} {phrase(rng)}",
+            )
+            for _ in range(rng.randrange(200, 400))
+        ]
         slug = f"{topic.replace(' ', '-')}-{n}"
         body = (" | ", "<br>\n", " ")[n % 3].join(links)
         yield made(f"best-links-{n % 4}.example", slug, "linkfarm", f"Top {topic} links", body)
@@ -307,8 +379,7 @@ def linkfarms() -> Iterator[Page]:
 def listing(host: str, shown: Sequence[Page], kind: str, title: str, path: str) -> Page:
     """A page of titles and teasers in the language of the pages it lists."""
     more = words_of(shown[0].lang)["more"]
-    body = "\n".join(f"<h3>{link(p.url, p.title)}</h3>\n<p>{html.escape(teaser(p))} {link(p.url, more)}</p>"
-                     for p in shown)
+    body = "\n".join(f"<h3>{link(p.url, p.title)}</h3>\n<p>{html.escape(teaser(p))} {link(p.url, more)}</p>" for p in shown)
     latest = max(page.date for page in shown)
     return Page(host, path.strip("/"), kind, shown[0].lang, title, latest, site_name(host), body, path)
 
@@ -338,11 +409,20 @@ def pagination(hosts: dict[str, list[Page]], limit: int) -> Iterator[Page]:
 def products() -> Iterator[Page]:
     for n in range(15):
         rng = random.Random(f"products {n}")
-        rows = [[f"{rng.randrange(10**5):05}", phrase(rng).title(), f"{rng.randrange(5, 900)}.{rng.randrange(10)}0",
-                 rng.choice(("In stock", "2 weeks", "Sold out")), link("/basket", "Add to basket")] for _ in range(30)]
+        rows = [
+            [
+                f"{rng.randrange(10**5):05}",
+                phrase(rng).title(),
+                f"{rng.randrange(5, 900)}.{rng.randrange(10)}0",
+                rng.choice(("In stock", "2 weeks", "Sold out")),
+                link("/basket", "Add to basket"),
+            ]
+            for _ in range(30)
+        ]
         group = rng.choice(NOUNS)
         body = f"<p>Sort by: {link('?s=p', 'price')} {link('?s=n', 'name')}</p>\n" + table(
-            ("Item", "Name", "Price", "Delivery", ""), rows)
+            ("Item", "Name", "Price", "Delivery", ""), rows
+        )
         yield made("pricelist.example", f"{group}-{n}", "products", f"{group.title()}s, page {n + 1}", body)
 
 
@@ -359,8 +439,11 @@ def galleries_and_glossaries() -> Iterator[Page]:
     for n in range(9):
         rng = random.Random(f"tables {n}")
         if n < 3:
-            body = "\n".join(f'<figure><img src="/i/{n}-{i}.jpg" alt="{phrase(rng)}">'
-                             f"<figcaption>{phrase(rng)}, photo {i}</figcaption></figure>" for i in range(24))
+            body = "\n".join(
+                f'<figure><img src="/i/{n}-{i}.jpg" alt="{phrase(rng)}">'
+                f"<figcaption>{phrase(rng)}, photo {i}</figcaption></figure>"
+                for i in range(24)
+            )
             yield made("harbourphotos.example", f"album-{n}", "gallery", f"Album: {phrase(rng)}", body)
         else:
             rows = [[phrase(rng), re.sub("</?p>", "", paragraph(rng, 1)), rng.choice(NOUNS)] for _ in range(30)]
@@ -371,8 +454,11 @@ def galleries_and_glossaries() -> Iterator[Page]:
 def dumps() -> Iterator[Page]:
     for n in range(4):
         rng = random.Random(f"dump {n}")
-        lines = [f"2025-03-1{n} {i // 60:02}:{i % 60:02}:07 host-{rng.randrange(9)} app[{rng.randrange(999)}]: status="
-                 f"{rng.choice((200, 304, 404))} bytes={rng.randrange(9999)}" for i in range(400)]
+        lines = [
+            f"2025-03-1{n} {i // 60:02}:{i % 60:02}:07 host-{rng.randrange(9)} app[{rng.randrange(999)}]: status="
+            f"{rng.choice((200, 304, 404))} bytes={rng.randrange(9999)}"
+            for i in range(400)
+        ]
         if n % 2:
             lines = [" ".join(f"{rng.random():.3f}" for _ in range(12)) for _ in range(150)]
         yield made("statuspage.example", f"dump-{n}", "dump", f"Dump {n}", "<pre>" + "\n".join(lines) + "</pre>")
@@ -400,10 +486,14 @@ def furniture() -> Iterator[Page]:
 
 
 URL_WORDS = (
-    ("casino-bonus-free-spins.example", "/welcome"), ("casino-bonus-free-spins.example", "/slots/jackpot"),
-    ("xxx-hot-singles.example", "/tonight"), ("xxx-hot-singles.example", "/cams/live"),
-    ("online-poker-betting.example", "/index"), ("villagehall.example", "/viagra-cheap-pills"),
-    ("essex-rivers.example", "/sussex-to-essex"), ("essex-rivers.example", "/middlesex-cockpit-tour"),
+    ("casino-bonus-free-spins.example", "/welcome"),
+    ("casino-bonus-free-spins.example", "/slots/jackpot"),
+    ("xxx-hot-singles.example", "/tonight"),
+    ("xxx-hot-singles.example", "/cams/live"),
+    ("online-poker-betting.example", "/index"),
+    ("villagehall.example", "/viagra-cheap-pills"),
+    ("essex-rivers.example", "/sussex-to-essex"),
+    ("essex-rivers.example", "/middlesex-cockpit-tour"),
 )
 
 
@@ -421,5 +511,15 @@ def made_up(pages: Sequence[Page]) -> list[Page]:
     for page in pages:
         hosts.setdefault(page.host, []).append(page)
     listed = {host: sorted(own, key=lambda p: p.slug) for host, own in hosts.items() if len(own) > 2}
-    return [*linkfarms(), *indexes(listed, 30), *pagination(listed, 16), *products(), *calendars(),
-            *galleries_and_glossaries(), *dumps(), *repeats(), *furniture(), *url_words()]
+    return [
+        *linkfarms(),
+        *indexes(listed, 30),
+        *pagination(listed, 16),
+        *products(),
+        *calendars(),
+        *galleries_and_glossaries(),
+        *dumps(),
+        *repeats(),
+        *furniture(),
+        *url_words(),
+    ]

@@ -1,7 +1,7 @@
 """What the machine itself costs: an empty run over 1 GB of text against a plain read and write of the same Parquet.
 
-Both sides use one core (a last row two workers), zstd level 3 and row groups of 10,000. They run in turn, three times; start-up (importing,
-checking, starting Ray) is measured by the same run over one small file and taken off.
+Both sides use one core (a last row two workers), zstd level 3 and row groups of 10,000. They run in turn, three times;
+start-up (importing, checking, starting Ray) is measured by the same run over one small file and taken off.
 """
 
 from __future__ import annotations
@@ -82,10 +82,9 @@ def _table(rows: dict[str, list[float]], size: int) -> str:
     for key, values in rows.items():
         lines.append(f"  {key:<18} {medians[key]:6.2f} s   (min {min(values):.2f}, max {max(values):.2f})")
     for key, start in (("inline", "inline start-up"), ("Ray, 1 worker", "Ray start-up"), ("Ray, 2 workers", "Ray start-up")):
-        ratios = [(run - up) / plain for run, up, plain in zip(rows[key], rows[start], rows["plain"], strict=True)]
-        lines.append(
-            f"  {key} / plain, start-up taken off: {statistics.median(ratios):.2f} (pair by pair: {[round(ratio, 2) for ratio in ratios]})"
-        )
+        pairs = [(run - up) / plain for run, up, plain in zip(rows[key], rows[start], rows["plain"], strict=True)]
+        shown = ", ".join(f"{ratio:.2f}" for ratio in pairs)
+        lines.append(f"  {key} / plain, start-up taken off: {statistics.median(pairs):.2f} (pair by pair {shown})")
     return "\n".join(lines)
 
 
