@@ -25,11 +25,13 @@ T = TypeVar("T")
 class PathKind:
     """Marks an option as a path: relative ones count from the folder of the file they stand in."""
 
-    kind: Literal["asset", "pattern"]
+    kind: Literal["asset", "pattern", "dataset"]
 
 
 AssetPath = Annotated[str, PathKind("asset")]
 """A file or folder that must exist; its content, not its name, is part of the fingerprint."""
+DatasetPath = Annotated[str, PathKind("dataset")]
+"""A name of the hub, or a folder if it begins with `.` or `/`."""
 PatternPath = Annotated[str, PathKind("pattern")]
 """A path or glob of input files."""
 
@@ -129,7 +131,11 @@ def _in_words(message: str) -> str:
 def resolve_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Options with relative paths made absolute, counted from `folder`."""
     kinds = dict(path_fields(cls))
-    return {name: _resolve(value, folder) if name in kinds else value for name, value in options.items()}
+    return {name: _resolve(value, folder) if _is_path(kinds.get(name), value) else value for name, value in options.items()}
+
+
+def _is_path(mark: PathKind | None, value: Any) -> bool:
+    return mark is not None and (mark.kind != "dataset" or str(value).startswith("."))
 
 
 def _resolve(value: Any, folder: str) -> Any:

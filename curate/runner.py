@@ -456,7 +456,11 @@ class Run:
 
     def _done_by(self, other: Store, segment: Segment) -> bool:
         """Whether another run has done every shard of ours: the same pieces of the same files, whatever their names."""
-        for shard in self.shards:
+        first = self.plan.segments[0]
+        shards = self.shards
+        if self.plan.limit is not None and other.exists(MANIFEST):  # a run with the same limit ended at the same shard
+            shards = [shard for shard in shards if other.exists(ledger_file(first, shard))]
+        for shard in shards:
             name = ledger_file(segment, shard)
             if not other.exists(name) or other.read_json(name)["shard"] != dataclasses.asdict(shard):
                 return False

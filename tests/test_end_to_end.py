@@ -482,3 +482,18 @@ def test_an_empty_lease_holds_nothing(corpus: Path, write_pipeline: WritePipelin
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "lease.json").write_text("")
     assert run(write_pipeline(TINY), tmp_path / "out").documents_in == 300
+
+
+def test_reuse_works_under_a_limit(tmp_path: Path, write_pipeline: WritePipeline) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"id": f"d{n}", "text": f"text {n} " * 20}) for n in range(300)))
+    text = "source: {jsonl: {paths: a.jsonl, split_bytes: 20000}}\nstages: [{sample: {share: 1}}]\n"
+    run(write_pipeline(text), tmp_path / "old", limit=150)
+    seen: list[str] = []
+
+    class Notes(Silent):
+        def note(self, message: str) -> None:
+            seen.append(message)
+
+    run(write_pipeline(text), tmp_path / "new", limit=150, reuse=str(tmp_path / "old"), listener=Notes())
+    assert seen == [f"00-sample: taken over from {tmp_path / 'old'}"]
+    assert contents(tmp_path / "new") == contents(tmp_path / "old") and len(rows(tmp_path / "new")) == 150

@@ -216,3 +216,13 @@ def test_text_in_parquet_that_is_not_utf8_is_a_verdict(tmp_path: Path) -> None:
         (None, "invalid_utf8"),
         (None, None),
     ]
+
+
+def test_a_local_dataset_is_found_beside_the_pipeline_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from curate.spec import load
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "set" / "train.parquet")
+    (tmp_path / "p.yaml").write_text("source: {hub: {dataset: ./set}}\nstages: []\n")
+    assert [row["text"] for row in read(load(str(tmp_path / "p.yaml")).source)] == ["a"]

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from curate.errors import SpecError, known_values
+from curate.options import DatasetPath
 from curate.sources.parquet import ParquetReader
 
 
@@ -18,8 +19,8 @@ from curate.sources.parquet import ParquetReader
 class HubSource(ParquetReader):
     """Reads a dataset's split."""
 
-    dataset: str
-    """`org/name`, or the path of a local dataset folder."""
+    dataset: DatasetPath
+    """`org/name`, or a local dataset folder: `./folder`, `/folder`."""
     config: str | None = None
     split: str = "train"
     revision: str | None = None
