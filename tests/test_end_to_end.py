@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import curate
 from curate.engine import InlineEngine, Outcome, RayEngine
 from curate.errors import BooksError, ContractError, DataError, DriftError, ExpectError, LeaseError, RunError, SpecError
+from curate.ledger import Account
 from curate.runner import Run, Silent, Summary, survey
 from curate.spec import load
 from curate.store import Store
@@ -497,3 +499,30 @@ def test_reuse_works_under_a_limit(tmp_path: Path, write_pipeline: WritePipeline
     run(write_pipeline(text), tmp_path / "new", limit=150, reuse=str(tmp_path / "old"), listener=Notes())
     assert seen == [f"00-sample: taken over from {tmp_path / 'old'}"]
     assert contents(tmp_path / "new") == contents(tmp_path / "old") and len(rows(tmp_path / "new")) == 150
+
+
+def test_an_account_that_does_not_balance_is_an_error() -> None:
+    good = Account(
+        rows_in=3, rows_out=1, dropped=Counter(short=1), failed=1, chars_in=30, chars_out=9, chars_dropped=20, chars_removed=1
+    )
+    good.check("here")
+    for name in ("rows_in", "rows_out", "failed"):
+        with pytest.raises(BooksError, match=r"here: \d rows in, but \d accounted for"):
+            dataclasses.replace(good, **{name: getattr(good, name) + 1}).check("here")
+    for name in ("chars_in", "chars_out", "chars_dropped", "chars_removed", "chars_inserted"):
+        with pytest.raises(BooksError, match=r"here: \d+ characters out, but the account says"):
+            dataclasses.replace(good, **{name: getattr(good, name) + 1}).check("here")
+
+
+def test_a_piece_that_does_not_begin_where_the_one_before_ended_is_an_error(
+    tmp_path: Path, write_pipeline: WritePipeline
+) -> None:
+    sample = Path(__file__).parents[1] / "pipelines" / "sample" / "crawl-00000.warc.gz"
+    path = write_pipeline(f"source: {{warc: {{paths: {sample}, split_bytes: 100000}}}}\nstages: []\n")
+    run(path, tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").unlink()
+    ledger = sorted((tmp_path / "out").glob("steps/*/ledger/*.json"))[1]
+    value = json.loads(ledger.read_text())
+    ledger.write_text(json.dumps({**value, "first": value["first"] + 1}))
+    with pytest.raises(BooksError, match=r"begins at byte \d+ of .* but the piece before it ends at \d+"):
+        run(path, tmp_path / "out")

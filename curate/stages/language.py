@@ -4,7 +4,7 @@
 fastText model by path, such as lid.176.bin, whose scores the published thresholds (FineWeb: en >= 0.65) refer to; the
 two engines' scores are not comparable, though both are probabilities.
 
-The first `max_chars` code points decide: measured on web text, 10,000 and the whole text name the same language.
+The first `max_chars` code points decide: of 500 longer texts of web and encyclopedia, all are named alike by 10,000.
 Scores are rounded to four decimals, so that the last bits of a matrix product cannot move a byte of the output.
 """
 
