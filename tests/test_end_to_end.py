@@ -526,3 +526,18 @@ def test_a_piece_that_does_not_begin_where_the_one_before_ended_is_an_error(
     ledger.write_text(json.dumps({**value, "first": value["first"] + 1}))
     with pytest.raises(BooksError, match=r"begins at byte \d+ of .* but the piece before it ends at \d+"):
         run(path, tmp_path / "out")
+
+
+def test_the_plan_is_cut_where_resources_change(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    stages = "[example_dashes, {example_slow: {cpus: 2, seconds: 0}}, {example_dashes: {as: again}}]"
+    path = write_pipeline(f"source: {{parquet: {{paths: corpus/*.parquet}}}}\nstages: {stages}\n")
+    plan, _, _ = survey(load(str(path)))
+    assert [(segment.name, dict(segment.resources)) for segment in plan.segments] == [
+        ("00-example_dashes", {}),
+        ("01-example_slow", {"num_cpus": 2}),
+        ("02-again", {}),
+    ]
+    run(path, tmp_path / "out")
+    assert [row["text"] for row in rows(tmp_path / "out")] == [
+        (document(n)["text"] or "").replace("-----", "—") or None for n in range(300)
+    ]

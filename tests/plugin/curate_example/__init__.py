@@ -56,6 +56,11 @@ class Slow(Stage):
     """Wait, so that a run can be interrupted."""
 
     seconds: float = 0.05
+    cpus: int = 1
+
+    @property
+    def resources(self) -> dict[str, float]:
+        return {} if self.cpus == 1 else {"num_cpus": self.cpus}
 
     def apply(self, batch: Batch) -> Batch:
         time.sleep(self.seconds)
