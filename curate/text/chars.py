@@ -32,7 +32,7 @@ FREE = 32
 @cache
 def char_kinds() -> npt.NDArray[np.uint8]:
     """The bits above for every code point. Shape (0x110000,), read-only."""
-    text = _every_code_point()
+    text = every_code_point()
     kinds = np.zeros(CODE_POINTS, np.uint8)
     for bit, method in ((SPACE, str.isspace), (ALPHA, str.isalpha), (ALNUM, str.isalnum)):
         kinds |= np.fromiter(map(method, text), np.uint8, CODE_POINTS) * np.uint8(bit)
@@ -51,9 +51,10 @@ def lower_chars() -> dict[str, str]:
     U+0130 is left out, whose lower case is two code points. `str.lower` makes U+03A3 a final sigma at the end of a word;
     here, where there are no words, it is always U+03C3.
     """
-    pairs = ((char, char.lower()) for char in _every_code_point())
+    pairs = ((char, char.lower()) for char in every_code_point())
     return {char: lower for char, lower in pairs if lower != char and len(lower) == 1}
 
 
-def _every_code_point() -> str:
+def every_code_point() -> str:
+    """A string of all of them in order, surrogates among them."""
     return np.arange(CODE_POINTS, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")

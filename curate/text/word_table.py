@@ -1,6 +1,6 @@
 """A set of words as a table of steps from letter to letter, so that a kernel finds a word while it reads it.
 
-Words are found in any case and with any ASCII punctuation before and after them: the table has steps for that too.
+Words are found in any case and with any ASCII punctuation before and after them, if wanted: the table has steps for that too.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ class WordTable:
     """Shape (states,): the word found where the text ends in this state, -1 for none."""
 
 
-def word_table(words: Sequence[str]) -> WordTable:
-    """The table of lower-case `words`, none of which begins or ends in ASCII punctuation. A word is its place in `words`."""
+def word_table(words: Sequence[str], *, any_case: bool = True, trim: bool = True) -> WordTable:
+    """The table of `words`. A word is its place in `words`.
+
+    `any_case`: the words are in lower case. `trim`: none of them begins or ends in ASCII punctuation, which is skipped.
+    """
     alphabet = {char: number for number, char in enumerate(sorted({*string.punctuation, *"".join(words)}), 1)}
     steps = np.zeros((2 + len(words) + sum(map(len, words)), 1 + len(alphabet)), np.int32)
     found = np.full(len(steps), -1, np.int32)
@@ -45,8 +48,9 @@ def word_table(words: Sequence[str]) -> WordTable:
                 steps[state, alphabet[char]] = used
             state = int(steps[state, alphabet[char]])
         found[state] = index
-    _skip_punctuation(steps, found, used, [alphabet[char] for char in string.punctuation])
-    return WordTable(_letters(alphabet), steps, found)
+    if trim:
+        _skip_punctuation(steps, found, used, [alphabet[char] for char in string.punctuation])
+    return WordTable(_letters(alphabet, any_case), steps, found)
 
 
 def _skip_punctuation(steps: npt.NDArray[np.int32], found: npt.NDArray[np.int32], used: int, signs: list[int]) -> None:
@@ -68,11 +72,11 @@ def _skip_punctuation(steps: npt.NDArray[np.int32], found: npt.NDArray[np.int32]
                 found[longer] = word
 
 
-def _letters(alphabet: dict[str, int]) -> npt.NDArray[np.int16]:
+def _letters(alphabet: dict[str, int], any_case: bool) -> npt.NDArray[np.int16]:
     letters = np.zeros(CODE_POINTS, np.int16)
     for char, number in alphabet.items():
         letters[ord(char)] = number
-    for char, lower in lower_chars().items():
+    for char, lower in lower_chars().items() if any_case else ():
         if lower in alphabet:
             letters[ord(char)] = alphabet[lower]
     return letters
