@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import BooksError, ContractError
-from curate.plan import ALWAYS, Step
+from curate.plan import ALWAYS, TEXT_CHARS, Step
 from curate.schema import DROP, DROP_TYPE, EDITED, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT, URL, keyed_hash
 from curate.stage import Batch
 
@@ -39,12 +39,24 @@ _PLACE = {
 }
 _VERDICT = {"reason": pa.string(), "value": pa.float64(), "limit": pa.float64(), "detail": pa.string()}
 DROPPED_SCHEMA = pa.schema({**_PLACE, "stage": pa.string(), **_VERDICT, TEXT: pa.large_string()})
+VALUES = "values"
 EDITED_SCHEMA = pa.schema(
     {
         **_PLACE, "stage": pa.string(), EDITS: EDITS_TYPE, "chars_before": pa.int64(), "chars_after": pa.int64(),
         "before": pa.large_string(), "after": pa.large_string(),
     }
 )  # fmt: skip
+
+
+def dropped_schema(values: Sequence[str]) -> pa.Schema:
+    """Columns of the files of dropped documents; `values` are the measured columns that the run records."""
+    if not values:
+        return DROPPED_SCHEMA
+    return DROPPED_SCHEMA.append(pa.field(TEXT_CHARS, pa.int64())).append(pa.field(VALUES, _values_type(values)))
+
+
+def _values_type(values: Sequence[str]) -> pa.DataType:
+    return pa.struct([(name, pa.float64()) for name in values])
 
 
 @dataclass
@@ -134,6 +146,10 @@ class Ledger:
     edit_samples: BottomK
     on_dropped: Sink
     on_edited: Sink
+    values: Sequence[str] = ()
+    """Measured columns that verdicts of this segment may carry."""
+    values_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Those that are measured by the end of a stage."""
     accounts: dict[str, Account] = field(default_factory=dict)
 
     def open_account(self, name: str) -> Account:
@@ -192,7 +208,13 @@ class Ledger:
             keys = [f"{name}/{reason}" for reason in verdicts[0].to_pylist()]
             text = _sampled(text, self.drop_samples, keys, lost.ordinals)
         columns = [*(lost[column] for column in ALWAYS), pa.repeat(pa.scalar(name), len(lost)), *verdicts, text]
-        self.on_dropped(pa.RecordBatch.from_arrays(columns, schema=DROPPED_SCHEMA))
+        columns += [pa.array(lost.chars), self._values(name, lost)] if self.values else []
+        self.on_dropped(pa.RecordBatch.from_arrays(columns, schema=dropped_schema(self.values)))
+
+    def _values(self, name: str, lost: Batch) -> pa.Array:
+        """What was measured up to the verdict; null where a document did not come so far, or killed its worker."""
+        known = {column: lost[column] for column in self.values_by.get(name, ()) if column in lost}
+        return _struct(known, self.values, len(lost))
 
     def _settle_edits(self, where: str, step: Step, before: Batch, after: Batch, account: Account) -> None:
         if EDITS not in after:
@@ -222,6 +244,21 @@ class Ledger:
             pa.array(old.chars), pa.array(new.chars), *texts,
         ]  # fmt: skip
         self.on_edited(pa.RecordBatch.from_arrays(columns, schema=EDITED_SCHEMA))
+
+
+def with_values(records: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """Dropped documents of any segment with the measured columns of the whole run."""
+    columns = dict(zip(records.schema.names, records.columns, strict=True))
+    measured = columns.pop(VALUES, None)
+    known = {} if measured is None else {field.name: measured.field(field.name) for field in measured.type}
+    chars = columns.pop(TEXT_CHARS, pa.nulls(records.num_rows, pa.int64()))
+    values = _struct(known, names, records.num_rows)
+    return pa.RecordBatch.from_arrays([*columns.values(), chars, values], schema=dropped_schema(names))
+
+
+def _struct(known: Mapping[str, pa.Array], names: Sequence[str], size: int) -> pa.Array:
+    arrays = [known[n].cast(pa.float64(), safe=False) if n in known else pa.nulls(size, pa.float64()) for n in names]
+    return pa.StructArray.from_arrays(arrays, fields=list(_values_type(names)))
 
 
 def _misled(before: pa.Array, after: pa.Array, edits: pa.Array) -> int | None:

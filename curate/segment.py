@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from curate.errors import BooksError, ContractError, CurateError, SpecError
 from curate.isolate import isolated
 from curate.layers import read_layers
-from curate.ledger import DROPPED_SCHEMA, EDITED_SCHEMA, SOURCE, Account, BottomK, Ledger
+from curate.ledger import EDITED_SCHEMA, SOURCE, Account, BottomK, Ledger, dropped_schema
 from curate.options import OptionError, build, load_class, table_of
 from curate.plan import Plan, Segment, Step
 from curate.schema import (
@@ -157,7 +157,8 @@ class _Output:
     def __init__(self, stack: ExitStack, plan: Plan, segment: Segment, shard: Shard, store: Store) -> None:
         self._stack, self._segment, self._shard, self._store = stack, segment, shard, store
         self._writers: dict[str, TableWriter] = {}
-        self._schemas = {"data": schema(segment.writes), "dropped": DROPPED_SCHEMA, "edited": EDITED_SCHEMA}
+        values = plan.values_in(segment)
+        self._schemas = {"data": schema(segment.writes), "dropped": dropped_schema(values), "edited": EDITED_SCHEMA}
         if segment.sketch:
             assert isinstance(segment.sketch.stage, Barrier)
             self._schemas["sketch"] = schema(segment.sketch.stage.sketches)
@@ -166,8 +167,9 @@ class _Output:
         self._dropped: list[pa.RecordBatch] = []
         self._edited: list[pa.RecordBatch] = []
         self.ledger = Ledger(
-            shard.name, output.keep_text, BottomK(size), BottomK(size), self._dropped.append, self._edited.append
-        )
+            shard.name, output.keep_text, BottomK(size), BottomK(size), self._dropped.append, self._edited.append, values,
+            {step.name: plan.values_by(step.name) for step in segment.stages},
+        )  # fmt: skip
         self._writer("data")
         if segment.sketch:
             self._writer("sketch")

@@ -111,6 +111,18 @@ for _tag, _pattern, _first in [
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", "")))  # type: ignore[arg-type]
 
 
+def read_scalar(text: str) -> Any:
+    """One value, as a pipeline file would have it. Raises ValueError when it is a list, a mapping or no YAML."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is not None and not isinstance(node, yaml.ScalarNode):
+            raise ValueError("one value is wanted, no list or mapping")
+        return loader.construct_object(node) if node else None
+    except yaml.YAMLError as error:
+        raise ValueError(str(getattr(error, "problem", None) or error)) from error
+
+
 class Document:
     """A YAML file as plain values, and the line of every one of them."""
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,10 @@ import pyarrow.compute as pc
 
 from curate.options import asset_paths
 from curate.schema import DROP, DROP_TYPE, EDITS, EDITS_TYPE, ORDINAL, TEXT
+
+if TYPE_CHECKING:
+    from curate.text.buffers import TextBuffers
+    from curate.text.words import Words, WordUnit
 
 V = TypeVar("V")
 Mask: TypeAlias = npt.NDArray[np.bool_] | pa.BooleanArray
@@ -65,6 +69,19 @@ class Batch:
     def chars(self) -> npt.NDArray[np.int64]:
         """Length of every text in code points; a null text counts 0. Shape (rows,)."""
         return self.view("chars", lambda: _code_points(self[TEXT]) if TEXT in self else np.zeros(len(self), np.int64))
+
+    def words(self, unit: WordUnit) -> Words:
+        """The words of every text, in one of the word units."""
+        from curate.text.words import cut_words
+
+        return self.view(f"words:{unit}", lambda: cut_words(self.buffers, unit))
+
+    @property
+    def buffers(self) -> TextBuffers:
+        """The bytes of every text."""
+        from curate.text.buffers import text_buffers
+
+        return text_buffers(self[TEXT])
 
     def view(self, name: str, build: Callable[[], V]) -> V:
         """The view `name`, built on first use. A view has one row per document and can be indexed by a mask."""
@@ -151,11 +168,14 @@ def _spread(value: Any, size: int, kind: pa.DataType) -> pa.Array:
 Edit = tuple[str, int, int, str]
 
 
-def edit_text(batch: Batch, text: pa.Array, edits: Iterable[Sequence[Edit] | None]) -> Batch:
+def edit_text(batch: Batch, text: pa.Array, edits: Iterable[Sequence[Edit] | None] | pa.ListArray) -> Batch:
     """Replace the text and say how: per row the edits (rule, start, end, replacement), or None where nothing changed.
 
-    `start` and `end` are code points of the text *before* this stage, ascending and without overlap.
+    `start` and `end` are code points of the text *before* this stage, ascending and without overlap. A column of
+    `EDITS_TYPE` is taken as it is.
     """
+    if isinstance(edits, pa.ListArray):
+        return batch.put(TEXT, text.cast(pa.large_string())).put(EDITS, edits)
     keys = [field.name for field in EDITS_TYPE.value_type]
     rows = [[dict(zip(keys, edit, strict=True)) for edit in row] if row else None for row in edits]
     return batch.put(TEXT, text.cast(pa.large_string())).put(EDITS, pa.array(rows, EDITS_TYPE))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ import pyarrow.parquet as pq
 
 from curate.kernels import decision_file, open_kernels
 from curate.layers import read_layers
-from curate.ledger import DROPPED_SCHEMA, EDITED_SCHEMA, SAMPLE_SEED
-from curate.plan import Plan, Segment, Step
+from curate.ledger import EDITED_SCHEMA, SAMPLE_SEED, dropped_schema, with_values
+from curate.plan import TEXT_CHARS, Plan, Segment, Step
 from curate.schema import ORDINAL, keyed_hash
 from curate.segment import Done, Work, run_segment
 from curate.sources.source import Shard
@@ -135,8 +136,14 @@ class FinalFile:
     pieces: tuple[Piece, ...]
 
 
-def marker_file(item: FinalFile) -> str:
-    return f"steps/output/{item.name}.json"
+def marker_file(name: str) -> str:
+    """What a final file is committed with."""
+    return f"steps/output/{name}.json"
+
+
+def values_file(data: str) -> str:
+    """The file of `values/` that belongs, row by row, to a file of `data/`."""
+    return data.replace("data/", "values/", 1)
 
 
 @dataclass(frozen=True)
@@ -149,18 +156,26 @@ class Finish:
 
 
 def run_finish(finish: Finish, item: FinalFile) -> FileRecord:
-    """Write one final file and its marker."""
-    context = finish.context
-    output = context.plan.output
-    kinds = {"data": schema(output), "dropped": DROPPED_SCHEMA, "edited": EDITED_SCHEMA}
-    final = kinds[item.kind]
-    visible = pa.schema([field for field in final if field.name != ORDINAL])
-    with TableWriter(context.store, item.name, visible, canonical=True) as writer:
+    """Write one final file, what belongs beside it, and their markers; its own marker last."""
+    store, schemas = finish.context.store, _final_schemas(finish.context.plan, item)
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(TableWriter(store, name, schemas[name], canonical=True)) for name in schemas}
         for records in _pieces(finish, item):
-            writer.write(records.select(visible.names).cast(visible))
-    record = writer.record
-    context.store.write_json(marker_file(item), {"rows": record.rows, "bytes": record.bytes, "sha256": record.sha256})
-    return record
+            for name, writer in writers.items():
+                writer.write(records.select(schemas[name].names).cast(schemas[name], safe=name == item.name))
+    for name in reversed(schemas):
+        store.write_json(marker_file(name), asdict(writers[name].record))
+    return writers[item.name].record
+
+
+def _final_schemas(plan: Plan, item: FinalFile) -> dict[str, pa.Schema]:
+    """Name -> columns of the file, and for the corpus, where values are recorded, of the one in `values/`."""
+    if item.kind == "data":
+        beside = {values_file(item.name): schema(plan.beside)} if plan.beside else {}
+        return {item.name: schema(plan.output), **beside}
+    final = dropped_schema(plan.values) if item.kind == "dropped" else EDITED_SCHEMA
+    hidden = () if item.kind == "dropped" and plan.values else (ORDINAL,)
+    return {item.name: pa.schema([field for field in final if field.name not in hidden])}
 
 
 def _pieces(finish: Finish, item: FinalFile) -> Iterator[pa.RecordBatch]:
@@ -168,12 +183,15 @@ def _pieces(finish: Finish, item: FinalFile) -> Iterator[pa.RecordBatch]:
     segments = plan.segments[: item.segment + 1]
     for piece in item.pieces:
         if item.kind == "data":
-            columns = {ORDINAL: pa.uint64(), **plan.output}
-            yield from read_layers(plan, segments, piece.shard, store, columns, piece.skip, piece.count)
+            columns = {ORDINAL: pa.uint64(), **plan.output, **plan.beside}
+            counted = columns.pop(TEXT_CHARS, None) if TEXT_CHARS in plan.beside else None
+            for records in read_layers(plan, segments, piece.shard, store, columns, piece.skip, piece.count):
+                yield Batch(records).put(TEXT_CHARS, pa.array(Batch(records).chars)).records if counted else records
         else:
             name = f"steps/{segments[-1].name}/{item.kind}/{piece.shard.name}.parquet"
             for records in _sliced(read_batches(store, name), piece.skip, piece.count):
-                yield _sampled(finish, item.kind, records)
+                sampled = _sampled(finish, item.kind, records)
+                yield with_values(sampled, plan.values) if item.kind == "dropped" and plan.values else sampled
 
 
 def _sliced(batches: Iterator[pa.RecordBatch], skip: int, count: int) -> Iterator[pa.RecordBatch]:

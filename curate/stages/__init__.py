@@ -1,13 +1,27 @@
 """The table of stages: YAML name -> "module:Class". Lazy, sorted; a package adds its own under `curate.stages`."""
 
 STAGES: dict[str, str] = {
+    "boilerplate": "curate.stages.boilerplate:Boilerplate",
+    "brackets": "curate.stages.brackets:Brackets",
+    "c4_badwords": "curate.stages.c4_badwords:C4Badwords",
+    "c4_paragraphs": "curate.stages.c4_paragraphs:C4Paragraphs",
+    "c4_quality": "curate.stages.c4_quality:C4Quality",
+    "dclm_page": "curate.stages.dclm_page:DclmPage",
+    "digits": "curate.stages.digits:Digits",
     "extract": "curate.stages.extract:Extract",
+    "fineweb_quality": "curate.stages.fineweb_quality:FinewebQuality",
     "gopher_quality": "curate.stages.gopher_quality:GopherQuality",
+    "gopher_repetition": "curate.stages.gopher_repetition:GopherRepetition",
     "keep": "curate.stages.keep:Keep",
     "language": "curate.stages.language:Language",
+    "line_dedup": "curate.stages.line_dedup:LineDedup",
+    "refinedweb_lines": "curate.stages.refinedweb_lines:RefinedwebLines",
     "sample": "curate.stages.sample:Sample",
     "score": "curate.stages.score:Score",
     "select": "curate.stages.select:Select",
     "tokens": "curate.stages.tokens:Tokens",
+    "unigram_logprob": "curate.stages.unigram_logprob:UnigramLogprob",
     "url_filter": "curate.stages.url_filter:UrlFilter",
+    "urls": "curate.stages.urls:Urls",
+    "whitespace": "curate.stages.whitespace:Whitespace",
 }

@@ -18,6 +18,8 @@ class Keep(Stage):
     column: str
     min: float | None = None
     max: float | None = None
+    values: bool = False
+    """Record the column for every document the stage sees, dropped ones too: `curate whatif` can then move the bounds."""
 
     reasons = ("no_score", "too_low", "too_high")
 
