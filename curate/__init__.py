@@ -2,23 +2,26 @@
 
     curate.run("pipelines/quickstart.yaml", out="out/quickstart")
     curate.apply("gopher_quality", table, min_words=50)
+    curate.whatif("out/quickstart", {"gopher_quality.min_words": 30})
     curate.load_scorer("scorers/edu-v1")(["some text"])
 
-Importing the package costs nothing: these three load what they need when they are called.
+Importing the package costs nothing: these load what they need when they are called.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from curate.models.card import Scorer
+    from curate.recount import WhatIf
     from curate.runner import Summary
 
 __version__ = "0.1.0"
-__all__ = ["apply", "load_scorer", "run"]
+__all__ = ["apply", "load_scorer", "run", "whatif"]
 
 
 def run(pipeline: str, *, out: str, **options: Any) -> Summary:
@@ -39,6 +42,16 @@ def apply(stage: str, table: pa.Table, **options: Any) -> pa.Table:
     from curate.segment import apply_stage
 
     return apply_stage(stage, table, options)
+
+
+def whatif(directory: str, changes: Mapping[str, Any], *, num: int = 10) -> WhatIf:
+    """Recount a finished run with other thresholds, {"STAGE.OPTION": value}, and name `num` flipped documents per direction.
+
+    Raises SpecError when the run is not finished, or has not recorded what the thresholds are held against.
+    """
+    from curate.recount import recount
+
+    return recount(directory, changes, num=num)
 
 
 def load_scorer(path: str) -> Scorer:

@@ -127,6 +127,28 @@ def explain(directory: str, document: str) -> None:
 
 @main.command()
 @_directory
+@click.argument("changes", metavar="STAGE.OPTION=VALUE...", nargs=-1, required=True)
+@click.option("-n", "--num", default=10, show_default=True, type=click.IntRange(min=0), help="Flipped documents to show.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def whatif(directory: str, changes: tuple[str, ...], num: int, as_json: bool) -> None:
+    """Recount a finished run with other thresholds, and show documents that flip; no text is read.
+
+    For stages that ran with 'values: true'.
+    """
+    import json
+
+    from curate.progress import print_whatif
+    from curate.recount import parse_changes, recount
+
+    result = recount(directory, parse_changes(changes), num=num)
+    if as_json:
+        click.echo(json.dumps(result.as_json(), ensure_ascii=False))
+    else:
+        print_whatif(result)
+
+
+@main.command()
+@_directory
 @click.option("--stage", metavar="S", help="Documents this stage dropped or edited. Default: kept documents.")
 @click.option("--dropped", is_flag=True, help="Dropped documents of all stages.")
 @click.option("--reason", metavar="R", help="Only with this reason.")

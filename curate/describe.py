@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import textwrap
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from curate.options import PathKind, load_class, table_of, values_of
 from curate.plan import ALWAYS, Plan, Segment
+from curate.rules import Profile, Rule, RuleStage
 from curate.schema import EDITED, HTML, TEXT
 from curate.sources.source import Shard
 from curate.stage import Barrier
@@ -58,7 +60,28 @@ def describe_stage(name: str) -> str:
         if not isinstance(value, property):
             shown = [f"{k}: {v}" for k, v in value.items()] if isinstance(value, dict) else list(value)
             lines += ["", f"{label}: {', '.join(shown) or 'none'}"]
+    if issubclass(cls, RuleStage):  # its reasons and columns are those of a profile
+        default = getattr(cls, "profile", None)
+        lines += ["", "profiles, each with its rules in the order in which they are tried, and its limits:"]
+        for profile, rules in cls.profiles.items():
+            lines += ["", *(f"  {line}" for line in _profile_lines(profile, rules, profile == default))]
     return "\n".join(lines)
+
+
+def _profile_lines(name: str, profile: Profile, default: bool) -> Iterator[str]:
+    """What a profile is, and per rule: reason, what is measured, and the limit beyond which a document is dropped."""
+    yield f"{name}{' (default)' if default else ''}"
+    yield from (f"  {line}" for line in textwrap.wrap(profile.about, 100))
+    rows = [(rule.reason, *_test_and_limit(rule)) for rule in profile.rules]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    for reason, test, limit in rows:
+        yield f"    {reason:<{widths[0]}}  {test:<{widths[1]}}  {limit:>{widths[2]}}"
+
+
+def _test_and_limit(rule: Rule) -> tuple[str, str]:
+    if isinstance(rule.limit, bool):  # a switch
+        return rule.measure, "on" if rule.limit else "off"
+    return str(rule).removeprefix(f"{rule.reason}: "), "off" if rule.limit is None else f"{rule.limit:,}"
 
 
 def _options(cls: type[Any]) -> Iterator[str]:
@@ -80,7 +103,6 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _field_notes(cls: type[Any]) -> dict[str, str]:
     """The string that follows a field in the class body, for every field that has one."""
     import ast
-    import textwrap
 
     notes: dict[str, str] = {}
     for owner in reversed(cls.__mro__[:-1]):
@@ -103,7 +125,7 @@ def _type_name(hint: Any) -> str:
             return "path"
         return f"{_type_name(arguments[0])}{_bounds(marks)}"
     if origin is typing.Literal:
-        return f"one of {', '.join(map(str, arguments))}"
+        return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else json.dumps(arguments[0])
     if origin is tuple:
         return f"list of {_type_name(arguments[0])}"
     if origin is dict:
@@ -135,7 +157,9 @@ def describe_plan(plan: Plan, inputs: Sequence[Found], shards: Sequence[Shard]) 
     ]
     for segment in plan.segments:
         lines += ["", *_segment_lines(segment)]
-    lines += ["", f"output: {', '.join(plan.output)}", "", *_estimates(plan, size, shards)]
+    lines += ["", f"output: {', '.join(plan.output)}"]
+    lines += [f"recorded for every document: {', '.join(plan.values)}"] if plan.values else []
+    lines += ["", *_estimates(plan, size, shards)]
     return "\n".join(lines)
 
 

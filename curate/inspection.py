@@ -23,17 +23,9 @@ from curate.store import Store, file_system
 _PREVIEW_CHARS = 1_000
 
 
-def _opened(directory: str) -> tuple[Store, dict[str, Any]]:
-    store = Store(directory)
-    saved = recipe.load(store)
-    if saved is None:
-        raise SpecError(f"{directory!r} holds no run (no {recipe.RECIPE}). Give the --out folder of a run.")
-    return store, saved
-
-
 def describe_status(directory: str) -> str:
     """One paragraph: phase, shards done, running longest, time left, failures."""
-    store, saved = _opened(directory)
+    store, saved = recipe.opened(directory)
     if store.exists(MANIFEST):
         manifest = store.read_json(MANIFEST)
         return (
@@ -73,7 +65,7 @@ def _dataset(store: Store, kind: str) -> ds.Dataset | None:
 
 def explain_document(directory: str, document: str) -> str:
     """The way of every document with this id or URL. Raises SpecError when there is none."""
-    store, saved = _opened(directory)
+    store, saved = recipe.opened(directory)
     if not store.exists(MANIFEST):
         raise SpecError(f"{directory!r} is not complete: verdicts are gathered at the end. See 'curate status'.")
     order = list(saved["identities"])
@@ -88,6 +80,8 @@ def explain_document(directory: str, document: str) -> str:
         passed = order[: order.index(row["stage"])] if row["stage"] in order else []
         lines.append(f"{_place(row)}: dropped by {row['stage']!r}: {_verdict(row)}")
         lines.append(f"    passed before: {', '.join(passed) or 'nothing'}")
+        measured = [f"{name} {value:.6g}" for name, value in (row.get("values") or {}).items() if value is not None]
+        lines += [f"    measured: {', '.join(measured)}"] if measured else []
         lines += [f"    | {line}" for line in (row["text"] or "")[:_PREVIEW_CHARS].splitlines()]
     for row in _rows_of(store, "data", document):
         values = ", ".join(f"{name} {value!r}" for name, value in row.items() if name not in ("text", "html"))
@@ -134,7 +128,7 @@ def sample_documents(
     as_json: bool = False,
 ) -> Iterator[str]:
     """Documents drawn by keyed hash of their id: kept ones, or those a stage dropped or edited."""
-    store, saved = _opened(directory)
+    store, saved = recipe.opened(directory)
     stages = ["source", *saved["identities"]]
     if stage and stage not in stages:
         raise SpecError(f"no stage {stage!r} in {directory!r}. {known_values(stage, stages)}")

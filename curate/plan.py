@@ -28,11 +28,14 @@ from curate.schema import EDITED, HTML, ID, IDENTITY, ORDINAL, PROVENANCE, RESER
 from curate.sources.source import Shard, Source
 from curate.spec import Expect, Pipeline, StageSpec
 from curate.stage import Barrier, Stage
+from curate.stages.keep import Keep
 from curate.store import Found
 
 ALWAYS = (ORDINAL, ID, URL, "file", "offset", "length")
 """Columns every verdict needs; they are carried through the whole run."""
 REMOVE = "remove"
+TEXT_CHARS = "text_chars"
+"""Length of a text in code points, recorded beside what was measured."""
 
 Columns = Mapping[str, pa.DataType]
 
@@ -97,6 +100,31 @@ class Plan:
         return not self.source.rereadable
 
     @cached_property
+    def values(self) -> tuple[str, ...]:
+        """Measured columns that are recorded for every document, kept or dropped."""
+        return self.values_by(self.steps[-1].name) if self.steps else ()
+
+    def values_by(self, stage: str) -> tuple[str, ...]:
+        """Those of a stage and the stages before it; of the source, none."""
+        places = [number for number, step in enumerate(self.steps, 1) if step.name == stage]
+        steps = self.steps[: places[0]] if places else ()
+        return tuple(dict.fromkeys(name for step in steps for name in recorded(step.stage)))
+
+    def values_in(self, segment: Segment) -> tuple[str, ...]:
+        """Those that documents dropped in a segment may have."""
+        stages = [step.name for before in self.segments[: segment.index + 1] for step in before.stages]
+        return self.values_by(stages[-1]) if stages else ()
+
+    @cached_property
+    def beside(self) -> Columns:
+        """What `values/` has of every kept document, where values are recorded: that of it which `data/` leaves out."""
+        if not self.values:
+            return {}
+        wanted = {ORDINAL: pa.uint64(), ID: pa.string(), URL: pa.string(), **dict.fromkeys(self.values, pa.float64())}
+        counted = {TEXT_CHARS: pa.int64()} if TEXT in self.output and TEXT_CHARS not in self.values else {}
+        return {name: kind for name, kind in {**wanted, **counted}.items() if name not in self.output}
+
+    @cached_property
     def fingerprint(self) -> str:
         """Of everything that makes the corpus, the output options included."""
         output = {**values_of(self.pipeline.output), "columns": list(self.output)}
@@ -108,7 +136,8 @@ class Plan:
         output = self.pipeline.output
         samples = [output.keep_text, output.sample_per_reason]
         columns = {s.name: [list(s.reads), list(s.writes), *(list(step.columns) for step in s.stages)] for s in self.segments}
-        return {s.name: _digest([s.fingerprint, columns[s.name], samples]) for s in self.segments}
+        values = {s.name: [values] if (values := self.values_in(s)) else [] for s in self.segments}
+        return {s.name: _digest([s.fingerprint, columns[s.name], samples, *values[s.name]]) for s in self.segments}
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -119,7 +148,7 @@ def make_plan(pipeline: Pipeline, inputs: Sequence[Found] = (), limit: int | Non
     """Check the flow of columns and cut. Raises SpecError with the stage's place."""
     flow = _flow(pipeline)
     output = _output(pipeline, flow[-1][1] if flow else _source_columns(pipeline))
-    live = _live(flow, output)
+    live = _live(flow, {*output, *_recorded(pipeline, flow)})
     steps = [
         Step(spec.name, spec.kind, spec.stage, f"{pipeline.file}:{spec.line}", spec.expect, _only(columns, after))
         for (spec, columns), after in zip(flow, live[1:], strict=True)
@@ -195,9 +224,41 @@ def _output(pipeline: Pipeline, columns: Columns) -> dict[str, pa.DataType]:
     return {name: columns[name] for name in names}
 
 
-def _live(flow: Sequence[tuple[StageSpec, Columns]], output: Columns) -> list[set[str]]:
-    """Columns still needed before the first stage, and after each."""
-    needed = {*output, *ALWAYS}
+def recorded(stage: Stage) -> tuple[str, ...]:
+    """Columns with what a stage measures, which it wants kept for every document it sees: its option `values` is true."""
+    if getattr(stage, "values", False) is not True:
+        return ()
+    if isinstance(stage, Keep):
+        return (stage.column,)
+    return tuple(name for name, kind in stage.writes.items() if _is_number(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _recorded(pipeline: Pipeline, flow: Sequence[tuple[StageSpec, Columns]]) -> set[str]:
+    """The measured columns of all stages; no stage may overwrite those of an earlier one."""
+    owners: dict[str, str] = {}
+    for spec, _ in flow:
+        for name in spec.stage.writes:
+            if name in owners:
+                raise SpecError(
+                    f"{pipeline.file}:{spec.line}: stage {spec.name!r} writes {name!r}, which is recorded for stage "
+                    f"{owners[name]!r} (values: true). Only one of them can be: leave 'values' out of the other."
+                )
+        owners |= dict.fromkeys(recorded(spec.stage), spec.name)
+        if TEXT_CHARS in owners:
+            raise SpecError(
+                f"{pipeline.file}:{spec.line}: stage {spec.name!r} records {TEXT_CHARS!r}, a name with a meaning of its own. "
+                "Choose another name."
+            )
+    return set(owners)
+
+
+def _live(flow: Sequence[tuple[StageSpec, Columns]], wanted: set[str]) -> list[set[str]]:
+    """Columns still needed before the first stage, and after each; `wanted` are needed at the end."""
+    needed = {*wanted, *ALWAYS}
     live = [set(needed)]
     for spec, columns in reversed(flow):
         # The text of a document that is dropped or edited is sampled for the ledger, so it lives while it can.

@@ -20,7 +20,9 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from curate.ledger import Account
+from curate.recount import Count, Flip, WhatIf
 from curate.runner import Summary
+from curate.thresholds import Verdict
 
 _LINE_EVERY_S = 10.0
 
@@ -117,6 +119,88 @@ def funnel(summary: Summary) -> Table:
         for reason, count in _reasons(account):
             table.add_row(f"    {reason}", "", f"{count:,}", "", "", "", style="dim")
     return table
+
+
+def print_whatif(result: WhatIf) -> None:
+    """The funnel of a run beside the one it would have, and documents that flip."""
+    console = Console() if Console().is_terminal else Console(width=120)
+    for name, (before, after) in result.changes.items():
+        click.echo(f"{name}: {_value(before)} -> {_value(after)}")
+    console.print(_two_funnels(result))
+    before, after = (f"{documents:,} ({_share(documents, result)})" for documents in result.documents_out)
+    click.echo(f"{result.documents_in:,} documents in, out {before} -> {after}")
+    if result.chars_out:
+        click.echo(f"{result.chars_out[0]:,} characters out -> {result.chars_out[1]:,}")
+    for note in result.notes:
+        click.echo(f"note: {note}")
+    if result.num_moved:
+        click.echo(f"{result.num_moved:,} documents are dropped by another rule than before")
+    for what, number, flips in (
+        ("no longer kept", result.num_lost, result.lost),
+        ("no longer dropped", result.num_gained, result.gained),
+    ):
+        if number:
+            click.echo(f"\n{number:,} documents {what}{f', {len(flips)} of them' if len(flips) < number else ''}:")
+        for flip in flips:
+            click.echo(f"  {_flip(flip)}")
+
+
+def _share(documents: int, result: WhatIf) -> str:
+    return f"{documents / max(1, result.documents_in):.1%}"
+
+
+def _value(value: object) -> str:
+    return "null" if value is None else str(value)
+
+
+def _two_funnels(result: WhatIf) -> Table:
+    """One row per stage and, indented, per reason: before and after."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage")
+    unseen = any(after.unseen for _, after in result.stages.values())
+    for name in (
+        "in",
+        "dropped",
+        "left",
+        "of all",
+        "in ->",
+        "dropped ->",
+        "left ->",
+        "of all ->",
+        *(["unseen"] if unseen else []),
+    ):
+        table.add_column(name, justify="right")
+    for stage, (before, after) in result.stages.items():
+        extra = [f"{after.unseen:,}" if after.unseen else ""] if unseen else []
+        table.add_row(stage, *_cells(before, result), *_cells(after, result), *extra)
+        lost = before.dropped + after.dropped
+        for reason in sorted(lost, key=lambda reason: (-before.dropped[reason], -after.dropped[reason], reason)):
+            one, other = (f"{count.dropped[reason]:,}" for count in (before, after))
+            table.add_row(f"    {reason}", "", one, "", "", "", other, style=None if one != other else "dim")
+        if before.failed:
+            table.add_row(
+                "    failed: killed its worker", "", f"{before.failed:,}", "", "", "", f"{after.failed:,}", style="dim"
+            )
+    return table
+
+
+def _cells(count: Count, result: WhatIf) -> list[str]:
+    lost = sum(count.dropped.values()) + count.failed
+    return [f"{count.rows_in:,}", f"{lost:,}", f"{count.rows_out:,}", _share(count.rows_out, result)]
+
+
+def _flip(flip: Flip) -> str:
+    label = "  ".join(part for part in (flip.id, flip.url) if part)
+    if flip.before is None:
+        return f"{label}  kept -> {_verdict(flip.after)}"
+    return f"{label}  {_verdict(flip.before)} -> passes"
+
+
+def _verdict(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "passes"
+    limit = "" if verdict.limit is None else f", limit {verdict.limit:.6g}"
+    return f"{verdict.stage}: {verdict.reason} ({verdict.measure} {verdict.value:.6g}{limit})"
 
 
 def _reasons(account: Account) -> list[tuple[str, int]]:

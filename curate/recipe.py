@@ -14,9 +14,10 @@ from typing import Any
 import yaml
 
 from curate import __version__
-from curate.errors import DriftError
+from curate.errors import DriftError, SpecError
 from curate.options import values_of
-from curate.plan import Plan, identity_of
+from curate.plan import Plan, identity_of, recorded
+from curate.schema import TEXT
 from curate.store import Found, Store
 
 RECIPE = "recipe.yaml"
@@ -38,6 +39,8 @@ def recipe_of(plan: Plan, inputs: Sequence[Found]) -> dict[str, Any]:
         "output": dataclasses.asdict(pipeline.output) | {"columns": list(plan.output)},
         "keep_steps": pipeline.keep_steps if isinstance(pipeline.keep_steps, str) else list(pipeline.keep_steps),
         "limit": plan.limit,
+        "values": {step.name: list(names) for step in plan.steps if (names := recorded(step.stage))},
+        "edits": [step.name for step in plan.steps if TEXT in step.stage.writes],
         "identities": {step.name: identity_of(step) for step in plan.steps},
         "steps": plan.prints,
         "fingerprint": plan.fingerprint,
@@ -69,6 +72,15 @@ def load(store: Store) -> dict[str, Any] | None:
         return None
     recipe: dict[str, Any] = yaml.safe_load(store.read_text(RECIPE))
     return recipe
+
+
+def opened(directory: str) -> tuple[Store, dict[str, Any]]:
+    """The folder of a run and its recipe. Raises SpecError where there is none."""
+    store = Store(directory)
+    saved = load(store)
+    if saved is None:
+        raise SpecError(f"{directory!r} holds no run (no {RECIPE}). Give the --out folder of a run.")
+    return store, saved
 
 
 def check(store: Store, plan: Plan, inputs: Sequence[Found]) -> None:

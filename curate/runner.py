@@ -41,6 +41,7 @@ from curate.worker import (
     run_match,
     run_work,
     summary_file,
+    values_file,
 )
 
 MANIFEST = "manifest.json"
@@ -352,11 +353,11 @@ class Run:
         last = self.plan.segments[-1]
         counts, thresholds = self._read_ledgers()
         items = [item for kind, segment in self._final_kinds() for item in self._final_files(kind, segment, counts)]
-        todo = [item for item in items if not self.store.exists(marker_file(item))]
+        todo = [item for item in items if not self.store.exists(marker_file(item.name))]
         self.listener.phase("output", len(items), len(items) - len(todo))
         for outcome in self._map("output", run_finish, Finish(self.context, thresholds), todo, {}):
             _raise(outcome)
-        self.summary.files = {item.name: self.store.read_json(marker_file(item)) for item in items}
+        self.summary.files = {name: self.store.read_json(marker_file(name)) for name in self._names(items)}
         self.summary.documents_in = self.summary.stages.get(SOURCE, Account()).rows_in
         self.summary.documents_out = sum(counts.get(("data", last.index), []))
         self._check_books(last)
@@ -375,6 +376,11 @@ class Run:
             },
         )
         self.store.delete(STATUS)
+
+    def _names(self, items: Sequence[FinalFile]) -> list[str]:
+        """The final files, and those of `values/`."""
+        beside = [values_file(item.name) for item in items if item.kind == "data"] if self.plan.beside else []
+        return [item.name for item in items] + beside
 
     def _final_kinds(self) -> Iterator[tuple[str, Segment]]:
         yield "data", self.plan.segments[-1]

@@ -129,6 +129,7 @@ COMMANDS = {
     "sample": {"directory", "stage", "dropped", "reason", "num", "seed", "as_json"},
     "stages": {"name"},
     "status": {"directory"},
+    "whatif": {"directory", "changes", "num", "as_json"},
 }
 
 
