@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 DONE   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format bench real lock sample clean
+.PHONY: help install quickstart test test-slow lint format bench parity real lock sample clean
 
 help:            ## Show the commands
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -28,7 +28,7 @@ quickstart: $(DONE) ## Run the bundled sample crawl into out/quickstart
 	$(BIN)/curate run pipelines/quickstart.yaml --out out/quickstart
 
 test: $(DONE)    ## The tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4
 
 test-slow: $(DONE) ## Fault schedules, servers, engines
 	$(BIN)/python -m pytest -m slow
@@ -43,8 +43,11 @@ format: $(DONE)  ## Let ruff format and fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DONE)   ## Engines, pass-through, driver memory; prints tables
+bench: $(DONE)   ## Filters against datatrove, engines, pass-through, driver memory; prints tables
 	$(BIN)/python tests/bench/run_all.py
+
+parity: $(DONE)  ## Hold our datatrove profile against datatrove itself on real text (hours)
+	$(BIN)/python tests/parity/run.py
 
 real: $(DONE)    ## The shipped recipe over the real data beside the checkout, into out/real
 	$(BIN)/python tests/bench/real.py

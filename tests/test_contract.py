@@ -27,7 +27,7 @@ TEXTS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), m
 def _options() -> list[Any]:
     found = []
     for file in sorted(CASES.glob("*.jsonl")):
-        cases = [json.loads(line) for line in file.read_text().replace("{lists}", LISTS).splitlines() if line.strip()]
+        cases = [json.loads(line) for line in file.read_text().replace("{lists}", LISTS).split("\n") if line.strip()]
         distinct = {json.dumps(case.get("options", {}), sort_keys=True) for case in cases}
         found += [
             pytest.param(file.stem, json.loads(options), id=f"{file.stem}-{n}") for n, options in enumerate(sorted(distinct))

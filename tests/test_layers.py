@@ -16,6 +16,7 @@ LAYERS = [
     {"schema", "store", "child"},
     {"options", "text"},
     {"stage", "models"},
+    {"rules"},
     {"sources", "stages"},
     {"spec"},
     {"plan"},
@@ -26,22 +27,32 @@ LAYERS = [
     {"worker"},
     {"engine"},
     {"runner"},
+    {"thresholds"},
+    {"recount"},
     {"describe", "inspection", "progress"},
     {"cli"},
 ]
+KERNELS = {
+    f"text/{name}.py"
+    for name in (
+        "c4", "dclm", "fineweb", "gopher", "hashing", "ngrams", "refinedweb", "repeated_lines", "repeats", "shares",
+        "spacy_words", "uax29", "unigrams", "whitespace", "word_search", "word_stream",
+    )
+}  # fmt: skip
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},
     "fasttext": {"models/fasttext.py"},
-    "numba": {"text/gopher.py"},
+    "numba": KERNELS,
     "py3langid": {"stages/language.py"},
     "ray": {"engine.py"},
     "resiliparse": {"text/decode.py", "text/extraction.py"},
+    "spacy": {"text/spacy_rules.py"},
     "tokenizers": {"stages/tokens.py"},
     "trafilatura": {"text/extraction.py"},
 }
 # Kernels are decorated when their module is imported; stages import those modules inside open().
-AT_MODULE_LEVEL = {"text/gopher.py", "text/decode.py", "text/extraction.py"}
+AT_MODULE_LEVEL = KERNELS | {"text/decode.py", "text/extraction.py"}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

@@ -15,6 +15,7 @@ import yaml
 from click.testing import CliRunner
 
 from curate.cli import main
+from curate.stages import STAGES as OWN_STAGES
 from curate.stages.language import PY3LANGID
 from tests.conftest import WritePipeline, write_corpus
 
@@ -22,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "pipelines").glob("*.yaml"))
 
 SOURCE = "source: {parquet: {paths: corpus/*.parquet}}\n"
-EXAMPLES = "example_broken, example_dashes, example_kill, example_longest, example_slow, "
-STAGES = EXAMPLES + "extract, gopher_quality, keep, language, sample, score, select, tokens, url_filter"
+EXAMPLES = ["example_broken", "example_dashes", "example_kill", "example_lengths", "example_longest", "example_slow"]
+STAGES = ", ".join(sorted([*EXAMPLES, *OWN_STAGES]))
 COLUMNS = "count, fetched_at, file, http_status, id, length, offset, ordinal, score, text, url"
 
 BROKEN = {
@@ -33,7 +34,7 @@ BROKEN = {
     ),
     "unknown option": (
         SOURCE + "stages:\n  - keep:\n      colum: score\n      min: 1\n",
-        "p.yaml:4: stage 1 'keep': unknown option 'colum'. Did you mean 'column'? Known: column, max, min.",
+        "p.yaml:4: stage 1 'keep': unknown option 'colum'. Did you mean 'column'? Known: column, max, min, values.",
     ),
     "option missing": (
         SOURCE + "stages:\n  - keep: {min: 1}\n",

@@ -8,11 +8,13 @@ import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
+from annotated_types import Ge
 
+from curate.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
 from curate.stage import Barrier, Batch, Decision, Question, Stage, drop_where, edit_text
 
 _RUN = re.compile("-{3,}")
@@ -136,6 +138,40 @@ class Longest(Barrier):
         edits = [[("cut", longest // 2, len(t), "")] if t and len(t) > longest // 2 else None for t in texts]
         cut = pa.array([t and t[: longest // 2] for t in texts], pa.large_string())
         return edit_text(batch.put("longest", pa.array([longest] * len(batch), pa.int64())), cut, edits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths(RuleStage):
+    """Bounds on the characters and the words of a text: rules with profiles, whose values can be recorded."""
+
+    profile: Literal["short", "strict"] = "short"
+    min_chars: Annotated[int, Ge(0)] | AsProfile | None = AS_PROFILE
+    max_words: Annotated[int, Ge(0)] | AsProfile | None = AS_PROFILE
+    max_mean_word_chars: Annotated[float, Ge(0)] | AsProfile | None = AS_PROFILE
+    values: bool = False
+    """Write what was measured as columns: length_chars, length_words, length_mean_word_chars."""
+
+    prefix = "length_"
+    profiles = {
+        "short": Profile(
+            "Our own.", (Rule("too_short", "chars", "min_chars", 20), Rule("too_many_words", "words", "max_words", None))
+        ),
+        "strict": Profile(
+            "As published, with a limit that is itself too much.",
+            (
+                Rule("too_many_words", "words", "max_words", 12, strict=False),
+                Rule("long_words", "mean_word_chars", "max_mean_word_chars", 5.5),
+                Rule("too_short", "chars", "min_chars", 18),
+            ),
+        ),
+    }
+
+    def apply(self, batch: Batch) -> Batch:
+        words = [(text or "").split() for text in batch["text"].to_pylist()]
+        sizes = np.array([sum(map(len, row)) for row in words], np.int64)
+        counts = np.array([len(row) for row in words], np.int64)
+        means = np.divide(sizes, counts, out=np.full(len(batch), np.nan), where=counts > 0)
+        return self.judge(batch, {"chars": batch.chars, "words": counts, "mean_word_chars": means})
 
 
 def _arm() -> None:
