@@ -29,7 +29,7 @@ from numba import njit
 
 from curate.text.buffers import TextBuffers
 from curate.text.chars import CODE_POINTS, SPACE, char_kinds
-from curate.text.hashing import fold_product, hash_bytes, load_byte, load_some, load_u64, prefetch, store_u64, trailing_zeros
+from curate.text.hashing import LAST, SEED, STEP, fold_product, hash_bytes, load_byte, load_some, load_u64, prefetch, store_u64, trailing_zeros
 from curate.text.signs import sign_kinds
 from curate.text.spacy_rules import (
     BEFORE_DOT,
@@ -48,7 +48,8 @@ from curate.text.spacy_rules import (
     english,
     spacy_rules,
 )
-from curate.text.word_stream import stream_size
+from curate.text.word_stream import AFTER_Z, FROM_A, TOPS, stream_size
+from curate.text.word_stream import LOWER as LOWER_CASE
 from curate.text.words import ALNUM, ALPHA, FIRST_ALNUM, GAP, PERIOD, PUNCT, SOLID, Words
 
 SLOTS = 1 << 21
@@ -72,6 +73,9 @@ MAX_SPECIAL, MAX_UNIT, MAX_PAIRED = 32, 8, 8
 """Bytes of the longest special word, characters of the longest unit, bytes of the longest word in a pair, or more."""
 PAIRED = np.uint64(0x9E3779B97F4A7C15)
 ORS = np.uint8(ALPHA | ALNUM | SOLID)
+PLAIN = np.uint8(ALPHA | ALNUM | FIRST_ALNUM | SOLID)
+TANGLED = 1 << 13
+"""Bytes of the table of words that rules ask for, a bit each: a word is there or shares its bit with one in 1 of 50 cases."""
 LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 DOT, PLUS, APOSTROPHE, RIGHT_QUOTE, DOLLAR, DEGREE, ELLIPSIS = (ord(char) for char in ".+'’$°…")
 """Characters the rules name."""
@@ -384,17 +388,44 @@ def _meet(base, begin, end, start, stop, left, right, touchy, mark, edges):  # t
     return False
 
 
+@njit(inline="always")
+def _plain(base, begin, end, limit, marks, tangled):  # type: ignore[no-untyped-def]
+    """Whether a chunk is a word of ASCII letters, or one and a mark that is a word too, and no rule asks for more.
+
+    Returns the number of letters, 0 where it is not so, and the hash of the letters.
+    """
+    last = load_byte(base + end - 1)
+    stop = end
+    if last < 0x80 and marks[last, 0] and end - begin > 1:
+        stop -= 1
+        if last == DOT and load_byte(base + stop - 1) < ord("a"):  # "U." and "AB." have rules of their own
+            stop = end
+    value, other, i = SEED ^ np.uint64(stop - begin), np.uint64(0), begin
+    while i < stop:
+        eight = load_some(base, i, stop, limit)
+        value = fold_product(value ^ eight, STEP)
+        lower = eight | LOWER_CASE
+        letter = (lower + FROM_A) & ~(lower + AFTER_Z) & ~eight
+        absent = min(8, stop - i)
+        other |= (~letter) << np.uint64(64 - 8 * absent)
+        i += 8
+    key = fold_product(value ^ STEP, LAST)
+    place = np.int64(key & np.uint64(8 * len(tangled) - 1))
+    plain = 0 if other & TOPS or tangled[place >> 3] >> (place & 7) & 1 else stop - begin
+    return plain, key
+
+
 @njit(nogil=True, cache=True)
 def _fill(  # type: ignore[no-untyped-def]
     data, rows, starts, ends, spaces, classes, signs, specials, special_parts, units, pairs, edges, native,
-    slots, pool, codes, places, cuts, counters, asked, joints, became,
+    marks, tangled, slots, pool, codes, places, cuts, counters, asked, joints, became,
     firsts, lasts, stream, word_starts, word_chars, hashes, kinds,
 ):  # fmt: skip
     """Cut the rows, going on from `counters`, until one needs more room; `became` says what became of each."""
     base, limit, out = data.ctypes.data, len(data), stream.ctypes.data
     high, ones = np.uint64(0x8080808080808080), np.uint64(0x2121212121212121)
     full, table = len(slots) * 3 // 8, slots.ctypes.data
-    queue, keys = np.zeros((QUEUE, 3), np.int64), np.zeros(QUEUE, np.uint64)
+    queue, keys = np.zeros((QUEUE, 4), np.int64), np.zeros(QUEUE, np.uint64)
     for number in range(len(rows)):
         row = rows[number]
         i, end = starts[row], ends[row]
@@ -451,14 +482,38 @@ def _fill(  # type: ignore[no-untyped-def]
                             break
                         i += width
                 i = min(i, end)
-                key = hash_bytes(base, np.int64(queue[queued, 0]), i, limit)
-                queue[queued, 1], keys[queued] = i, key
-                prefetch(table + 32 * np.int64(key & np.uint64(len(slots) - 1)))
+                begin = np.int64(queue[queued, 0])
+                plain, key = _plain(base, begin, i, limit, marks, tangled)
+                if not plain:
+                    key = hash_bytes(base, begin, i, limit)
+                    prefetch(table + 32 * np.int64(key & np.uint64(len(slots) - 1)))
+                queue[queued, 1], queue[queued, 3], keys[queued] = i, plain, key
                 queued += 1
             for number_in_queue in range(queued):
                 previous, begin, chunk_end = begin, queue[number_in_queue, 0], queue[number_in_queue, 1]
                 gap = np.uint8(GAP) if queue[number_in_queue, 2] else np.uint8(0)
                 key, size = keys[number_in_queue], chunk_end - begin
+                plain = queue[number_in_queue, 3]
+                if plain and not touchy:
+                    stop = chunk_end
+                    if asking:
+                        continue
+                    word_starts[word], word_chars[word], hashes[word], kinds[word] = byte, char, key, PLAIN | gap
+                    word += 1
+                    if plain < size:
+                        mark = load_byte(base + chunk_end - 1)
+                        word_starts[word], word_chars[word] = byte + plain, char + plain
+                        hashes[word], kinds[word] = marks[mark, 0], marks[mark, 1]
+                        word += 1
+                    j = begin
+                    while j < chunk_end:
+                        store_u64(out + byte + (j - begin), load_some(base, j, min(chunk_end, j + 8), limit))
+                        j += 8
+                    byte += size
+                    char += size
+                    continue
+                if plain:
+                    key = hash_bytes(base, begin, chunk_end, limit)
                 head = load_some(base, begin, min(chunk_end, begin + 8), limit)
                 at = _slot(key, head, np.uint64(size), slots)
                 shape, place = slots[at, 2], slots[at, 3]
@@ -537,6 +592,7 @@ class SpacyCutter:
         self._specials, self._special_parts = _special_table(rules)
         self._units = _hash_table([unit.encode() for unit in rules.units])
         self._pairs = _pair_table(rules.pairs)
+        self._marks, self._tangled = _mark_table(rules), _tangled_table(rules)
         edges = [
             (ord(left[-1]) << 32 | ord(right[0]), _hash(left.encode()), _hash(right.encode())) for left, right in rules.edges
         ]
@@ -603,7 +659,7 @@ class SpacyCutter:
         return int(
             _fill(
                 texts.data, rows, texts.starts, texts.ends, char_kinds(), self._rules.classes, sign_kinds(), self._specials,
-                self._special_parts, self._units, self._pairs, self._edges, self._rules.known, self._slots, self._pool,
+                self._special_parts, self._units, self._pairs, self._edges, self._rules.known, self._marks, self._tangled, self._slots, self._pool,
                 self._codes, self._places, self._cuts, self._counters, self._asked, self._joints, became,
                 words.firsts, words.lasts, words.stream, words.starts, words.chars, words.hashes, words.kinds,
             )
@@ -735,6 +791,26 @@ def _pair_table(pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.uint64]:
             at = (at + 1) & (len(table) - 1)
         table[at] = key
     return table
+
+
+def _mark_table(rules: SpacyRules) -> npt.NDArray[np.uint64]:
+    """Of every ASCII character that is cut off behind any letter, as a full stop is behind a small one, hash and kinds."""
+    table = np.zeros((128, 2), np.uint64)
+    if rules.known:
+        for code in (*np.flatnonzero(rules.classes[:128] & SUFFIX), DOT):
+            sign = sign_kinds()[code]
+            table[code] = _hash(bytes([code])), sign & (ORS | np.uint8(FIRST_ALNUM | PUNCT | PERIOD))
+    return table
+
+
+def _tangled_table(rules: SpacyRules) -> npt.NDArray[np.uint8]:
+    """A bit for every word of letters that is special, alone or with a mark behind it, or may become part of one that is."""
+    words = {word for special, _ in rules.specials for word in (special, special[:-1])} | {left for left, _ in rules.pairs}
+    table = np.zeros(TANGLED, np.uint8)
+    for word in words:
+        place = _hash(word.encode()) & (8 * TANGLED - 1)
+        table[place >> 3] |= 1 << (place & 7)
+    return table if rules.known else ~table
 
 
 def _hash(word: bytes) -> int:

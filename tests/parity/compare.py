@@ -192,6 +192,28 @@ def _near(found: npt.NDArray[np.float64], rule: Rule) -> npt.NDArray[np.bool_]:
     return np.abs(found - limit) <= 0.01 * limit + (1.0 if limit >= 1 and float(limit).is_integer() and limit < 100 else 0.0)
 
 
+Mask = npt.NDArray[np.bool_]
+DROPS, NEAR = 200, 50
+
+
+def marks(texts: pa.Array) -> Iterator[tuple[str, int, Mask]]:
+    """For every rule which texts ours drops by it alone, and which lie near its limit, with how many a comparison wants."""
+    for family, (stage, rules) in FAMILIES.items():
+        if family == "c4":
+            for rule, options in rules.items():
+                alone = ours(stage, texts, without_all_but(family, options))
+                yield f"{family}:{rule}", DROPS, np.array([bool(reason) for reason in reasons(alone)])
+            continue
+        made: RuleStage = stage_of(stage, (("values", True),))
+        mine = ours(stage, texts, (("values", True),))
+        for rule in made.chosen.rules:
+            if rule.limit is None:
+                continue
+            measured = mine[made.prefix + rule.measure].to_numpy(zero_copy_only=False).astype(np.float64)
+            yield f"{family}:{rule.option}", DROPS, np.asarray(rule.fails(measured, rule.limit))
+            yield f"{family}={rule.option}", NEAR, _near(measured, rule)
+
+
 def chain(texts: pa.Array, reference: pa.Table) -> Line:
     """FineWeb's four filters one after the other, as `curate run` would fuse them."""
     stages = {
