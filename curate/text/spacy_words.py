@@ -74,8 +74,7 @@ MAX_SPECIAL, MAX_UNIT, MAX_PAIRED = 32, 8, 8
 PAIRED = np.uint64(0x9E3779B97F4A7C15)
 ORS = np.uint8(ALPHA | ALNUM | SOLID)
 PLAIN = np.uint8(ALPHA | ALNUM | FIRST_ALNUM | SOLID)
-TANGLED = 1 << 13
-"""Bytes of the table of words that rules ask for, a bit each: a word is there or shares its bit with one in 1 of 50 cases."""
+ALONE, MARKED, TANGLED = 1, 2, 1 << 15
 LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 DOT, PLUS, APOSTROPHE, RIGHT_QUOTE, DOLLAR, DEGREE, ELLIPSIS = (ord(char) for char in ".+'’$°…")
 """Characters the rules name."""
@@ -394,6 +393,23 @@ def _plain(base, begin, end, limit, marks, tangled):  # type: ignore[no-untyped-
 
     Returns the number of letters, 0 where it is not so, and the hash of the letters.
     """
+    size = end - begin
+    if size <= 8 and begin + 8 <= limit:
+        eight = load_u64(base + begin)
+        lower = eight | LOWER_CASE
+        letter = (lower + FROM_A) & ~(lower + AFTER_Z) & ~eight
+        other = ~letter & TOPS >> np.uint64(64 - 8 * size)
+        if other:
+            last = np.int64(eight >> np.uint64(8 * size - 8)) & 0xFF
+            if other != np.uint64(0x80) << np.uint64(8 * size - 8) or size == 1 or last >= 0x80 or not marks[last, 0]:
+                return 0, np.uint64(0)
+            size -= 1
+            if last == DOT and np.int64(eight >> np.uint64(8 * size - 8)) & 0xFF < ord("a"):
+                return 0, np.uint64(0)
+        eight &= ~np.uint64(0) >> np.uint64(64 - 8 * size)
+        key = fold_product(fold_product(SEED ^ np.uint64(size) ^ eight, STEP) ^ STEP, LAST)
+        tangle = tangled[np.int64(key & np.uint64(len(tangled) - 1))] & (MARKED if other else ALONE)
+        return 0 if tangle else size, key
     last = load_byte(base + end - 1)
     stop = end
     if last < 0x80 and marks[last, 0] and end - begin > 1:
@@ -410,9 +426,8 @@ def _plain(base, begin, end, limit, marks, tangled):  # type: ignore[no-untyped-
         other |= (~letter) << np.uint64(64 - 8 * absent)
         i += 8
     key = fold_product(value ^ STEP, LAST)
-    place = np.int64(key & np.uint64(8 * len(tangled) - 1))
-    plain = 0 if other & TOPS or tangled[place >> 3] >> (place & 7) & 1 else stop - begin
-    return plain, key
+    tangle = tangled[np.int64(key & np.uint64(len(tangled) - 1))] & (ALONE if stop == end else MARKED)
+    return 0 if other & TOPS or tangle else stop - begin, key
 
 
 @njit(nogil=True, cache=True)
@@ -804,13 +819,15 @@ def _mark_table(rules: SpacyRules) -> npt.NDArray[np.uint64]:
 
 
 def _tangled_table(rules: SpacyRules) -> npt.NDArray[np.uint8]:
-    """A bit for every word of letters that is special, alone or with a mark behind it, or may become part of one that is."""
-    words = {word for special, _ in rules.specials for word in (special, special[:-1])} | {left for left, _ in rules.pairs}
-    table = np.zeros(TANGLED, np.uint8)
-    for word in words:
-        place = _hash(word.encode()) & (8 * TANGLED - 1)
-        table[place >> 3] |= 1 << (place & 7)
-    return table if rules.known else ~table
+    """By the last bits of its hash, whether a word may be special (ALONE), or together with a mark behind it (MARKED)."""
+    alone = {word for word, parts in rules.specials if len(parts) > 1}
+    marked = alone | {word[:-1] for word, _ in rules.specials if not word[-1].isalpha()} | {left for left, right in rules.pairs if len(right) == 1}
+    table = np.full(TANGLED, 0 if rules.known else ALONE | MARKED, np.uint8)
+    for bit, words in ((ALONE, alone), (MARKED, marked)):
+        for word in words:
+            if word.isascii() and word.isalpha():
+                table[_hash(word.encode()) & (TANGLED - 1)] |= bit
+    return table
 
 
 def _hash(word: bytes) -> int:
