@@ -37,6 +37,10 @@ class Rule:
     strict: bool = True
     """False where a document is dropped at the limit itself too."""
 
+    def shown(self, limit: float) -> float | None:
+        """The limit as the ledger has it."""
+        return limit
+
     def fails(self, values: npt.NDArray[Any], limit: float) -> npt.NDArray[np.bool_]:
         """Where the rule drops a document. A value that is not a number (a mean of nothing) never fails."""
         if self.option.startswith("min_"):
@@ -103,12 +107,19 @@ class RuleStage(Stage):
 
     def judge(self, batch: Batch, measures: Measures) -> Batch:
         """Verdicts by the profile's rules in their order, and the measured values as columns where they are wanted."""
-        for rule in self.chosen.rules:
-            limit = getattr(self, rule.option)
+        rules = [(rule, getattr(self, rule.option)) for rule in self.chosen.rules]
+        first = np.full(len(batch), len(rules))
+        value, limits = np.zeros(len(batch)), [np.nan] * (len(rules) + 1)
+        for number, (rule, limit) in enumerate(rules):
             if limit is not None:
-                values = measures[rule.measure]
-                batch = drop_where(batch, rule.fails(values, limit), rule.reason, value=values, limit=limit)
+                failed = rule.fails(measures[rule.measure], limit) & (first == len(rules))
+                first[failed], value[failed] = number, measures[rule.measure][failed]
+                limits[number] = np.nan if rule.shown(limit) is None else limit
+        reason = pa.array([*(rule.reason for rule, _ in rules), ""]).take(pa.array(first))
+        limit = pa.array(np.array(limits)[first], from_pandas=True)
+        batch = drop_where(batch, first < len(rules), reason, value=value, limit=limit)
         for column in self.writes:
-            values = measures[column.removeprefix(self.prefix)]
-            batch = batch.put(column, pa.array(values.astype(np.float64)))
+            if column.startswith(self.prefix):
+                values = measures[column.removeprefix(self.prefix)]
+                batch = batch.put(column, pa.array(values.astype(np.float64)))
         return batch

@@ -76,6 +76,10 @@ class Batch:
 
         return self.view(f"words:{unit}", lambda: cut_words(self.buffers, unit))
 
+    def word_counts(self, unit: WordUnit) -> npt.NDArray[np.int64]:
+        """How many words every text has. A stage that rewrites texts and knows it may have left it as a view."""
+        return self.view(f"word_counts:{unit}", lambda: self.words(unit).counts)
+
     @property
     def buffers(self) -> TextBuffers:
         """The bytes of every text."""
@@ -124,7 +128,7 @@ def _code_points(text: pa.Array) -> npt.NDArray[np.int64]:
 def drop_where(
     batch: Batch,
     where: Mask,
-    reason: str,
+    reason: pa.Array | str,
     *,
     value: npt.NDArray[Any] | pa.Array | float | None = None,
     limit: float | None = None,
@@ -132,15 +136,15 @@ def drop_where(
 ) -> Batch:
     """Give a verdict where `where` is true (null counts as false) and none stands yet.
 
-    `value` is what was measured, `limit` the threshold it was held against, `detail` free text: each a scalar or one
-    value per row.
+    `value` is what was measured, `limit` the threshold it was held against, `detail` free text: each, and the reason, a
+    scalar or one value per row.
     """
     mask = _as_mask(where) & ~batch.dropped
     if not mask.any():
         return batch if DROP in batch else batch.put(DROP, pa.nulls(len(batch), DROP_TYPE))
     size = len(batch)
     fields = [
-        pa.repeat(pa.scalar(reason, pa.string()), size),
+        _spread(reason, size, pa.string()),
         _spread(value, size, pa.float64()),
         _spread(limit, size, pa.float64()),
         _spread(detail, size, pa.string()),

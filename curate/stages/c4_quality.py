@@ -54,10 +54,10 @@ from annotated_types import Ge
 from curate.errors import known_values
 from curate.rules import AS_PROFILE, AsProfile, Measures, Profile, Rule, RuleStage
 from curate.schema import EDITS_TYPE, TEXT
-from curate.stage import Batch, Kernel, drop_where, edit_text
+from curate.stage import Batch, Kernel, edit_text
 
 if TYPE_CHECKING:
-    from curate.text.c4 import Cleaner
+    from curate.text.c4 import Cleaner, Cleaning
     from curate.text.words import Words
 
 CLOSERS = "\"'”’»›)]}）】」』》〉〕"
@@ -66,6 +66,9 @@ CLOSERS = "\"'”’»›)]}）】」』》〉〕"
 @dataclass(frozen=True)
 class Found(Rule):
     """Drop a document that has something in some line; the measure is the number of that line, 0 for none."""
+
+    def shown(self, limit: float) -> None:
+        return None
 
     def fails(self, values: npt.NDArray[Any], limit: float) -> npt.NDArray[np.bool_]:
         return values > 0
@@ -214,21 +217,12 @@ class C4Quality(RuleStage):
             edited = (np.diff(cleaning.edit_ends) > 0) & ~batch.dropped
             if edited.any():
                 text = apply_edits(text, cleaning, edited)
-            return edit_text(batch, text, edit_column(cleaning, edited, EDITS_TYPE))
+            batch = edit_text(batch, text, edit_column(cleaning, edited, EDITS_TYPE))
+            if cleaner.sentences == "spacy":
+                batch.view("word_counts:spacy", lambda: _kept_words(text, cleaning))
+            return batch
 
         return kernel
-
-    def judge(self, batch: Batch, measures: Measures) -> Batch:
-        for rule in self.chosen.rules:
-            limit = getattr(self, rule.option)
-            if limit is not None:
-                values = measures[rule.measure]
-                shown = None if isinstance(rule, Found) else limit
-                batch = drop_where(batch, rule.fails(values, limit), rule.reason, value=values, limit=shown)
-        for column in self.writes:
-            if column != TEXT:
-                batch = batch.put(column, pa.array(measures[column.removeprefix(self.prefix)].astype(np.float64)))
-        return batch
 
     def _measures(self, counts: dict[str, npt.NDArray[np.int64]]) -> Measures:
         """The counts; of lorem ipsum and a bracket only the one that stands first, unless rules go page by page."""
@@ -267,6 +261,19 @@ class C4Quality(RuleStage):
             strip_text=self.profile != "dclm" or bool(self.javascript or self.policy),
             **how,
         )
+
+
+def _kept_words(text: pa.Array, cleaning: Cleaning) -> npt.NDArray[np.int64]:
+    """Words of spaCy in every text that comes out of a cleaning."""
+    from curate.text.buffers import text_buffers
+    from curate.text.c4 import KEPT_WORDS
+    from curate.text.words import cut_words
+
+    counts = cleaning.counts[:, KEPT_WORDS].copy()
+    unknown = counts < 0
+    if unknown.any():
+        counts[unknown] = cut_words(text_buffers(text.filter(pa.array(unknown))), "spacy").counts
+    return counts
 
 
 def _number(option: Any) -> int | None:

@@ -148,7 +148,7 @@ class FinewebQuality(RuleStage):
         }
         if self.max_newline_ratio is not None or self.values:
             assert self.unit != AS_PROFILE
-            measures["newline_ratio"] = _per(breaks, batch.words(self.unit).counts, nothing)
+            measures["newline_ratio"] = _per(breaks, batch.word_counts(self.unit), nothing)
         return measures
 
 

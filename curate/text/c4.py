@@ -35,9 +35,10 @@ LOREM_IPSUM = "lorem ipsum"
 JAVASCRIPT = "javascript"
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
-COUNTS = ("lines", "kept_lines", "sentences", "lorem_ipsum_line", "curly_bracket_line", "javascript_line")
-"""What is counted per text; the last three are the number of the first line (from 1) that has it, 0 for none."""
-LINES, KEPT_LINES, SENTENCES, LOREM_LINE, CURLY_LINE, JAVASCRIPT_LINE = range(6)
+COUNTS = ("lines", "kept_lines", "sentences", "lorem_ipsum_line", "curly_bracket_line", "javascript_line", "kept_words")
+"""What is counted per text. `..._line` is the number of the first line (from 1) that has it, 0 for none. `kept_words` is the
+number of words, if there are any, in the text that comes out: -1 where that has to be cut anew to know it."""
+LINES, KEPT_LINES, SENTENCES, LOREM_LINE, CURLY_LINE, JAVASCRIPT_LINE, KEPT_WORDS = range(7)
 
 EDIT_RULES = (
     "line_too_long_word",
@@ -193,8 +194,14 @@ def c4_cleaner(cleaner: Cleaner, cut_words: Callable[[TextBuffers], Words]) -> C
             edits, cites = _grown(edits, want[0]), _grown(cites, want[1])
             extra_ends, extra_rows = _grown(extra_ends, want[2] + 1), _grown(extra_rows, want[2] + 1)
         if extras := int(used[1]):
-            lines = _column(extra_data, extra_ends[: extras + 1])
-            np.add.at(counts[:, SENTENCES], extra_rows[:extras], count_sentences(lines, cut_words))
+            lines, rows_of = text_buffers(_column(extra_data, extra_ends[: extras + 1])), extra_rows[:extras]
+            cut = cut_words(lines)
+            np.add.at(counts[:, SENTENCES], rows_of, count_sentences(lines, cut))
+            np.add.at(counts[:, KEPT_WORDS], rows_of, cut.counts)
+            if cut.by_line is not None:
+                counts[rows_of[~cut.by_line], KEPT_WORDS] = -1
+        if given.by_line is not None:
+            counts[~given.by_line, KEPT_WORDS] = -1
         return Cleaning(counts, edits[: used[0]], edit_ends)
 
     return clean
@@ -379,7 +386,7 @@ def _clean(  # type: ignore[no-untyped-def]
         row_start, spaces = i, 0
         word, last_word = word_firsts[row], word_lasts[row]
         stream = word_starts[word] if on.spacy and word < last_word else 0
-        lines, kept, sentences, lorem_line, curly_line, javascript_line = 0, 0, 0, 0, 0, 0
+        lines, kept, sentences, lorem_line, curly_line, javascript_line, kept_words = 0, 0, 0, 0, 0, 0, 0
         before_b, before_c = i, 0  # where the line before ends, and its break begins
         started, clean_end, final_b, final_c = False, True, i, 0  # of the text that comes out: begun; its end so far
         most_cites = 0
@@ -607,6 +614,7 @@ def _clean(  # type: ignore[no-untyped-def]
                             count += 1
                             seen = False
                         word += 1
+                        kept_words += 1
                     sentences += count
 
             if on.join:
@@ -675,17 +683,16 @@ def _clean(  # type: ignore[no-untyped-def]
         edit_ends[row + 1] = edit_count
         counts[row, LINES], counts[row, KEPT_LINES], counts[row, SENTENCES] = lines, kept, sentences
         counts[row, LOREM_LINE], counts[row, CURLY_LINE], counts[row, JAVASCRIPT_LINE] = lorem_line, curly_line, javascript_line
+        counts[row, KEPT_WORDS] = kept_words
         row += 1
     used[0], used[1] = edit_count, extra_count
     return row
 
 
-def count_sentences(lines: pa.Array, cut_words: Callable[[TextBuffers], Words]) -> npt.NDArray[np.int64]:
+def count_sentences(texts: TextBuffers, words: Words) -> npt.NDArray[np.int64]:
     """Sentences of every line by spaCy's rule: one, and one more wherever a token other than punctuation, white space
     tokens among them, follows a token that ends a sentence."""
-    texts = text_buffers(lines)
-    words = cut_words(texts)
-    counts = np.ones(len(lines), np.int64)
+    counts = np.ones(len(words), np.int64)
     spaces = char_kinds() & CHAR_SPACE != 0
     _count_sentences(texts.data, texts.starts, texts.ends, spaces, words.firsts, words.lasts, words.kinds, counts)
     return counts

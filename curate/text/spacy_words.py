@@ -29,7 +29,19 @@ from numba import njit
 
 from curate.text.buffers import TextBuffers
 from curate.text.chars import CODE_POINTS, SPACE, char_kinds
-from curate.text.hashing import LAST, SEED, STEP, fold_product, hash_bytes, load_byte, load_some, load_u64, prefetch, store_u64, trailing_zeros
+from curate.text.hashing import (
+    LAST,
+    SEED,
+    STEP,
+    fold_product,
+    hash_bytes,
+    load_byte,
+    load_some,
+    load_u64,
+    prefetch,
+    store_u64,
+    trailing_zeros,
+)
 from curate.text.signs import sign_kinds
 from curate.text.spacy_rules import (
     BEFORE_DOT,
@@ -434,7 +446,7 @@ def _plain(base, begin, end, limit, marks, tangled):  # type: ignore[no-untyped-
 def _fill(  # type: ignore[no-untyped-def]
     data, rows, starts, ends, spaces, classes, signs, specials, special_parts, units, pairs, edges, native,
     marks, tangled, slots, pool, codes, places, cuts, counters, asked, joints, became,
-    firsts, lasts, stream, word_starts, word_chars, hashes, kinds,
+    firsts, lasts, stream, word_starts, word_chars, hashes, kinds, by_line,
 ):  # fmt: skip
     """Cut the rows, going on from `counters`, until one needs more room; `became` says what became of each."""
     base, limit, out = data.ctypes.data, len(data), stream.ctypes.data
@@ -570,6 +582,7 @@ def _fill(  # type: ignore[no-untyped-def]
                         joint[0], joint[1], joint[2], joint[3], joint[4] = row, previous, stop, chunk_end, mark
                         counters[JOINED] += 1
                 touchy, stop = mark, chunk_end
+                by_line[row] &= not mark
                 j = begin
                 while j < chunk_end:
                     store_u64(out + byte + (j - begin), load_some(base, j, min(chunk_end, j + 8), limit))
@@ -645,6 +658,7 @@ class SpacyCutter:
             chars=np.empty(size + 1, np.int32),
             hashes=np.empty(size, np.uint64),
             kinds=np.empty(size, np.uint8),
+            by_line=np.ones(rows, np.bool_),
         )
         words.starts[0] = words.chars[0] = 0
         self._counters[[WORD, BYTE, CHAR]] = 0
@@ -667,7 +681,7 @@ class SpacyCutter:
         count, byte = int(self._counters[WORD]), int(self._counters[BYTE])
         return Words(
             words.firsts, words.lasts, words.stream[:byte], words.starts[: count + 1], words.chars[: count + 1],
-            words.hashes[:count], words.kinds[:count],
+            words.hashes[:count], words.kinds[:count], words.by_line,
         )  # fmt: skip
 
     def _run(self, texts: TextBuffers, rows: npt.NDArray[np.int64], became: npt.NDArray[np.uint8], words: Words) -> int:
@@ -676,7 +690,7 @@ class SpacyCutter:
                 texts.data, rows, texts.starts, texts.ends, char_kinds(), self._rules.classes, sign_kinds(), self._specials,
                 self._special_parts, self._units, self._pairs, self._edges, self._rules.known, self._marks, self._tangled, self._slots, self._pool,
                 self._codes, self._places, self._cuts, self._counters, self._asked, self._joints, became,
-                words.firsts, words.lasts, words.stream, words.starts, words.chars, words.hashes, words.kinds,
+                words.firsts, words.lasts, words.stream, words.starts, words.chars, words.hashes, words.kinds, words.by_line,
             )
         )  # fmt: skip
 
@@ -821,7 +835,11 @@ def _mark_table(rules: SpacyRules) -> npt.NDArray[np.uint64]:
 def _tangled_table(rules: SpacyRules) -> npt.NDArray[np.uint8]:
     """By the last bits of its hash, whether a word may be special (ALONE), or together with a mark behind it (MARKED)."""
     alone = {word for word, parts in rules.specials if len(parts) > 1}
-    marked = alone | {word[:-1] for word, _ in rules.specials if not word[-1].isalpha()} | {left for left, right in rules.pairs if len(right) == 1}
+    marked = (
+        alone
+        | {word[:-1] for word, _ in rules.specials if not word[-1].isalpha()}
+        | {left for left, right in rules.pairs if len(right) == 1}
+    )
     table = np.full(TANGLED, 0 if rules.known else ALONE | MARKED, np.uint8)
     for bit, words in ((ALONE, alone), (MARKED, marked)):
         for word in words:

@@ -52,10 +52,13 @@ class Words:
     """Shape (words,): of each word's bytes; equal words have equal hashes within a process."""
     kinds: npt.NDArray[np.uint8]
     """Shape (words,): the bits above."""
+    by_line: npt.NDArray[np.bool_] | None = None
+    """Shape (rows,): whether a line has these words whatever lines stand around it; None where that is always so."""
 
     def __getitem__(self, rows: Any) -> Words:
         """The same words for some of the rows."""
-        return replace(self, firsts=self.firsts[rows], lasts=self.lasts[rows])
+        by_line = None if self.by_line is None else self.by_line[rows]
+        return replace(self, firsts=self.firsts[rows], lasts=self.lasts[rows], by_line=by_line)
 
     def __len__(self) -> int:
         return len(self.firsts)

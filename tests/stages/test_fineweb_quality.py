@@ -55,7 +55,7 @@ def test_words_are_not_cut_where_no_rule_needs_them() -> None:
     FinewebQuality(max_newline_ratio=None).open()(batch)
     assert not batch._views
     FinewebQuality().open()(batch)
-    assert list(batch._views) == ["words:uax29"]
+    assert "words:uax29" in batch._views
 
 
 def test_every_closing_mark_and_no_other_is_passed_over() -> None:

@@ -118,7 +118,7 @@ def plain_ended(line: str, cleaner: Cleaner) -> bool:
 def plain_clean(text: str | None, cleaner: Cleaner) -> tuple[dict[str, int], str]:
     """The definitions, word for word."""
     text = text or ""
-    counts, kept = dict.fromkeys(COUNTS, 0), []
+    counts, kept = dict.fromkeys(COUNTS[:-1], 0), []
     lines = text.splitlines() if cleaner.lines == "splitlines" else text.split("\n")
     flags = re.IGNORECASE if cleaner.any_case else 0
     for number, whole in enumerate(lines, 1):
@@ -183,6 +183,9 @@ def cleaned(texts: pa.Array, cleaner: Cleaner) -> list[tuple[dict[str, int], str
     for old, new, edits in zip(texts.to_pylist(), news.to_pylist(), rows.to_pylist(), strict=True):
         check_edits(old or "", new or "", edits)
     counts = [dict(zip(COUNTS, row, strict=True)) for row in cleaning.counts.tolist()]
+    for count, words in zip(counts, cut_words(text_buffers(news)).counts.tolist(), strict=True):
+        kept = count.pop("kept_words")
+        assert cleaner.sentences != "spacy" or kept in (-1, words)
     return list(zip(counts, [new or "" for new in news.to_pylist()], strict=True))
 
 
@@ -368,4 +371,5 @@ def test_malformed_utf8_reads_nothing_outside_its_row(rules: Cleaner) -> None:
 
 def test_sentences_of_a_line_are_counted_as_in_plain_python() -> None:
     lines = ["", " ", "a.", "a. ", "a.  ", "a.\xa0", "a. b", "a.\tb", "a.\t.", "a.) b", " a", "。"]
-    assert count_sentences(column(lines), cut_words).tolist() == [plain_spacy_sentences(line) for line in lines]
+    texts = text_buffers(column(lines))
+    assert count_sentences(texts, cut_words(texts)).tolist() == [plain_spacy_sentences(line) for line in lines]
