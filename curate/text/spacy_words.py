@@ -688,7 +688,8 @@ class SpacyCutter:
         return int(
             _fill(
                 texts.data, rows, texts.starts, texts.ends, char_kinds(), self._rules.classes, sign_kinds(), self._specials,
-                self._special_parts, self._units, self._pairs, self._edges, self._rules.known, self._marks, self._tangled, self._slots, self._pool,
+                self._special_parts, self._units, self._pairs, self._edges, self._rules.known,
+                self._marks, self._tangled, self._slots, self._pool,
                 self._codes, self._places, self._cuts, self._counters, self._asked, self._joints, became,
                 words.firsts, words.lasts, words.stream, words.starts, words.chars, words.hashes, words.kinds, words.by_line,
             )
