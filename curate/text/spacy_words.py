@@ -3,8 +3,8 @@
 spaCy cuts every run of non-space characters, a chunk, on its own. So a chunk is cut once and then looked up:
 
 - Most chunks are cut by `_cut`, which applies spaCy's rules for prefixes, suffixes, infixes, units and special words.
-- spaCy itself cuts what `_cut` leaves to it: what may be a URL and would otherwise be cut inside, and chunks with neighbours
-  of which a special word may be made after all (":" and ")").
+- What may be a URL and would otherwise be cut inside is held against spaCy's own pattern for URLs.
+- spaCy itself cuts chunks with neighbours of which a special word may be made after all (":" and ")").
 
 The table of chunks is bounded. Once it is full what `_cut` can cut is cut anew each time.
 
@@ -108,8 +108,9 @@ def _find(base, start, end, limit, table):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _cut(base, start, end, limit, classes, specials, special_parts, units, pairs, codes, places, cuts):  # type: ignore[no-untyped-def]
-    """The ends of the words of a chunk, in bytes from its start, into `cuts`. Returns their number, or why to ask spaCy.
+def _cut(base, start, end, limit, classes, specials, special_parts, units, pairs, urls, codes, places, cuts):  # type: ignore[no-untyped-def]
+    """The ends of the words of a chunk, in bytes from its start, into `cuts`. Returns their number, or what to ask spaCy:
+    about the whole of it, or whether the part between the first two of `cuts` is a URL.
 
     Follows `Tokenizer._split_affixes` and `_attach_tokens` of spaCy, on code points lo .. hi of the chunk.
     """
@@ -280,7 +281,13 @@ def _cut(base, start, end, limit, classes, specials, special_parts, units, pairs
                 if codes[k] == DOT:
                     one = classes[codes[k + 1]]
                     if one & DIGIT or (one & LOWER and k + 2 < hi and classes[codes[k + 2]] & LOWER):
-                        return ASK_URL
+                        at = _url(hash_bytes(base, places[lo], places[hi], limit), urls)
+                        if not urls[at]:
+                            cuts[0], cuts[1] = places[lo] - start, places[hi] - start
+                            return ASK_URL
+                        if urls[at] & np.uint64(1):
+                            cuts[inside], count = places[hi] - start, inside + 1
+                        break
     while tail < len(cuts):
         cuts[count] = cuts[tail]
         count += 1
@@ -300,6 +307,15 @@ def _cut(base, start, end, limit, classes, specials, special_parts, units, pairs
                     at = (at + 1) & (len(pairs) - 1)
             left, middle = middle, right
     return count
+
+
+@njit(inline="always")
+def _url(key, urls):  # type: ignore[no-untyped-def]
+    """Where a text stands that was held against the pattern, its hash with the last bit for the answer, or would stand."""
+    at = np.int64(key >> np.uint64(1) & np.uint64(len(urls) - 1))
+    while urls[at] and urls[at] | np.uint64(1) != key | np.uint64(1):
+        at = (at + 1) & (len(urls) - 1)
+    return at
 
 
 @njit(inline="always")
@@ -370,6 +386,12 @@ def _learn(data, starts, cuts, cut_starts, touchy, slots, pool, counters, signs)
             count = cut_starts[c + 1] - cut_starts[c]
             chars = _describe(base, start, limit, cuts[cut_starts[c] :], count, pool, counters[POOLED], signs)
             _store(at, key, head, end - start, chars, count, TOUCHY if touchy[c] else 0, slots, pool, counters)
+
+
+@njit(cache=True)
+def _answer(answers, urls):  # type: ignore[no-untyped-def]
+    for answer in answers:
+        urls[_url(answer, urls)] = answer
 
 
 @njit(nogil=True, cache=True)
@@ -444,7 +466,7 @@ def _plain(base, begin, end, limit, marks, tangled):  # type: ignore[no-untyped-
 
 @njit(nogil=True, cache=True)
 def _fill(  # type: ignore[no-untyped-def]
-    data, rows, starts, ends, spaces, classes, signs, specials, special_parts, units, pairs, edges, native,
+    data, rows, starts, ends, spaces, classes, signs, specials, special_parts, units, pairs, urls, edges, native,
     marks, tangled, slots, pool, codes, places, cuts, counters, asked, joints, became,
     firsts, lasts, stream, word_starts, word_chars, hashes, kinds, by_line,
 ):  # fmt: skip
@@ -550,16 +572,20 @@ def _fill(  # type: ignore[no-untyped-def]
                     if size >= len(codes) or counters[POOLED] + size >= len(pool):
                         became[row] = ROOM
                         return number
-                    count = -1
+                    count = ASK_SPECIAL
                     if native:
                         count = _cut(
-                            base, begin, chunk_end, limit, classes, specials, special_parts, units, pairs, codes, places, cuts
-                        )
+                            base, begin, chunk_end, limit, classes, specials, special_parts, units, pairs, urls,
+                            codes, places, cuts,
+                        )  # fmt: skip
                     if count < 0:
                         if counters[ASKED] >= len(asked):
                             became[row] = ROOM
                             return number
-                        asked[counters[ASKED], 0], asked[counters[ASKED], 1] = begin, chunk_end
+                        about_url = count == ASK_URL
+                        asked[counters[ASKED], 0] = begin + (cuts[0] if about_url else 0)
+                        asked[counters[ASKED], 1] = begin + cuts[1] if about_url else chunk_end
+                        asked[counters[ASKED], 2] = about_url
                         counters[ASKED] += 1
                         asking = True
                         continue
@@ -631,14 +657,15 @@ class SpacyCutter:
         for parts in rules.joined:
             self._joined.setdefault(parts[0].encode(), []).append([part.encode() for part in parts])
         self._scratch(1 << 12)
-        self._asked, self._joints = np.zeros((1 << 16, 2), np.int64), np.zeros((1 << 12, 5), np.int64)
-        self.asked = self.met = 0
-        """Chunks that went to spaCy, and chunks that were not in the table when they were met."""
+        self._asked, self._joints = np.zeros((1 << 16, 3), np.int64), np.zeros((1 << 12, 5), np.int64)
+        self.asked = self.matched = self.met = 0
+        """Chunks that went to spaCy, those held against its pattern for URLs, and all that were not in the table when met."""
         self._forget()
 
     def _forget(self) -> None:
         self._slots = np.zeros((self._size, 4), np.uint64)
         self._pool = np.zeros((self._size, 2), np.uint64)
+        self._urls, self._answers = np.zeros(1 << 12, np.uint64), 0
         self._counters = np.zeros(len(COUNTERS), np.int64)
 
     def _scratch(self, size: int) -> None:
@@ -688,7 +715,7 @@ class SpacyCutter:
         return int(
             _fill(
                 texts.data, rows, texts.starts, texts.ends, char_kinds(), self._rules.classes, sign_kinds(), self._specials,
-                self._special_parts, self._units, self._pairs, self._edges, self._rules.known,
+                self._special_parts, self._units, self._pairs, self._urls, self._edges, self._rules.known,
                 self._marks, self._tangled, self._slots, self._pool,
                 self._codes, self._places, self._cuts, self._counters, self._asked, self._joints, became,
                 words.firsts, words.lasts, words.stream, words.starts, words.chars, words.hashes, words.kinds, words.by_line,
@@ -707,10 +734,14 @@ class SpacyCutter:
             self._pool = np.concatenate([self._pool, np.zeros((len(self._pool) + size, 2), np.uint64)])
 
     def _ask(self, texts: TextBuffers) -> None:
-        """Have spaCy cut the chunks that were asked for, and remember them."""
+        """Have spaCy cut the chunks that were asked for, or say whether they are URLs, and remember it."""
         spans = self._asked[: self._counters[ASKED]].tolist()
-        chunks = list(dict.fromkeys(texts.data[start:end].tobytes() for start, end in spans))
+        parts = dict.fromkeys((texts.data[start:end].tobytes(), about_url) for start, end, about_url in spans)
+        self._match([part for part, about_url in parts if about_url])
+        chunks = [part for part, about_url in parts if not about_url]
         self.asked += len(chunks)
+        if not chunks:
+            return
         words = _cut_by_spacy(chunks)
         cuts = [list(itertools.accumulate(map(len, parts))) for parts in words]
         while self._counters[USED] + len(chunks) > len(self._slots) * 3 // 4:
@@ -720,6 +751,17 @@ class SpacyCutter:
         touchy = np.array([self._touchy(parts) for parts in words])
         tables = (self._slots, self._pool, self._counters, sign_kinds())
         _learn(data, _bounds(chunks), ends, _bounds(cuts), touchy, *tables)
+
+    def _match(self, parts: list[bytes]) -> None:
+        """Remember which of some texts are URLs."""
+        while self._answers + len(parts) > len(self._urls) // 2:
+            known, self._urls = self._urls[self._urls > 0], np.zeros(4 * len(self._urls), np.uint64)
+            _answer(known, self._urls)
+        match = english().tokenizer.url_match
+        found = [_hash(part) & ~1 | bool(match(part.decode(errors="replace"))) for part in parts]
+        _answer(np.array(found, np.uint64), self._urls)
+        self._answers += len(parts)
+        self.matched += len(parts)
 
     def _touchy(self, words: list[bytes]) -> bool:
         """Whether some special word was, or may have been, put together from the words of a chunk."""

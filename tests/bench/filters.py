@@ -147,7 +147,7 @@ ready = time.perf_counter()
 took = filters.seconds(lambda records: through(chain, records), given)
 from curate.text import spacy_words
 cutter = spacy_words._cutter()
-print(filters.size_of(given) / 1e6 / took, ready - loaded, cutter.asked, cutter.met)
+print(filters.size_of(given) / 1e6 / took, ready - loaded, cutter.asked, cutter.matched, cutter.met)
 """
 
 
@@ -156,10 +156,11 @@ def unseen(rounds: int) -> Iterator[str]:
     for _ in range(rounds):
         done = subprocess.run([sys.executable, "-c", UNSEEN], check=True, capture_output=True)
         rows.append(tuple(map(float, done.stdout.split())))
-    speed, start, asked, met = (statistics.median(column) for column in zip(*rows, strict=True))
+    speed, start, asked, matched, met = (statistics.median(column) for column in zip(*rows, strict=True))
     yield f"unseen, chain, {SIZE_OURS / 1e6:.0f} MB read once by a fresh process, median of {rounds}"
     yield f"  {speed:.1f} MB/s after {start:.1f} s of start-up (spaCy, tables, compiled code from disk)"
-    yield f"  {met:,.0f} chunks were new, {asked:,.0f} of them ({asked / met:.1%}) went to spaCy"
+    yield f"  {met:,.0f} chunks were new, plain words aside; {asked:,.0f} of them ({asked / met:.1%}) went to spaCy,"
+    yield f"  and {matched:,.0f} ({matched / met:.1%}) were held against its pattern for URLs"
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
         done = subprocess.run([sys.executable, "-c", UNSEEN], env=environment, check=True, capture_output=True)

@@ -206,12 +206,11 @@ def marks(texts: pa.Array) -> Iterator[tuple[str, int, Mask]]:
             continue
         made: RuleStage = stage_of(stage, (("values", True),))
         mine = ours(stage, texts, (("values", True),))
-        for rule in made.chosen.rules:
-            if rule.limit is None:
-                continue
-            measured = mine[made.prefix + rule.measure].to_numpy(zero_copy_only=False).astype(np.float64)
-            yield f"{family}:{rule.option}", DROPS, np.asarray(rule.fails(measured, rule.limit))
-            yield f"{family}={rule.option}", NEAR, _near(measured, rule)
+        for one in made.chosen.rules:
+            if one.limit is not None:
+                measured = mine[made.prefix + one.measure].to_numpy(zero_copy_only=False).astype(np.float64)
+                yield f"{family}:{one.option}", DROPS, np.asarray(one.fails(measured, one.limit))
+                yield f"{family}={one.option}", NEAR, _near(measured, one)
 
 
 def chain(texts: pa.Array, reference: pa.Table) -> Line:
