@@ -208,11 +208,10 @@ Measure = Callable[[Batch], Measures]
 
 def _ours(stage: GopherQuality) -> Measure:
     from curate.text.gopher import COUNTS, WORD_COUNTS, gopher_counter, word_counter
-    from curate.text.word_table import word_table
     from curate.text.words import ALNUM
 
     texts = gopher_counter(BULLETS, stage.stop_words)
-    words = word_counter(word_table(stage.stop_words), ALNUM)
+    words = word_counter(stage.stop_words, ALNUM)
 
     def measure(batch: Batch) -> Measures:
         count = dict(zip(COUNTS, texts(batch.buffers).T, strict=True))
@@ -314,9 +313,8 @@ _MEASURES: Mapping[str, Callable[[GopherQuality], Measure]] = {
 def _counter(stage: GopherQuality, real: int, lines: Any, *, any_case: bool) -> Callable[[Batch, Words], dict[str, Array]]:
     """Counts of words, signs and lines by name. `real`: the bit of the kinds of the words to count on their own."""
     from curate.text.gopher import SIGN_COUNTS, WORD_COUNTS, sign_counter, word_counter
-    from curate.text.word_table import word_table
 
-    count_words = word_counter(word_table(stage.stop_words, any_case=any_case, trim=False), real)
+    count_words = word_counter(stage.stop_words, real, any_case=any_case, trim=False)
     count_signs = sign_counter(lines)
 
     def counter(batch: Batch, words: Words) -> dict[str, Array]:

@@ -20,8 +20,8 @@ from numba import njit
 
 from curate.text.buffers import TextBuffers
 from curate.text.chars import ALNUM, ALPHA, BREAK, CODE_POINTS, FREE, SPACE, char_kinds
-from curate.text.hashing import load_u64, trailing_zeros
-from curate.text.word_table import START, WordTable, word_table
+from curate.text.hashing import find_row, hash_table, load_u64, trailing_zeros
+from curate.text.word_table import START, word_table
 from curate.text.words import ALPHA as ALPHA_WORD
 from curate.text.words import Words
 
@@ -127,14 +127,22 @@ WORD_COUNTS = ("all_words", "words", "word_chars", "alpha_words", "stop_words", 
 ANY, REAL, REAL_CHARS, WITH_ALPHA, STOPS, STOP_USES = range(6)
 
 
-def word_counter(table: WordTable, real: int) -> Callable[[Words], npt.NDArray[np.int64]]:
-    """A function from words to an array of shape (rows, len(WORD_COUNTS)). `real`: a bit of the kinds of a word."""
+def word_counter(
+    stop_words: Sequence[str], real: int, *, any_case: bool = True, trim: bool = True
+) -> Callable[[Words], npt.NDArray[np.int64]]:
+    """A function from words to an array of shape (rows, len(WORD_COUNTS)). `real`: a bit of the kinds of a word.
+
+    Stop words that have to be met as they are written are found by their hashes, others letter by letter.
+    """
+    exact = not any_case and not trim
+    table = word_table(() if exact else stop_words, any_case=any_case, trim=trim)
+    exactly = hash_table([word.encode() for word in stop_words if exact])
 
     def counter(words: Words) -> npt.NDArray[np.int64]:
         counts = np.zeros((len(words), len(WORD_COUNTS)), np.int64)
-        seen = np.full(int(table.words.max(initial=-1)) + 1, -1, np.int64)
-        given = (words.firsts, words.lasts, words.stream, words.starts, words.chars, words.kinds)
-        _count_words(*given, np.uint8(real), table.letters, table.steps, table.words, seen, counts)
+        seen = np.full(len(stop_words), -1, np.int64)
+        given = (words.firsts, words.lasts, words.stream, words.starts, words.chars, words.hashes, words.kinds)
+        _count_words(*given, np.uint8(real), exact, exactly, table.letters, table.steps, table.words, seen, counts)
         return counts
 
     return counter
@@ -142,19 +150,25 @@ def word_counter(table: WordTable, real: int) -> Callable[[Words], npt.NDArray[n
 
 @njit(nogil=True, cache=True)
 def _count_words(  # type: ignore[no-untyped-def]
-    firsts, lasts, stream, starts, chars, kinds, real, letters, steps, stop_words, seen, counts
+    firsts, lasts, stream, starts, chars, hashes, kinds, real, exact, exactly, letters, steps, stop_words, seen, counts
 ):
     """Fill one row of `counts` per text. `seen[k]` is the last row in which stop word k was met."""
     for row in range(len(firsts)):
-        count = counts[row]
-        count[ANY] = lasts[row] - firsts[row]
+        real_words, real_chars, with_alpha, stops, uses = 0, 0, 0, 0, 0
+        before = np.int64(chars[firsts[row]])
         for word in range(firsts[row], lasts[row]):
-            kind = kinds[word]
-            count[WITH_ALPHA] += kind & ALPHA_WORD != 0
+            kind, after = kinds[word], np.int64(chars[word + 1])
+            size = after - before
+            before = after
+            with_alpha += kind & ALPHA_WORD != 0
             if kind & real:
-                count[REAL] += 1
-                count[REAL_CHARS] += chars[word + 1] - chars[word]
+                real_words += 1
+                real_chars += size
             i, end, state = starts[word], starts[word + 1], START
+            if exact:
+                stop_word = find_row(hashes[word], exactly)
+                stop_word = np.int64(exactly[stop_word, 1]) if stop_word >= 0 else -1
+                i = end
             while i < end and state:
                 code, width = np.uint32(stream[i]), 1
                 if code >= 0x80:
@@ -165,12 +179,15 @@ def _count_words(  # type: ignore[no-untyped-def]
                     code = min(code, LAST_CODE_POINT)
                 state = steps[state, letters[code]]
                 i += width
-            stop_word = stop_words[state]
+            if not exact:
+                stop_word = np.int64(stop_words[state])
             if stop_word >= 0:
-                count[STOP_USES] += 1
+                uses += 1
                 if seen[stop_word] != row:
                     seen[stop_word] = row
-                    count[STOPS] += 1
+                    stops += 1
+        counts[row, ANY], counts[row, REAL], counts[row, REAL_CHARS] = lasts[row] - firsts[row], real_words, real_chars
+        counts[row, WITH_ALPHA], counts[row, STOPS], counts[row, STOP_USES] = with_alpha, stops, uses
 
 
 def median_chars(words: Words) -> npt.NDArray[np.float64]:

@@ -6,10 +6,11 @@ with probability 2**-64 unless somebody sets out to make them; nothing here is s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -88,6 +89,40 @@ def hash_bytes(base, start, end, limit):  # type: ignore[no-untyped-def]
         value = fold_product(value ^ load_some(base, i, end, limit), STEP)
         i += 8
     return fold_product(value ^ STEP, LAST)
+
+
+@njit(cache=True)
+def _hash_all(data):  # type: ignore[no-untyped-def]
+    return hash_bytes(data.ctypes.data, 0, len(data), len(data))
+
+
+def hash_of(word: bytes) -> int:
+    """The hash of some bytes, outside kernels."""
+    return int(_hash_all(np.frombuffer(word, np.uint8)))
+
+
+def hash_table(words: Sequence[bytes], rows: Sequence[int] | None = None) -> npt.NDArray[np.uint64]:
+    """Open addressing, for `find_row`: the hash of each word, and the number that goes with it (by default its place)."""
+    table = np.zeros((1 << (4 * len(words)).bit_length(), 2), np.uint64)
+    for word, row in zip(words, rows or range(len(words)), strict=True):
+        key = hash_of(word)
+        at = key & (len(table) - 1)
+        while table[at, 0]:
+            at = (at + 1) & (len(table) - 1)
+        table[at] = key, row
+    return table
+
+
+@njit(inline="always")
+def find_row(key, table):  # type: ignore[no-untyped-def]
+    """The row of a `hash_table` in which a hash stands; -1 for none."""
+    at, found = np.int64(key & np.uint64(len(table) - 1)), -1
+    while table[at, 0]:
+        if table[at, 0] == key:
+            found = at
+            break
+        at = (at + 1) & (len(table) - 1)
+    return found
 
 
 @_emitted

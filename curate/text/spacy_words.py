@@ -33,8 +33,11 @@ from curate.text.hashing import (
     LAST,
     SEED,
     STEP,
+    find_row,
     fold_product,
     hash_bytes,
+    hash_of,
+    hash_table,
     load_byte,
     load_some,
     load_u64,
@@ -95,16 +98,7 @@ DOT, PLUS, APOSTROPHE, RIGHT_QUOTE, DOLLAR, DEGREE, ELLIPSIS = (ord(char) for ch
 @njit(inline="always")
 def _find(base, start, end, limit, table):  # type: ignore[no-untyped-def]
     """The row of `table` that holds the bytes start .. end, by their hash; -1 for none. Rows with hash 0 are empty."""
-    found = -1
-    if end - start <= MAX_SPECIAL:
-        key = hash_bytes(base, start, end, limit)
-        at = np.int64(key & np.uint64(len(table) - 1))
-        while table[at, 0]:
-            if table[at, 0] == key:
-                found = at
-                break
-            at = (at + 1) & (len(table) - 1)
-    return found
+    return find_row(hash_bytes(base, start, end, limit), table) if end - start <= MAX_SPECIAL else -1
 
 
 @njit(nogil=True, cache=True)
@@ -644,13 +638,12 @@ class SpacyCutter:
     def __init__(self, rules: SpacyRules, slots: int = SLOTS) -> None:
         self._rules, self._size = rules, slots
         self._specials, self._special_parts = _special_table(rules)
-        self._units = _hash_table([unit.encode() for unit in rules.units])
+        self._units = hash_table([unit.encode() for unit in rules.units])
         self._pairs = _pair_table(rules.pairs)
         self._marks, self._tangled = _mark_table(rules), _tangled_table(rules)
-        edges = [
-            (ord(left[-1]) << 32 | ord(right[0]), _hash(left.encode()), _hash(right.encode())) for left, right in rules.edges
-        ]
-        self._edges = np.array(edges, np.uint64)
+        hashes = [(hash_of(left.encode()), hash_of(right.encode())) for left, right in rules.edges]
+        meeting = [ord(left[-1]) << 32 | ord(right[0]) for left, right in rules.edges]
+        self._edges = np.column_stack([np.array(meeting, np.uint64), np.array(hashes, np.uint64)])
         self._found = dict(rules.found)
         self._longest = max(map(len, self._found))
         self._joined: dict[bytes, list[list[bytes]]] = {}
@@ -758,7 +751,7 @@ class SpacyCutter:
             known, self._urls = self._urls[self._urls > 0], np.zeros(4 * len(self._urls), np.uint64)
             _answer(known, self._urls)
         match = english().tokenizer.url_match
-        found = [_hash(part) & ~1 | bool(match(part.decode(errors="replace"))) for part in parts]
+        found = [hash_of(part) & ~1 | bool(match(part.decode(errors="replace"))) for part in parts]
         _answer(np.array(found, np.uint64), self._urls)
         self._answers += len(parts)
         self.matched += len(parts)
@@ -829,18 +822,6 @@ def _widen(words: Words, size: int) -> Words:
     return replace(words, **wider)
 
 
-def _hash_table(words: Sequence[bytes], rows: Sequence[int] | None = None) -> npt.NDArray[np.uint64]:
-    """Open addressing: the hash of each word and the number that goes with it."""
-    table = np.zeros((1 << (4 * len(words)).bit_length(), 2), np.uint64)
-    for word, row in zip(words, rows or range(len(words)), strict=True):
-        key = _hash(word)
-        at = key & (len(table) - 1)
-        while table[at, 0]:
-            at = (at + 1) & (len(table) - 1)
-        table[at] = key, row
-    return table
-
-
 def _special_table(rules: SpacyRules) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     """Special words, each with a place in the second array, where the lengths of its parts stand up to a zero."""
     lengths: list[int] = []
@@ -850,14 +831,14 @@ def _special_table(rules: SpacyRules) -> tuple[npt.NDArray[np.uint64], npt.NDArr
         lengths += [*(len(part.encode()) for part in parts), 0]
     words = [word.encode() for word, _ in rules.specials]
     assert max(map(len, words)) <= MAX_SPECIAL and max(map(len, rules.units)) <= MAX_UNIT
-    return _hash_table(words, places), np.array(lengths, np.int64)
+    return hash_table(words, places), np.array(lengths, np.int64)
 
 
 def _pair_table(pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.uint64]:
     table = np.zeros(1 << (4 * len(pairs)).bit_length(), np.uint64)
     for left, right in pairs:
         assert max(len(left.encode()), len(right.encode())) <= MAX_PAIRED
-        key = _pair_key(_hash(left.encode()), _hash(right.encode()))
+        key = _pair_key(hash_of(left.encode()), hash_of(right.encode()))
         at = key & (len(table) - 1)
         while table[at]:
             at = (at + 1) & (len(table) - 1)
@@ -871,7 +852,7 @@ def _mark_table(rules: SpacyRules) -> npt.NDArray[np.uint64]:
     if rules.known:
         for code in (*np.flatnonzero(rules.classes[:128] & SUFFIX), DOT):
             sign = sign_kinds()[code]
-            table[code] = _hash(bytes([code])), sign & (ORS | np.uint8(FIRST_ALNUM | PUNCT | PERIOD))
+            table[code] = hash_of(bytes([code])), sign & (ORS | np.uint8(FIRST_ALNUM | PUNCT | PERIOD))
     return table
 
 
@@ -887,18 +868,8 @@ def _tangled_table(rules: SpacyRules) -> npt.NDArray[np.uint8]:
     for bit, words in ((ALONE, alone), (MARKED, marked)):
         for word in words:
             if word.isascii() and word.isalpha():
-                table[_hash(word.encode()) & (TANGLED - 1)] |= bit
+                table[hash_of(word.encode()) & (TANGLED - 1)] |= bit
     return table
-
-
-def _hash(word: bytes) -> int:
-    data = np.frombuffer(word, np.uint8)
-    return int(_hash_all(data))
-
-
-@njit(cache=True)
-def _hash_all(data):  # type: ignore[no-untyped-def]
-    return hash_bytes(data.ctypes.data, 0, len(data), len(data))
 
 
 @njit(cache=True)

@@ -81,7 +81,7 @@ def size_of(given: Given) -> int:
 
 
 def against_datatrove(python: Path, rounds: int) -> Iterator[str]:
-    given = batches(SIZE_BOTH)
+    given = pa.Table.from_batches(batches(SIZE_BOTH)).combine_chunks().to_batches(MAX_BATCH_ROWS)
     size, documents = size_of(given), sum(len(records) for records in given)
     chains = {name: kernels({name: options}) for name, options in CHAIN.items()} | {"chain": kernels(CHAIN)}
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in chains}

@@ -28,7 +28,6 @@ from curate.text.gopher import (
     word_counter,
 )
 from curate.text.signs import PUNCTUATION
-from curate.text.word_table import word_table
 from curate.text.words import ALNUM, SOLID, Words, cut_words
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
@@ -207,8 +206,8 @@ def plain_word_counts(text: str | None, stop_words: Sequence[str], *, any_case: 
 
 
 def word_counts(words: Words, stop_words: Sequence[str], *, any_case: bool, real: int) -> list[dict[str, int]]:
-    table = word_table(stop_words, any_case=any_case, trim=False)
-    return [dict(zip(WORD_COUNTS, row, strict=True)) for row in word_counter(table, real)(words).tolist()]
+    counter = word_counter(stop_words, real, any_case=any_case, trim=False)
+    return [dict(zip(WORD_COUNTS, row, strict=True)) for row in counter(words).tolist()]
 
 
 @pytest.mark.parametrize("any_case", [True, False])
