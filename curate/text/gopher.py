@@ -166,8 +166,8 @@ def _count_words(  # type: ignore[no-untyped-def]
                 real_chars += size
             i, end, state = starts[word], starts[word + 1], START
             if exact:
-                stop_word = find_row(hashes[word], exactly)
-                stop_word = np.int64(exactly[stop_word, 1]) if stop_word >= 0 else -1
+                found = find_row(hashes[word], exactly)
+                stop_word = np.int64(exactly[found, 1]) if found >= 0 else np.int64(-1)
                 i = end
             while i < end and state:
                 code, width = np.uint32(stream[i]), 1

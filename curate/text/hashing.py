@@ -116,7 +116,7 @@ def hash_table(words: Sequence[bytes], rows: Sequence[int] | None = None) -> npt
 @njit(inline="always")
 def find_row(key, table):  # type: ignore[no-untyped-def]
     """The row of a `hash_table` in which a hash stands; -1 for none."""
-    at, found = np.int64(key & np.uint64(len(table) - 1)), -1
+    at, found = np.int64(key & np.uint64(len(table) - 1)), np.int64(-1)
     while table[at, 0]:
         if table[at, 0] == key:
             found = at

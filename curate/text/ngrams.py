@@ -5,9 +5,10 @@ Implementations differ in what they count; `Counting` says how. Numbers are char
 A hash table per document would have to be emptied for each; here one table is used for all, and a slot is taken for empty
 if its stamp is older than the document. n-grams are told apart by 64-bit hashes.
 
-Few n-grams are worth counting. An n-gram of words occurs twice only where both (n-1)-grams in it do. Words joined without
+Few n-grams are worth counting. What occurs once is mostly told by a first pass that counts hashes in bytes, some per word,
+which stay in the nearest cache. An n-gram of words occurs twice only where both (n-1)-grams in it do. Words joined without
 blanks, which datatrove compares, have no such order ("ab c" is "a bc"); but two equal runs of 12 bytes or more begin with the
-same 12 bytes, and only where those occur twice is anything looked up: at 15 of 100 words of web text (at 25 for 8 or 16 bytes).
+same 12 bytes, and of 24 with the same 24: on web text 0.37 n-grams per word are looked up instead of six.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""The words of spaCy's `blank("en")`, token for token, at a hundred times its speed.
+"""The words of spaCy's `blank("en")`, token for token, at hundreds of times its speed.
 
 spaCy cuts every run of non-space characters, a chunk, on its own. So a chunk is cut once and then looked up:
 
-- Most chunks are cut by `_cut`, which applies spaCy's rules for prefixes, suffixes, infixes, units and special words.
+- Nine of ten chunks of web text are plain: ASCII letters, perhaps with a mark behind them that is cut off. These are not even
+  looked up, but for a bit by which words that some rule asks for are known (`_plain`).
+- Most others are cut by `_cut`, which applies spaCy's rules for prefixes, suffixes, infixes, units and special words.
 - What may be a URL and would otherwise be cut inside is held against spaCy's own pattern for URLs.
 - spaCy itself cuts chunks with neighbours of which a special word may be made after all (":" and ")").
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,28 +95,25 @@ def borderline(table: pa.Table, number: int) -> Iterator[str]:
                     key = hashlib.sha1(f"{rule.option} {ids[start + row]}".encode()).hexdigest()
                     reason = (records[DROP][int(row)].as_py() or {}).get("reason", "kept")
                     found.append((key, f"{name}: {rule.measure} {values[row]:.4g}, {rule.option} {limit}", reason, start + row))
-    rules_seen: dict[str, int] = {}
+    shown: Counter[str] = Counter()
+    few = []
     for _, what, reason, row in sorted(found):
-        rule = what.split(" ")[1]
-        rules_seen[rule] = rules_seen.get(rule, 0) + 1
-        if rules_seen[rule] <= 2 and number:
-            number -= 1
-            yield f"\n=== {what} -> {reason}\n    {ids[row]} ({len(texts[row].as_py()):,} characters)"
-            yield texts[row].as_py()[:1500]
-
-
-def measure() -> str:
-    table, masks = tables()
-    return "\n".join([*by_kind(table, masks), "", *overlaps(masks)])
+        shown[what.split(" ")[1]] += 1
+        if shown[what.split(" ")[1]] <= 2:
+            few.append((what, reason, row))
+    for what, reason, row in few[:number]:
+        yield f"\n=== {what} -> {reason}\n    {ids[row]} ({len(texts[row].as_py()):,} characters)"
+        yield texts[row].as_py()[:1500]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--borderline", type=int, default=0, metavar="N")
     number = parser.parse_args().borderline
-    print(measure())
+    table, masks = tables()
+    print("\n".join([*by_kind(table, masks), "", *overlaps(masks)]))
     if number:
-        print("\n".join(borderline(tables()[0], number)))
+        print("\n".join(borderline(table, number)))
 
 
 if __name__ == "__main__":
