@@ -154,7 +154,7 @@ def _count_words(  # type: ignore[no-untyped-def]
 ):
     """Fill one row of `counts` per text. `seen[k]` is the last row in which stop word k was met."""
     for row in range(len(firsts)):
-        real_words, real_chars, with_alpha, stops, uses = 0, 0, 0, 0, 0
+        real_words, real_chars, with_alpha, stops, uses = 0, np.int64(0), 0, 0, 0
         before = np.int64(chars[firsts[row]])
         for word in range(firsts[row], lasts[row]):
             kind, after = kinds[word], np.int64(chars[word + 1])
