@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from curate.options import build, load_class
 from curate.rules import RuleStage
-from curate.schema import DROP, MAX_BATCH_ROWS, TEXT
+from curate.schema import DROP, MAX_BATCH_ROWS, ORDINAL, TEXT
 from curate.stage import Batch
 from curate.stages import STAGES
 from tests.bench.corpora import text_tables
@@ -39,7 +39,8 @@ Mask = npt.NDArray[np.bool_]
 
 def dropped(stage: str, options: dict[str, Any], texts: pa.Array) -> Mask:
     kernel = build(load_class(stage, STAGES, "stage"), options).open()
-    batches = (Batch(pa.record_batch({TEXT: texts[at : at + MAX_BATCH_ROWS]})) for at in range(0, len(texts), MAX_BATCH_ROWS))
+    records = pa.record_batch({TEXT: texts, ORDINAL: pa.array(range(len(texts)), pa.uint64())})
+    batches = (Batch(records[at : at + MAX_BATCH_ROWS]) for at in range(0, len(texts), MAX_BATCH_ROWS))
     return np.concatenate([kernel(batch).dropped for batch in batches])
 
 
