@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +25,15 @@ from tests.bench.corpora import large, many
 from tests.bench.filters import CHAIN
 
 WORKERS = (1, 2)
+ALONE = """
+import sys
+from tests.bench.filters import *
+given, chain = batches(SIZE_OURS), kernels(CHAIN)
+seconds(partial(through, chain), given)
+print(flush=True)
+sys.stdin.readline()
+print(size_of(given) * 4 / 1e6 / sum(seconds(partial(through, chain), given) for _ in range(4)))
+"""
 
 
 def measure(rounds: int = 3) -> str:
@@ -54,7 +64,25 @@ def measure(rounds: int = 3) -> str:
     net = [(one - s) / (two - t) for (one, two), (s, t) in zip(pairs, starts, strict=True)]
     ratio = statistics.median(one / two for one, two in pairs)
     lines.append(f"  two workers against one: {statistics.median(net):.2f} times the throughput, {ratio:.2f} with start-up")
+    one, two = (statistics.median(_alone(workers) for _ in range(rounds)) for workers in WORKERS)
+    alone = f"in one process {one:.1f} MB/s, in two {two:.1f}: {two / one:.2f} times"
+    lines.append(f"  what the machine has to give: the filters alone, {alone}")
     return "\n".join(lines)
+
+
+def _alone(workers: int) -> float:
+    """MB/s of the warm filters in so many processes at once, no file read or written."""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", ALONE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(workers)
+    ]
+    pipes = [(process.stdin, process.stdout) for process in processes if process.stdin and process.stdout]
+    for _, ready in pipes:
+        ready.readline()
+    for go, _ in pipes:
+        go.write("\n")
+        go.flush()
+    return sum(float(result.readline()) for _, result in pipes)
 
 
 def _run(pipeline: Path, out: Path, workers: int) -> tuple[float, float]:
