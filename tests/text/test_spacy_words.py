@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import string
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -68,6 +69,19 @@ def test_arbitrary_texts_are_cut_as_by_spacy(texts: list[str | None], data: st.D
 
 def test_every_chunk_of_three_characters_is_cut_as_by_spacy() -> None:
     agree(["".join(chars) for chars in itertools.product(REPRESENTATIVES, repeat=3)])
+
+
+def test_words_of_letters_of_any_length_and_case_are_cut_as_by_spacy_before_any_mark() -> None:
+    shapes = [shape for size in range(1, 20) for shape in ("a" * size, "A" * size, "a" * size + "A", "A" + "a" * size)]
+    marks = ["", *string.punctuation, "...", ".,", "’", "”"]
+    agree([shape + mark for shape in shapes for mark in marks])
+    for shape in shapes:  # at the very end of the bytes
+        assert cut([shape + "."]) == [by_spacy(shape + ".")]
+
+
+def test_special_words_are_cut_as_by_spacy_alone_and_in_company() -> None:
+    specials = [word for word, _ in spacy_rules().specials]
+    agree([before + word + after for word in specials for before in ("", "x", '"') for after in ("", "x", ",", ".", ")", "'s")])
 
 
 @pytest.mark.slow
