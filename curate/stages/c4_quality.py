@@ -57,7 +57,7 @@ from curate.schema import EDITS_TYPE, TEXT
 from curate.stage import Batch, Kernel, edit_text
 
 if TYPE_CHECKING:
-    from curate.text.c4 import Cleaner, Cleaning
+    from curate.text.c4 import Cleaner
     from curate.text.words import Words
 
 CLOSERS = "\"'”’»›)]}）】」』》〉〕"
@@ -200,7 +200,7 @@ class C4Quality(RuleStage):
         return {TEXT: pa.large_string(), **{self.prefix + name: pa.float64() for name in lines}, **super().writes}
 
     def open(self) -> Kernel:
-        from curate.text.c4 import COUNTS, apply_edits, c4_cleaner, edit_column
+        from curate.text.c4 import COUNTS, KEPT_WORDS, apply_edits, c4_cleaner, edit_column
         from curate.text.words import cut_words
 
         cleaner = self.cleaner
@@ -219,7 +219,7 @@ class C4Quality(RuleStage):
                 text = apply_edits(text, cleaning, edited)
             batch = edit_text(batch, text, edit_column(cleaning, edited, EDITS_TYPE))
             if cleaner.sentences == "spacy":
-                batch.view("word_counts:spacy", lambda: _kept_words(text, cleaning))
+                batch.view("word_counts:spacy", lambda: cleaning.counts[:, KEPT_WORDS])
             return batch
 
         return kernel
@@ -261,19 +261,6 @@ class C4Quality(RuleStage):
             strip_text=self.profile != "dclm" or bool(self.javascript or self.policy),
             **how,
         )
-
-
-def _kept_words(text: pa.Array, cleaning: Cleaning) -> npt.NDArray[np.int64]:
-    """Words of spaCy in every text that comes out of a cleaning."""
-    from curate.text.buffers import text_buffers
-    from curate.text.c4 import KEPT_WORDS
-    from curate.text.words import cut_words
-
-    counts = cleaning.counts[:, KEPT_WORDS].copy()
-    unknown = counts < 0
-    if unknown.any():
-        counts[unknown] = cut_words(text_buffers(text.filter(pa.array(unknown))), "spacy").counts
-    return counts
 
 
 def _number(option: Any) -> int | None:

@@ -36,8 +36,8 @@ JAVASCRIPT = "javascript"
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
 COUNTS = ("lines", "kept_lines", "sentences", "lorem_ipsum_line", "curly_bracket_line", "javascript_line", "kept_words")
-"""What is counted per text. `..._line` is the number of the first line (from 1) that has it, 0 for none. `kept_words` is the
-number of words, if there are any, in the text that comes out: -1 where that has to be cut anew to know it."""
+"""What is counted per text. `..._line` is the number of the first line (from 1) that has it, 0 for none; `kept_words` is the
+number of words in the text that comes out, where sentences are counted by spaCy's tokens."""
 LINES, KEPT_LINES, SENTENCES, LOREM_LINE, CURLY_LINE, JAVASCRIPT_LINE, KEPT_WORDS = range(7)
 
 EDIT_RULES = (
@@ -198,10 +198,6 @@ def c4_cleaner(cleaner: Cleaner, cut_words: Callable[[TextBuffers], Words]) -> C
             cut = cut_words(lines)
             np.add.at(counts[:, SENTENCES], rows_of, count_sentences(lines, cut))
             np.add.at(counts[:, KEPT_WORDS], rows_of, cut.counts)
-            if cut.by_line is not None:
-                counts[rows_of[~cut.by_line], KEPT_WORDS] = -1
-        if given.by_line is not None:
-            counts[~given.by_line, KEPT_WORDS] = -1
         return Cleaning(counts, edits[: used[0]], edit_ends)
 
     return clean

@@ -464,7 +464,7 @@ def _plain(base, begin, end, limit, marks, tangled):  # type: ignore[no-untyped-
 def _fill(  # type: ignore[no-untyped-def]
     data, rows, starts, ends, spaces, classes, signs, specials, special_parts, units, pairs, urls, edges, native,
     marks, tangled, slots, pool, codes, places, cuts, counters, asked, joints, became,
-    firsts, lasts, stream, word_starts, word_chars, hashes, kinds, by_line,
+    firsts, lasts, stream, word_starts, word_chars, hashes, kinds,
 ):  # fmt: skip
     """Cut the rows, going on from `counters`, until one needs more room; `became` says what became of each."""
     base, limit, out = data.ctypes.data, len(data), stream.ctypes.data
@@ -604,7 +604,6 @@ def _fill(  # type: ignore[no-untyped-def]
                         joint[0], joint[1], joint[2], joint[3], joint[4] = row, previous, stop, chunk_end, mark
                         counters[JOINED] += 1
                 touchy, stop = mark, chunk_end
-                by_line[row] &= not mark
                 j = begin
                 while j < chunk_end:
                     store_u64(out + byte + (j - begin), load_some(base, j, min(chunk_end, j + 8), limit))
@@ -680,7 +679,6 @@ class SpacyCutter:
             chars=np.empty(size + 1, np.int32),
             hashes=np.empty(size, np.uint64),
             kinds=np.empty(size, np.uint8),
-            by_line=np.ones(rows, np.bool_),
         )
         words.starts[0] = words.chars[0] = 0
         self._counters[[WORD, BYTE, CHAR]] = 0
@@ -703,7 +701,7 @@ class SpacyCutter:
         count, byte = int(self._counters[WORD]), int(self._counters[BYTE])
         return Words(
             words.firsts, words.lasts, words.stream[:byte], words.starts[: count + 1], words.chars[: count + 1],
-            words.hashes[:count], words.kinds[:count], words.by_line,
+            words.hashes[:count], words.kinds[:count],
         )  # fmt: skip
 
     def _run(self, texts: TextBuffers, rows: npt.NDArray[np.int64], became: npt.NDArray[np.uint8], words: Words) -> int:
@@ -713,7 +711,7 @@ class SpacyCutter:
                 self._special_parts, self._units, self._pairs, self._urls, self._edges, self._rules.known,
                 self._marks, self._tangled, self._slots, self._pool,
                 self._codes, self._places, self._cuts, self._counters, self._asked, self._joints, became,
-                words.firsts, words.lasts, words.stream, words.starts, words.chars, words.hashes, words.kinds, words.by_line,
+                words.firsts, words.lasts, words.stream, words.starts, words.chars, words.hashes, words.kinds,
             )
         )  # fmt: skip
 

@@ -5,7 +5,8 @@
 - `spacy`: the tokens of spaCy's `blank("en")`, punctuation marks and clitics each a word of their own, white space left out.
 
 In all three every character that is not white space belongs to exactly one word, and a word never spans white space. So the
-words of a document, one after the other, are its text with the white space taken out: the `stream`.
+words of a document, one after the other, are its text with the white space taken out: the `stream`. And a line has the same
+words whatever lines stand around it.
 """
 
 from __future__ import annotations
@@ -52,13 +53,10 @@ class Words:
     """Shape (words,): of each word's bytes; equal words have equal hashes within a process."""
     kinds: npt.NDArray[np.uint8]
     """Shape (words,): the bits above."""
-    by_line: npt.NDArray[np.bool_] | None = None
-    """Shape (rows,): whether a line has these words whatever lines stand around it; None where that is always so."""
 
     def __getitem__(self, rows: Any) -> Words:
         """The same words for some of the rows."""
-        by_line = None if self.by_line is None else self.by_line[rows]
-        return replace(self, firsts=self.firsts[rows], lasts=self.lasts[rows], by_line=by_line)
+        return replace(self, firsts=self.firsts[rows], lasts=self.lasts[rows])
 
     def __len__(self) -> int:
         return len(self.firsts)

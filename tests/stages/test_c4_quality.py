@@ -85,3 +85,19 @@ def test_edits_lead_from_the_text_before_and_a_cut_changes_nothing(profile: str,
         assert (row[EDITS] is None) == (row[TEXT] == text)
     parts = [run(part, profile) for part in (texts[:cut], texts[cut:]) if part]
     assert [row for part in parts for row in part] == rows
+
+
+PIECES = st.sampled_from(
+    [":)", ") )", "x:)", "o.O", "a.m.", "Words go on.", "[1]", "{", "http://a.b", " ", "  ", *"\n\r\x0b\x1c\x85\u2028"]
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.lists(PIECES, max_size=14).map("".join), min_size=1, max_size=4))
+def test_the_words_left_over_are_counted_as_if_cut_anew(texts: list[str]) -> None:
+    """Later stages take the count from here: a line has the same words whatever stood around it."""
+    some = {"min_line_words": 2, "min_sentences": 1, "terminal_punctuation": False, "curly_bracket": False}
+    stage: Any = C4Quality(profile="datatrove-0.10", **some)  # type: ignore[arg-type]
+    batch = stage.open()(Batch(pa.record_batch({"text": pa.array(texts, pa.large_string())})))
+    counts, anew = batch.word_counts("spacy"), Batch(batch.records.select(["text"])).word_counts("spacy")
+    assert counts[~batch.dropped].tolist() == anew[~batch.dropped].tolist()

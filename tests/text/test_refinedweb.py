@@ -42,12 +42,14 @@ def test_every_code_point_is_a_capital_a_digit_and_a_blank_where_python_says_so(
     assert column(lines, WORDS) == [len(line.split()) for line in lines]
 
 
+@pytest.mark.slow
 def test_every_code_point_cuts_and_begins_words_as_in_plain_python() -> None:
     texts = [f"{char}a{char}1" for char in ["\n", *CHARS]]
     assert count_words(text_buffers(pa.array(texts, pa.large_string()))).tolist() == [plain_words(text) for text in texts]
     assert notable(texts).words.tolist() == [plain_words(text) for text in texts]
 
 
+@pytest.mark.slow
 def test_a_line_may_be_a_counter_where_its_first_word_character_is_a_digit_and_its_last_an_s() -> None:
     lines = [f"{char}1 s{char}" for char in CHARS]
     assert column(lines, COUNTER, counters=True) == [
@@ -56,11 +58,13 @@ def test_a_line_may_be_a_counter_where_its_first_word_character_is_a_digit_and_i
     ]
 
 
+@pytest.mark.slow
 def test_no_code_point_becomes_the_last_letter_of_a_counter_in_lower_case_but_its_capital() -> None:
     assert [char for char in CHARS if re.findall(r"\w", char.lower())[-1:] == ["s"]] == ["S", "s"]
     assert [char for char in CHARS if re.search(r"\w", char.lower()) and not re.match(r"\w", char)] == []
 
 
+@pytest.mark.slow
 def test_every_code_point_is_the_letter_of_a_phrase_that_re_takes_it_for() -> None:
     for letter in "ik中":
         alike = [bool(re.fullmatch(letter, char, re.IGNORECASE)) for char in CHARS]

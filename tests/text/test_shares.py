@@ -46,6 +46,7 @@ def column(texts: Sequence[str | None]) -> pa.Array:
     return pa.array(texts, pa.large_string())
 
 
+@pytest.mark.slow
 def test_every_code_point_is_counted_as_in_plain_python() -> None:
     for name, chars in (("digits", "0123456789"), ("spaces", "\t\n\r\b "), ("brackets", "{}[]()⟨⟩")):
         assert counted(CHARS, name) == [char in chars for char in CHARS], name
@@ -58,6 +59,7 @@ def test_every_code_point_ends_or_continues_a_url_as_the_expression_says() -> No
     assert counted(texts, "url_chars") == [len(URL.findall(text)[0]) for text in texts]
 
 
+@pytest.mark.slow
 def test_every_code_point_stands_for_a_letter_of_a_phrase_as_str_lower_says() -> None:
     for before, after in (("coo", "ie policy"), ("pr", "vacy policy")):
         found = counted([before + char + after for char in CHARS], "policy_paragraphs")
