@@ -35,7 +35,7 @@ LAYERS = [
 KERNELS = {
     f"text/{name}.py"
     for name in (
-        "c4", "dclm", "fineweb", "gopher", "hashing", "ngrams", "refinedweb", "repeated_lines", "repeats", "shares",
+        "c4", "dclm", "fineweb", "gopher", "hashing", "ngrams", "overlap", "refinedweb", "repeated_lines", "repeats", "shares",
         "spacy_words", "uax29", "unigrams", "whitespace", "word_search", "word_stream",
     )
 }  # fmt: skip

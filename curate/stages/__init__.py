@@ -7,6 +7,7 @@ STAGES: dict[str, str] = {
     "c4_paragraphs": "curate.stages.c4_paragraphs:C4Paragraphs",
     "c4_quality": "curate.stages.c4_quality:C4Quality",
     "dclm_page": "curate.stages.dclm_page:DclmPage",
+    "decontaminate": "curate.stages.decontaminate:Decontaminate",
     "digits": "curate.stages.digits:Digits",
     "extract": "curate.stages.extract:Extract",
     "fineweb_quality": "curate.stages.fineweb_quality:FinewebQuality",
