@@ -16,6 +16,7 @@ STAGES: dict[str, str] = {
     "keep": "curate.stages.keep:Keep",
     "language": "curate.stages.language:Language",
     "line_dedup": "curate.stages.line_dedup:LineDedup",
+    "pii": "curate.stages.pii:Pii",
     "refinedweb_lines": "curate.stages.refinedweb_lines:RefinedwebLines",
     "sample": "curate.stages.sample:Sample",
     "score": "curate.stages.score:Score",

@@ -50,6 +50,18 @@ def fold_product(typing_context: Any, left: Any, right: Any) -> Any:
 
 
 @_emitted
+def upper_product(typing_context: Any, left: Any, right: Any) -> Any:
+    """The upper half of the 128-bit product of two 64-bit numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(arguments[0], wide), builder.zext(arguments[1], wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+@_emitted
 def load_byte(typing_context: Any, address: Any) -> Any:
     """The byte at an address, as a 64-bit number."""
 

@@ -11,6 +11,7 @@ import pytest
 
 import curate
 from curate.errors import SpecError
+from curate.schema import DROP
 from curate.stage import Batch
 from curate.stages.gopher_quality import PROFILES, GopherQuality
 
@@ -93,3 +94,12 @@ def test_a_share_of_nothing_is_what_the_source_makes_of_it(profile: str) -> None
     assert ratios
     for column in ratios:
         np.testing.assert_array_equal(after[column].to_numpy(zero_copy_only=False), [nothing] * 3)
+
+
+def test_the_first_rule_that_fails_gives_the_verdict() -> None:
+    """`#` has too few words, too many hashes, no letters and no stop words; the profile's order decides."""
+    batch = Batch(pa.record_batch({"text": pa.array(["#", "# # #"], pa.large_string())}))
+    (first, second) = GopherQuality().open()(batch)[DROP].to_pylist()
+    assert first["reason"] == second["reason"] == "too_few_words" and (first["value"], first["limit"]) == (0, 50)
+    (first, _) = GopherQuality(min_words=None).open()(batch)[DROP].to_pylist()
+    assert first["reason"] != "too_few_words"
