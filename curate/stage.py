@@ -131,7 +131,7 @@ def drop_where(
     reason: pa.Array | str,
     *,
     value: npt.NDArray[Any] | pa.Array | float | None = None,
-    limit: float | None = None,
+    limit: pa.Array | float | None = None,
     detail: pa.Array | str | None = None,
 ) -> Batch:
     """Give a verdict where `where` is true (null counts as false) and none stands yet.
@@ -183,6 +183,23 @@ def edit_text(batch: Batch, text: pa.Array, edits: Iterable[Sequence[Edit] | Non
     keys = [field.name for field in EDITS_TYPE.value_type]
     rows = [[dict(zip(keys, edit, strict=True)) for edit in row] if row else None for row in edits]
     return batch.put(TEXT, text.cast(pa.large_string())).put(EDITS, pa.array(rows, EDITS_TYPE))
+
+
+def edit_rows(batch: Batch, rows: Mapping[int, tuple[str, Sequence[Edit]]]) -> Batch:
+    """`edit_text` where few texts change: the new text of a row, by its place in the batch, and the edits that make it.
+
+    Rows without edits and rows with a verdict keep the text they have.
+    """
+    dropped = batch.dropped
+    new = {row: made for row, made in rows.items() if made[1] and not dropped[row]}
+    if not new:
+        return batch
+    mask = np.zeros(len(batch), np.bool_)
+    places = sorted(new)
+    mask[places] = True
+    texts = pa.array([new[row][0] for row in places], pa.large_string())
+    text = pc.replace_with_mask(batch[TEXT].cast(pa.large_string()), pa.array(mask), texts)
+    return edit_text(batch, text, [new[row][1] if row in new else None for row in range(len(batch))])
 
 
 class Stage:

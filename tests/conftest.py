@@ -11,6 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
+
+# The first example of a kernel compiles it, and machines are busy: no time limit for an example, anywhere.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 PLUGIN = str(Path(__file__).parent / "plugin")
 sys.path.insert(0, PLUGIN)

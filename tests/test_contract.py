@@ -61,7 +61,7 @@ def batch_of(stage: Stage, texts: list[str | None]) -> Batch:
 
 @pytest.mark.parametrize(("name", "options"), _options())
 @given(texts=TEXTS, cut=st.integers(0, 8))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_a_stage_keeps_its_promises_wherever_a_batch_is_cut(
     name: str, options: dict[str, Any], texts: list[str | None], cut: int
 ) -> None:

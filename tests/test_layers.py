@@ -35,9 +35,9 @@ LAYERS = [
 KERNELS = {
     f"text/{name}.py"
     for name in (
-        "bloom", "c4", "dclm", "fineweb", "gopher", "hashing", "minhash", "ngrams", "normalize", "overlap", "pii", "refinedweb",
-        "repeated_lines", "repeats", "shares", "shingles", "spacy_words",
-        "uax29", "unigrams", "whitespace", "word_search", "word_stream",
+        "bloom", "c4", "dclm", "fineweb", "gopher", "hashing", "minhash", "ngrams", "normalize", "overlap", "pii_places",
+        "refinedweb", "repeated_lines", "repeats", "shares", "shingles", "spacy_words", "uax29", "unigrams", "utf8",
+        "whitespace", "word_search", "word_stream",
     )
 }  # fmt: skip
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.

@@ -81,7 +81,7 @@ def pieces(whole: Batch, cuts: list[int]) -> Iterator[Batch]:
     collect=st.sampled_from([1, 3, 1_000_000]),
     seed=st.integers(0, 3),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_selection_equals_a_plain_sort(
     rows: list[tuple[float | None, int]], top: float, by: Any, cuts: list[int], collect: int, seed: int
 ) -> None:

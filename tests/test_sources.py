@@ -151,7 +151,7 @@ def test_a_column_with_a_reserved_name_is_refused_with_a_way_out(tmp_path: Path)
 
 
 @given(sizes=st.lists(st.integers(0, MAX_BATCH_BYTES // 3), max_size=12))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_batches_are_cut_by_bytes_and_lose_nothing(sizes: list[int]) -> None:
     whole = pa.RecordBatch.from_pydict({"text": pa.array([b"x" * size for size in sizes], pa.large_binary())}).slice(1)
     parts = list(split_by_bytes(whole))

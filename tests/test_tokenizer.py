@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -44,7 +44,6 @@ def test_no_entry_holds_an_address_or_a_run_of_digits() -> None:
     assert [entry for entry in vocabulary(SHIPPED) if re.search(r".@|@.|\d\d", entry)] == []
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_comes_back_as_it_went_in(text: str) -> None:
     tokenizer = load_once()

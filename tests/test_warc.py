@@ -511,7 +511,7 @@ def test_a_split_in_or_beside_a_broken_stretch_changes_nothing(tmp_path: Path, k
         assert read_split(path, [0, cut, len(data)]) == (whole, reading.records)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damage_of_any_kind_is_read_the_same_however_it_is_split(tmp_path: Path, data: st.DataObject) -> None:
     file = bytearray(FORMS[data.draw(st.sampled_from(["plain", "gzip", "zstd"]))])

@@ -52,13 +52,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from annotated_types import Ge, Gt, Le, MinLen
 
 from curate.errors import SpecError
 from curate.options import AssetPath
 from curate.schema import TEXT
-from curate.stage import Batch, Edit, Kernel, Stage, drop_where, edit_text
+from curate.stage import Batch, Edit, Kernel, Stage, drop_where, edit_rows
 
 if TYPE_CHECKING:
     from curate.text.benchmarks import Passages
@@ -168,17 +167,7 @@ class Decontaminate(Stage):
         if self.max_pieces is not None:
             many = counts > self.max_pieces
             batch = drop_where(batch, many, "too_many_pieces", value=counts, limit=self.max_pieces, detail=details)
-        batch = drop_where(batch, ~kept, "nothing_left", detail=details)
-        dropped = batch.dropped
-        new = {row: result for row, result in cut.items() if not dropped[row]}
-        if not new:
-            return batch
-        mask = np.zeros(len(batch), np.bool_)
-        mask[list(new)] = True
-        texts = pc.replace_with_mask(
-            batch[TEXT], pa.array(mask), pa.array([text for text, _ in new.values()], pa.large_string())
-        )
-        return edit_text(batch, texts, [new[row][1] if row in new else None for row in range(len(batch))])
+        return edit_rows(drop_where(batch, ~kept, "nothing_left", detail=details), cut)
 
     def _pieces(self, text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """What is left of a text without the spans and what stands around them."""

@@ -20,11 +20,10 @@ from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from annotated_types import Ge
 
 from curate.schema import TEXT
-from curate.stage import Batch, Edit, Kernel, Stage, edit_text
+from curate.stage import Batch, Edit, Kernel, Stage, edit_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +47,7 @@ class LineDedup(Stage):
             found = repeating(batch.buffers, ignore_case=self.ignore_case, min_chars=self.min_line_chars or 0)
             rows = np.flatnonzero(found)
             texts = batch[TEXT].take(pa.array(rows)).to_pylist()
-            new = {row: self._dedup(text) for row, text in zip(rows.tolist(), texts, strict=True)}
-            new = {row: result for row, result in new.items() if result[1]}
-            if not new:
-                return batch
-            mask = np.zeros(len(batch), np.bool_)
-            mask[list(new)] = True
-            fresh = pa.array([text for text, _ in new.values()], pa.large_string())
-            column = pc.replace_with_mask(batch[TEXT], pa.array(mask), fresh)
-            return edit_text(batch, column, [new[row][1] if row in new else None for row in range(len(batch))])
+            return edit_rows(batch, {row: self._dedup(text) for row, text in zip(rows.tolist(), texts, strict=True)})
 
         return kernel
 

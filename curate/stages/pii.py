@@ -36,11 +36,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from annotated_types import Ge, Le
 
 from curate.schema import TEXT
-from curate.stage import Batch, Edit, Kernel, Stage, drop_where, edit_text
+from curate.stage import Batch, Edit, Kernel, Stage, drop_where, edit_rows
 
 if TYPE_CHECKING:
     from curate.text.pii import Match
@@ -85,42 +84,35 @@ class Pii(Stage):
         return {TEXT: pa.large_string(), **{f"pii_{kind}": pa.int64() for kind in self.kinds}}
 
     def open(self) -> Kernel:
-        from curate.text.pii import Finder, place_finder
+        from curate.text.pii import Finder
+        from curate.text.pii_places import place_finder
 
         places_of, find = place_finder(), Finder(self.kinds, self.private_ips)
 
         def kernel(batch: Batch) -> Batch:
             places = places_of(batch.buffers).tolist()
-            edits: dict[int, list[Edit]] = {}
             rows = [(row, list(mine)) for row, mine in groupby(places, itemgetter(0))]
             texts = batch[TEXT].take(pa.array([row for row, _ in rows], pa.int64())).to_pylist()
-            new: list[str] = []
+            made: dict[int, tuple[str, list[Edit]]] = {}
             for (row, mine), text in zip(rows, texts, strict=True):
-                if found := [match for match in find(text, mine) if not match.reserved]:
-                    edits[row] = [(match.kind, match.start, match.end, self.stand_in(match)) for match in found]
-                    new.append(_apply(text, edits[row]))
-            return self._settle(batch, edits, new)
+                found = [match for match in find(text, mine) if not match.reserved]
+                edits = [(match.kind, match.start, match.end, self.stand_in(match)) for match in found]
+                made[row] = _apply(text, edits), edits
+            return self._settle(batch, made)
 
         return kernel
 
-    def _settle(self, batch: Batch, edits: Mapping[int, list[Edit]], new: Sequence[str]) -> Batch:
+    def _settle(self, batch: Batch, made: Mapping[int, tuple[str, list[Edit]]]) -> Batch:
         counts: dict[str, npt.NDArray[np.int64]] = {kind: np.zeros(len(batch), np.int64) for kind in self.kinds}
-        for row, mine in edits.items():
-            for kind, *_ in mine:
+        for row, (_, edits) in made.items():
+            for kind, *_ in edits:
                 counts[kind][row] += 1
         for kind, values in counts.items():
             batch = batch.put(f"pii_{kind}", pa.array(values))
         if self.max_matches is not None:
             total = np.sum([*counts.values()], axis=0)
             batch = drop_where(batch, total > self.max_matches, "too_much_pii", value=total, limit=self.max_matches)
-        dropped = batch.dropped
-        kept = {row: text for row, text in zip(edits, new, strict=True) if not dropped[row]}
-        if not kept:
-            return batch
-        mask = np.zeros(len(batch), np.bool_)
-        mask[list(kept)] = True
-        texts = pc.replace_with_mask(batch[TEXT], pa.array(mask), pa.array(list(kept.values()), pa.large_string()))
-        return edit_text(batch, texts, [edits[row] if row in kept else None for row in range(len(batch))])
+        return edit_rows(batch, made)
 
     def stand_in(self, match: Match) -> str:
         """What a value becomes."""

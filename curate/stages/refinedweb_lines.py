@@ -44,11 +44,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from annotated_types import Ge, Le
 
 from curate.schema import TEXT
-from curate.stage import Batch, Edit, Kernel, Stage, drop_where, edit_text
+from curate.stage import Batch, Edit, Kernel, Stage, drop_where, edit_rows
 
 if TYPE_CHECKING:
     from curate.text.refinedweb import Notable
@@ -136,16 +135,7 @@ class RefinedwebLines(Stage):
             batch = drop_where(batch, far, "too_many_words_removed", value=share, limit=self.max_removed_words_frac)
         if self.values:
             batch = batch.put(COLUMN, pa.array(share))
-        dropped = batch.dropped
-        new = {row: result for row, result in corrected.items() if result[1] and not dropped[row]}
-        if not new:
-            return batch
-        mask = np.zeros(len(batch), np.bool_)
-        mask[list(new)] = True
-        texts = pc.replace_with_mask(
-            batch[TEXT], pa.array(mask), pa.array([text for text, _ in new.values()], pa.large_string())
-        )
-        return edit_text(batch, texts, [new[row][1] if row in new else None for row in range(len(batch))])
+        return edit_rows(batch, corrected)
 
     def _corrector(self) -> Callable[[str, Facts], Corrected]:
         """All corrections of one text, whose notable lines are given."""

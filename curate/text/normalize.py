@@ -27,6 +27,7 @@ from numba import njit
 from curate.text.buffers import text_buffers
 from curate.text.chars import CODE_POINTS, SPACE, char_kinds, every_code_point
 from curate.text.hashing import load_byte, load_u64, store_u64, trailing_zeros
+from curate.text.utf8 import decode_char
 from curate.text.word_stream import AFTER_Z, FROM_A, LOWER, TOPS
 
 BLANKED = "".join(map(chr, (*range(9), *range(11, 32), *range(127, 160)))) + (
@@ -45,7 +46,6 @@ COPY, BLANK, DIGIT, REPLACE, HARD = range(5)
 KIND_BITS, SEPARATOR = 4, np.uint32(8)
 KIND = np.uint32(7)
 SIGMA = "\u03a3"
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 
 
 def simplify(texts: pa.Array) -> pa.LargeStringArray:
@@ -119,19 +119,6 @@ def _actions() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8], int]:
     return actions, np.frombuffer(bytes(pool), np.uint8), growth
 
 
-@njit(inline="always")
-def _decode(base, i, end):  # type: ignore[no-untyped-def]
-    """The code point whose first byte stands at base + i, and its bytes."""
-    code, width = np.uint32(load_byte(base + i)), 1
-    if code >= 0x80:
-        width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-        code &= np.uint32(0x7F >> width)
-        for k in range(i + 1, i + width):
-            code = np.uint32(code << 6 | np.uint32(load_byte(base + k)) & 0x3F)
-        code = min(code, LAST_CODE_POINT)
-    return code, width
-
-
 @njit(nogil=True, cache=True)
 def _simplify(base, starts, ends, actions, pool, out, room, offsets, hard):  # type: ignore[no-untyped-def]
     """Write the texts one after the other into `out`, whose address is `room`; those that are `hard` are left empty.
@@ -150,7 +137,7 @@ def _simplify(base, starts, ends, actions, pool, out, room, offsets, hard):  # t
                 run = np.uint64(trailing_zeros(letters ^ TOPS) >> 3)
             code, width, kind, place = np.uint32(0), 0, np.uint32(COPY), np.int64(0)
             if not run:
-                code, width = _decode(base, i, end)
+                code, width = decode_char(base, i, end)
                 action = actions[code]
                 kind, place = action & KIND, np.int64(action >> np.uint32(KIND_BITS))
                 if kind == HARD:
@@ -165,7 +152,7 @@ def _simplify(base, starts, ends, actions, pool, out, room, offsets, hard):  # t
                     number = 1
                 else:
                     number = 0
-                    if i + width < end and actions[_decode(base, i + width, end)[0]] & KIND == DIGIT:
+                    if i + width < end and actions[decode_char(base, i + width, end)[0]] & KIND == DIGIT:
                         number = 2
                         i += width
                         continue

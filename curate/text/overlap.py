@@ -26,9 +26,9 @@ from numba import njit
 from curate.text.chars import ALNUM as ALNUM_CHAR
 from curate.text.chars import CODE_POINTS, char_kinds
 from curate.text.hashing import LAST, SEED, STEP, fold_product
+from curate.text.utf8 import decode_char
 from curate.text.words import ALNUM, Words
 
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 MORE = np.uint32(1 << 31)
 """Marks, in the table of folded characters, the place of several."""
 PLACE = np.uint32(2**31 - 1)
@@ -245,20 +245,14 @@ def _power(size):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _fold(row_firsts, row_lasts, stream, starts, kinds, table, more, firsts, hashes, places):  # type: ignore[no-untyped-def]
     """Fill the last three. The hash takes a step per folded code point."""
-    used = np.int64(0)
+    base, used = stream.ctypes.data, np.int64(0)
     for row in range(len(row_firsts)):
         for word in range(row_firsts[row], row_lasts[row]):
             if not kinds[word] & ALNUM:
                 continue
             i, end, value = np.int64(starts[word]), np.int64(starts[word + 1]), SEED
             while i < end:
-                code, width = np.uint32(stream[i]), 1
-                if code >= 0x80:
-                    width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, int(end - i))
-                    code &= np.uint32(0x7F >> width)
-                    for k in range(i + 1, i + width):
-                        code = np.uint32(code << 6 | stream[k] & 0x3F)
-                    code = min(code, LAST_CODE_POINT)
+                code, width = decode_char(base, i, end)
                 i += width
                 letter = table[code]
                 if letter & MORE:

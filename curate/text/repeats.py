@@ -13,8 +13,9 @@ import numpy.typing as npt
 from numba import njit
 
 from curate.text.buffers import TextBuffers
-from curate.text.chars import CODE_POINTS, SPACE, char_kinds
+from curate.text.chars import SPACE, char_kinds
 from curate.text.hashing import hash_bytes, load_byte, load_u64, trailing_zeros
+from curate.text.utf8 import LAST_CODE_POINT, decode_char
 
 Cutting = Literal["runs", "stripped", "blank_lines", "all"]
 """Lines end at a line feed in all of them.
@@ -34,7 +35,6 @@ UNITS, CHARS, COPIES, COPY_CHARS, REPEATED, REPEATED_CHARS = range(6)
 LINES, PARAGRAPHS = 0, 1
 
 LINE_FEED = 10
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 LAST_STAMP = 1 << 60
 
 
@@ -106,13 +106,8 @@ def _next_line_feed(base, start, end, limit):  # type: ignore[no-untyped-def]
 def _trim(base, start, end, spaces):  # type: ignore[no-untyped-def]
     """Where the bytes start .. end begin and end without the white space at both ends (`str.strip`)."""
     while start < end:
-        code, width = np.uint32(load_byte(base + start)), 1
-        if code >= 0x80:
-            width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - start)
-            code &= np.uint32(0x7F >> width)
-            for k in range(start + 1, start + width):
-                code = np.uint32(code << 6 | np.uint32(load_byte(base + k)) & 0x3F)
-        if not spaces[min(code, LAST_CODE_POINT)] & SPACE:
+        code, width = decode_char(base, start, end)
+        if not spaces[code] & SPACE:
             break
         start += width
     while end > start:

@@ -25,11 +25,11 @@ from numba import njit
 from curate.text.buffers import TextBuffers
 from curate.text.chars import CODE_POINTS, every_code_point
 from curate.text.hashing import LAST, SEED, STEP, fold_product, hash_bytes, load_byte, load_some, load_u64
+from curate.text.utf8 import decode_char
 from curate.text.words import ALNUM, Words
 
 DatatroveHash = Literal["xxhash64", "sha1"]
 
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 ONES = 0x0101010101010101
 TOPS = np.uint64(0x80 * ONES)
 FROM_A, AFTER_Z = (np.uint64((0x80 - code) * ONES) for code in (ord("A"), ord("Z") + 1))
@@ -130,13 +130,8 @@ def _lower(base, start, end, lower_codes, scratch):  # type: ignore[no-untyped-d
     """Write the bytes start .. end in lower case into `scratch`; returns how many."""
     i, used = start, 0
     while i < end:
-        code, width = np.uint32(load_byte(base + i)), 1
-        if code >= 0x80:
-            width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-            code &= np.uint32(0x7F >> width)
-            for k in range(i + 1, i + width):
-                code = np.uint32(code << 6 | np.uint32(load_byte(base + k)) & 0x3F)
-        code = lower_codes[min(code, LAST_CODE_POINT)]
+        code, width = decode_char(base, i, end)
+        code = lower_codes[code]
         if code < 0x80:
             scratch[used] = code
             used += 1

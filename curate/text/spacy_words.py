@@ -8,7 +8,7 @@ spaCy cuts every run of non-space characters, a chunk, on its own. So a chunk is
 - What may be a URL and would otherwise be cut inside is held against spaCy's own pattern for URLs.
 - spaCy itself cuts chunks with neighbours of which a special word may be made after all (":" and ")").
 
-The table of chunks is bounded. Once it is full what `_cut` can cut is cut anew each time.
+The tables of chunks and URLs are bounded. Once that of chunks is full what `_cut` can cut is cut anew each time.
 
 One thing crosses chunks: spaCy's search for special words runs over the whole text, and a longer find that spans white space,
 which comes to nothing, still blocks the find inside a chunk (":)" in "x:) )"). Where that can be, spaCy cuts the whole text.
@@ -30,7 +30,7 @@ import numpy.typing as npt
 from numba import njit
 
 from curate.text.buffers import TextBuffers
-from curate.text.chars import CODE_POINTS, SPACE, char_kinds
+from curate.text.chars import SPACE, char_kinds
 from curate.text.hashing import (
     LAST,
     SEED,
@@ -65,6 +65,7 @@ from curate.text.spacy_rules import (
     english,
     spacy_rules,
 )
+from curate.text.utf8 import decode_char
 from curate.text.word_stream import AFTER_Z, FROM_A, TOPS, stream_size
 from curate.text.word_stream import LOWER as LOWER_CASE
 from curate.text.words import ALNUM, ALPHA, FIRST_ALNUM, GAP, PERIOD, PUNCT, SOLID, Words
@@ -92,7 +93,6 @@ PAIRED = np.uint64(0x9E3779B97F4A7C15)
 ORS = np.uint8(ALPHA | ALNUM | SOLID)
 PLAIN = np.uint8(ALPHA | ALNUM | FIRST_ALNUM | SOLID)
 ALONE, MARKED, TANGLED = 1, 2, 1 << 15
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 DOT, PLUS, APOSTROPHE, RIGHT_QUOTE, DOLLAR, DEGREE, ELLIPSIS = (ord(char) for char in ".+'’$°…")
 """Characters the rules name."""
 
@@ -113,13 +113,7 @@ def _cut(base, start, end, limit, classes, specials, special_parts, units, pairs
     size, i = 0, start
     dotted = False
     while i < end:
-        code, width = np.uint32(load_byte(base + i)), 1
-        if code >= 0x80:
-            width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-            code &= np.uint32(0x7F >> width)
-            for k in range(i + 1, i + width):
-                code = np.uint32(code << 6 | np.uint32(load_byte(base + k)) & 0x3F)
-            code = min(code, LAST_CODE_POINT)
+        code, width = decode_char(base, i, end)
         codes[size], places[size] = code, i
         dotted |= code == DOT
         size += 1
@@ -331,13 +325,7 @@ def _describe(base, start, limit, cuts, count, pool, pooled, signs):  # type: ig
         end = start + cuts[k]
         some, every, length, i = np.uint8(0), np.uint8(PUNCT | PERIOD), 0, begin
         while i < end:
-            code, width = np.uint32(load_byte(base + i)), 1
-            if code >= 0x80:
-                width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                code &= np.uint32(0x7F >> width)
-                for j in range(i + 1, i + width):
-                    code = np.uint32(code << 6 | np.uint32(load_byte(base + j)) & 0x3F)
-                code = min(code, LAST_CODE_POINT)
+            code, width = decode_char(base, i, end)
             sign = signs[code]
             some |= sign & ORS
             every &= sign
@@ -403,12 +391,7 @@ def _meet(base, begin, end, start, stop, left, right, touchy, mark, edges):  # t
     ends = np.zeros(2, np.uint64)
     for k in range(2):
         at, last = (i, end) if k == 0 else (start, stop)
-        code = np.uint32(load_byte(base + at))
-        if code >= 0x80:
-            width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, last - at)
-            code &= np.uint32(0x7F >> width)
-            for j in range(at + 1, at + width):
-                code = np.uint32(code << 6 | np.uint32(load_byte(base + j)) & 0x3F)
+        code, _ = decode_char(base, at, last)
         ends[k] = code
     pair = ends[0] << np.uint64(32) | ends[1]
     for k in range(len(edges)):
@@ -486,19 +469,10 @@ def _fill(  # type: ignore[no-untyped-def]
                 # White space: how it reads decides whether spaCy makes a token of it.
                 blank = i
                 while i < end:
-                    code = np.uint32(load_byte(base + i))
-                    if code < 0x80:
-                        if not spaces[code] & SPACE:
-                            break
-                        i += 1
-                    else:
-                        width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                        code &= np.uint32(0x7F >> width)
-                        for j in range(i + 1, i + width):
-                            code = np.uint32(code << 6 | np.uint32(load_byte(base + j)) & 0x3F)
-                        if not spaces[min(code, LAST_CODE_POINT)] & SPACE:
-                            break
-                        i += width
+                    code, width = decode_char(base, i, end)
+                    if not spaces[code] & SPACE:
+                        break
+                    i += width
                 if i >= end:
                     break
                 queue[queued, 0], queue[queued, 2] = i, behind and not (i - blank == 1 and load_byte(base + blank) == 32)
@@ -513,19 +487,10 @@ def _fill(  # type: ignore[no-untyped-def]
                             continue
                         if i >= end:
                             break
-                    code = np.uint32(load_byte(base + i))
-                    if code < 0x80:
-                        if spaces[code] & SPACE:
-                            break
-                        i += 1
-                    else:
-                        width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                        code &= np.uint32(0x7F >> width)
-                        for j in range(i + 1, i + width):
-                            code = np.uint32(code << 6 | np.uint32(load_byte(base + j)) & 0x3F)
-                        if spaces[min(code, LAST_CODE_POINT)] & SPACE:
-                            break
-                        i += width
+                    code, width = decode_char(base, i, end)
+                    if spaces[code] & SPACE:
+                        break
+                    i += width
                 i = min(i, end)
                 begin = np.int64(queue[queued, 0])
                 plain, key = _plain(base, begin, i, limit, marks, tangled)
@@ -659,8 +624,11 @@ class SpacyCutter:
     def _forget(self) -> None:
         self._slots = np.zeros((self._size, 4), np.uint64)
         self._pool = np.zeros((self._size, 2), np.uint64)
-        self._urls, self._answers = np.zeros(1 << 12, np.uint64), 0
         self._counters = np.zeros(len(COUNTERS), np.int64)
+        self._forget_urls()
+
+    def _forget_urls(self) -> None:
+        self._urls, self._answers = np.zeros(1 << 12, np.uint64), 0
 
     def _scratch(self, size: int) -> None:
         self._codes, self._places = np.zeros(size, np.uint32), np.zeros(size + 1, np.int64)
@@ -669,6 +637,8 @@ class SpacyCutter:
     def __call__(self, texts: TextBuffers) -> Words:
         if self._counters[USED] > len(self._slots) // 2 or len(self._slots) > self._size:
             self._forget()
+        if self._answers > self._size // 2:
+            self._forget_urls()
         rows = len(texts.starts)
         size = stream_size(texts)
         words = Words(

@@ -18,7 +18,7 @@ def plain_count(text: str | None, min_chars: int) -> int:
     return sum(len(line) >= min_chars for line in (text or "").split("\n"))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.none() | st.text() | st.text("a中😀\r\n\u2028"), max_size=6), st.integers(0, 6), st.data())
 def test_arbitrary_texts_count_as_in_plain_python(texts: list[str | None], min_chars: int, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))

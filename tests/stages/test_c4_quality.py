@@ -75,7 +75,7 @@ TEXTS = st.lists(st.none() | st.lists(PIECES, max_size=10).map("".join), min_siz
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(TEXTS, st.integers(0, 6))
 def test_edits_lead_from_the_text_before_and_a_cut_changes_nothing(profile: str, texts: list[str | None], cut: int) -> None:
     rows = run(texts, profile)
@@ -92,7 +92,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.lists(PIECES, max_size=14).map("".join), min_size=1, max_size=4))
 def test_the_words_left_over_are_counted_as_if_cut_anew(texts: list[str]) -> None:
     """Later stages take the count from here: a line has the same words whatever stood around it."""

@@ -196,7 +196,7 @@ def plain_cut(text: str, stage: Decontaminate, n: int) -> tuple[str | None, str]
     return (None, JOINT.join(left)) if left else ("nothing_left", text)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(TEXTS, st.integers(1, 4), st.integers(0, 6), st.sampled_from([None, 1, 2, 4]), st.integers(0, 8))
 def test_what_is_left_is_what_no_mark_was_put_on(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], n: int, chars: int, pieces: int | None, least: int

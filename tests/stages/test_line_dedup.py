@@ -26,7 +26,7 @@ def plain(text: str, ignore_case: bool, min_line_chars: int) -> str:
 TEXTS = st.lists(st.none() | st.text() | st.text("aAbİi\u0307ΣσςO \n\n\t\r中"), max_size=6)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(TEXTS, st.booleans(), st.integers(0, 3))
 def test_arbitrary_texts_come_out_as_in_plain_python(texts: list[str | None], ignore_case: bool, min_line_chars: int) -> None:
     table = pa.table({"text": pa.array(texts, pa.large_string())})

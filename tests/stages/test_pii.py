@@ -56,7 +56,7 @@ PIECES = [
 TEXTS = st.lists(st.one_of(st.none(), st.text(), st.lists(st.sampled_from(PIECES), max_size=12).map("".join)), max_size=5)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_edits_lead_to_the_text_and_documents_do_not_see_each_other(texts: list[str | None]) -> None:
     together = run(texts)
@@ -66,7 +66,7 @@ def test_edits_lead_to_the_text_and_documents_do_not_see_each_other(texts: list[
         assert row[TEXT] == (apply_edits(text, row[EDITS]) if text and row.get(EDITS) else text)
 
 
-@settings(deadline=None, max_examples=500, derandomize=True)
+@settings(max_examples=500, derandomize=True)
 @given(TEXTS)
 def test_a_second_run_changes_nothing(texts: list[str | None]) -> None:
     once = [row[TEXT] for row in run(texts)]

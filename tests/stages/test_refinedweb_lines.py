@@ -104,7 +104,7 @@ def results(texts: list[str | None], options: dict[str, Any]) -> list[dict[str, 
     return rows
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(TEXTS, OPTIONS)
 def test_arbitrary_texts_come_out_as_in_plain_python(texts: list[str | None], options: dict[str, Any]) -> None:
     stage = RefinedwebLines(**options)
@@ -117,7 +117,7 @@ def test_arbitrary_texts_come_out_as_in_plain_python(texts: list[str | None], op
         assert verdict or bool(row["edits"]) == (text != expected)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(TEXTS)
 def test_the_default_options_are_those_of_dclm(texts: list[str | None]) -> None:
     for text, row in zip(texts, results(texts, {}), strict=True):

@@ -251,7 +251,7 @@ TEXTS = st.lists(st.one_of(st.none(), st.text(), st.lists(st.sampled_from(PIECES
 
 
 @EACH
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(TEXTS, st.data())
 def test_arbitrary_texts_are_cleaned_as_in_plain_python(rules: Cleaner, texts: list[str | None], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))

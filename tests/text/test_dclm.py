@@ -59,7 +59,7 @@ def test_blanks_of_every_kind_around_line_ends_count_as_in_plain_python() -> Non
 TEXTS = st.lists(st.none() | st.text() | st.text("ab中 \n\n\n\r\x0b\x1c\x85\xa0\u2028\0."), max_size=8)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(TEXTS, st.data())
 def test_arbitrary_texts_count_as_in_plain_python(texts: list[str | None], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))

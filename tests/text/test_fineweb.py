@@ -61,7 +61,7 @@ LINES = st.lists(st.one_of(LINE, BREAK, st.sampled_from(["a line of some length,
 
 
 @EVERY
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(texts=st.lists(st.one_of(st.none(), st.text(), LINES), max_size=8), data=st.data())
 def test_arbitrary_texts_count_as_in_plain_python(rules: LineRules, texts: list[str | None], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))

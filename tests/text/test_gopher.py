@@ -100,7 +100,7 @@ PIECES = [*"aB1#.…-•*\"',é中😀 \n\r\t\x0b\x1c\x1f\x85\xa0\u2028\u3000\0"
 TELLING = st.lists(st.sampled_from(PIECES)).map("".join)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(st.none(), st.text(), TELLING), max_size=8), st.data())
 def test_arbitrary_texts_count_as_in_plain_python(texts: list[str | None], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))
@@ -111,7 +111,7 @@ def test_arbitrary_texts_count_as_in_plain_python(texts: list[str | None], data:
 WORD = st.text("don't-ſé", min_size=1).map(lambda word: word.strip(string.punctuation)).filter(bool)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(WORD, max_size=6), st.text("don'tDT-.ſSé "))
 def test_arbitrary_stop_words_are_found_as_in_plain_python(stop_words: list[str], text: str) -> None:
     """Punctuation around a stop word may itself go on to a longer one: "don'" and "don't"."""
@@ -212,7 +212,7 @@ def word_counts(words: Words, stop_words: Sequence[str], *, any_case: bool, real
 
 @pytest.mark.parametrize("any_case", [True, False])
 @pytest.mark.parametrize("real", [ALNUM, SOLID])
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(texts=st.lists(st.one_of(st.none(), st.text(), TELLING), max_size=8), data=st.data())
 def test_arbitrary_words_count_as_in_plain_python(
     any_case: bool, real: int, texts: list[str | None], data: st.DataObject
@@ -241,14 +241,14 @@ def plain_median(text: str | None) -> float:
 LENGTHS = st.lists(st.sampled_from([1, 2, 3, 7, LONG - 1, LONG, LONG + 1, 200]), max_size=9)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(LENGTHS, max_size=6))
 def test_medians_are_those_of_the_standard_library(rows: list[list[int]]) -> None:
     texts = [" ".join("é" * length for length in lengths) for lengths in rows]
     assert median_chars(words_of(texts)).tolist() == [plain_median(text) for text in texts]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.one_of(st.none(), st.text(), TELLING), max_size=8))
 def test_words_with_symbols_and_fasttext_words_count_as_in_plain_python(texts: list[str | None]) -> None:
     symbols = [sum("#" in word or "…" in word for word in (text or "").split()) for text in texts]
@@ -301,7 +301,7 @@ DOTTED = st.text("a. \n…-", max_size=60)
 
 
 @pytest.mark.parametrize("rules", LINE_RULES.values(), ids=LINE_RULES)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(texts=st.lists(st.one_of(st.none(), st.text(), TELLING, DOTTED), max_size=8), data=st.data())
 def test_signs_and_lines_count_as_in_plain_python(rules: LineRules, texts: list[str | None], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.text.minhash import NONE, Family, MinHash, estimate, jaccard, splitmix64
@@ -39,7 +39,6 @@ HASHES = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 2**61 - 2, 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(deadline=None)
 @given(rows=st.lists(st.lists(HASHES, max_size=9), max_size=5), buckets=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
 def test_signatures_are_those_of_plain_python(family: Family, rows: list[list[int]], buckets: int, seed: int) -> None:
     minhash = MinHash(buckets=buckets, rows=3, seed=seed, family=family)

@@ -81,7 +81,7 @@ TEXTS = st.one_of(
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.lists(TEXTS, max_size=5))
 def test_arbitrary_texts_count_as_in_plain_python(way: str, texts: list[str | None]) -> None:
     assert measured(texts, WAYS[way]) == [plain(text, WAYS[way]) for text in texts]

@@ -63,7 +63,7 @@ PIECES = st.lists(
 TEXTS = st.one_of(st.none(), st.text(), PIECES)
 
 
-@settings(deadline=None, max_examples=1000)
+@settings(max_examples=1000)
 @given(st.lists(TEXTS, max_size=8), st.data())
 def test_arbitrary_texts_are_simplified_as_in_plain_python(texts: list[str | None], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))

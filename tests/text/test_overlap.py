@@ -93,7 +93,7 @@ TELLING = st.lists(st.sampled_from(WORDS), max_size=25).map(" ".join)
 TEXTS = st.lists(st.one_of(st.none(), TELLING, TELLING, st.text(max_size=30)), max_size=6)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(TEXTS, TEXTS, st.integers(1, 6), st.integers(1, 8), st.sampled_from([0.0, 0.4, 0.7, 1.0]))
 def test_overlaps_are_those_of_sets(
     passages: list[str | None], texts: list[str | None], n: int, least: int, min_share: float
@@ -102,7 +102,7 @@ def test_overlaps_are_those_of_sets(
     assert overlaps(index, cut(texts), min_share) == plain_overlaps(passages, texts, n, least, min_share)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(TEXTS, TEXTS, st.data())
 def test_some_of_the_rows_overlap_as_they_do_among_all(
     passages: list[str | None], texts: list[str | None], data: st.DataObject

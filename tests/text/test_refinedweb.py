@@ -75,7 +75,7 @@ def test_every_code_point_is_the_letter_of_a_phrase_that_re_takes_it_for() -> No
 WORD = st.text("abAſs. ", min_size=1, max_size=4).map(str.lower)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(WORD, min_size=1, max_size=5), st.lists(st.text("abABſsSx. ", min_size=1, max_size=12), min_size=1, max_size=5))
 def test_arbitrary_phrases_are_found_as_by_re(phrases: list[str], lines: list[str]) -> None:
     pattern = re.compile("|".join(map(re.escape, phrases)), re.IGNORECASE)
@@ -85,7 +85,7 @@ def test_arbitrary_phrases_are_found_as_by_re(phrases: list[str], lines: list[st
     assert column(lines, PHRASE, phrases=phrases, max_phrase_words=1) == few
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(st.none() | st.text() | st.text("a \n\r\x1c\xa0中"), max_size=6), st.data())
 def test_a_text_is_touched_when_trimming_or_newlines_would_change_it(texts: list[str | None], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))

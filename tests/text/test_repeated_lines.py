@@ -48,7 +48,7 @@ def test_every_code_point_is_stripped_where_python_strips_it() -> None:
 TEXTS = st.lists(st.none() | st.text() | st.text("aAbİi\u0307ΣσςO \n\t\r\xa0中"), max_size=6)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(TEXTS, st.booleans(), st.integers(0, 3), st.data())
 def test_arbitrary_texts_are_found_as_in_plain_python(
     texts: list[str | None], ignore_case: bool, min_chars: int, data: st.DataObject

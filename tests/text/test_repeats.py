@@ -55,7 +55,7 @@ TEXTS = st.one_of(st.none(), st.text(), PIECES.map("".join))
 
 
 @pytest.mark.parametrize("cutting", get_args(Cutting))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.lists(TEXTS, max_size=5))
 def test_arbitrary_texts_count_as_in_plain_python(cutting: Cutting, texts: list[str | None]) -> None:
     assert counted(texts, cutting) == [plain(text, cutting) for text in texts]

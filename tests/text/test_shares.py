@@ -92,7 +92,7 @@ PIECES += [*POLICIES, "PRIVACY ", "policy", "Terms of Use", "coo\u212aie policy"
 TELLING = st.lists(st.sampled_from(PIECES)).map("".join)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.lists(st.one_of(st.none(), st.text(), TELLING), max_size=8), st.data())
 def test_arbitrary_texts_count_as_in_plain_python(texts: list[str | None], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))

@@ -100,7 +100,7 @@ PIECES = st.lists(
 TEXTS = st.lists(st.one_of(st.none(), st.text(), PIECES), max_size=6)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(TEXTS, st.integers(1, 6))
 def test_shingles_of_words_are_those_of_plain_python(texts: list[str | None], n: int) -> None:
     words = cut(texts, "uax29")
@@ -108,7 +108,7 @@ def test_shingles_of_words_are_those_of_plain_python(texts: list[str | None], n:
     assert (rows_of(shingles), shingles.short.tolist()) == plain_word_rows(words, n)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(TEXTS, st.integers(1, 30))
 def test_shingles_of_characters_are_those_of_plain_python(texts: list[str | None], n: int) -> None:
     shingles = char_shingles(text_buffers(column(texts)), n)
@@ -117,7 +117,7 @@ def test_shingles_of_characters_are_those_of_plain_python(texts: list[str | None
     assert shingles.short.tolist() == [len(text or "") < n for text in texts]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(TEXTS, st.integers(1, 6))
 def test_datatrove_shingles_are_those_of_plain_python(texts: list[str | None], n: int) -> None:
     words = cut(simplify(column(texts)), "spacy")

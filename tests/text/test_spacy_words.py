@@ -56,7 +56,7 @@ TEXTS = st.lists(st.tuples(CHUNKS, st.sampled_from(["", " ", "  ", "\n", "\t", "
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.lists(st.one_of(st.none(), TEXTS), max_size=5), st.data())
 def test_arbitrary_texts_are_cut_as_by_spacy(texts: list[str | None], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))
@@ -156,6 +156,14 @@ def test_a_full_table_and_unknown_rules_change_no_word() -> None:
     expected = [by_spacy(text) for text in texts]
     assert cut(texts, SpacyCutter(spacy_rules(), slots=64)) == expected
     assert cut(texts, SpacyCutter(replace(spacy_rules(), known=False))) == expected
+
+
+def test_what_is_remembered_of_urls_is_bounded() -> None:
+    cutter = SpacyCutter(spacy_rules(), slots=256)
+    for batch in range(8):
+        texts = [f"http://a.example/{batch}-{number}" for number in range(500)]
+        assert cut(texts, cutter) == [by_spacy(text) for text in texts]
+    assert cutter.matched == 4000 and len(cutter._urls) <= 1 << 12
 
 
 def test_the_rules_of_the_installed_spacy_are_those_the_kernel_knows() -> None:

@@ -143,7 +143,7 @@ PIECES = [*CHARS, *"\u202f\x1c\x85", "can't", "3.14", "e\u0301", "אב", "letter
 TELLING = st.lists(st.sampled_from(PIECES)).map("".join)
 
 
-@settings(deadline=None, max_examples=1000)
+@settings(max_examples=1000)
 @given(st.lists(st.one_of(st.none(), st.text(), TELLING), max_size=8), st.data())
 def test_arbitrary_texts_are_cut_as_in_plain_python(texts: list[str | None], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(texts)))

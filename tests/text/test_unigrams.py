@@ -87,7 +87,7 @@ PIECES = [
 TELLING = st.lists(st.sampled_from(PIECES)).map("".join)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(st.none(), st.text(), TELLING), max_size=8), st.booleans(), st.data())
 def test_arbitrary_texts_score_as_with_a_dictionary(
     tables: dict[bool, Unigrams], texts: list[str | None], lowercase: bool, data: st.DataObject

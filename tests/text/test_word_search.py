@@ -45,7 +45,7 @@ WORDS = st.lists(st.one_of(PIECES, st.text(max_size=3)), max_size=5).map(listed)
 TEXTS = st.lists(st.one_of(st.none(), PIECES, st.lists(PIECES, max_size=5).map(" ".join), st.text()), max_size=6)
 
 
-@settings(deadline=None, max_examples=600)
+@settings(max_examples=600)
 @given(WORDS, TEXTS, st.booleans(), st.data())
 def test_arbitrary_words_are_found_as_by_re(
     words: list[str], texts: list[str | None], flanked: bool, data: st.DataObject

@@ -84,7 +84,7 @@ def check(texts: Sequence[str | None], words: Words) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(TEXTS, st.data())
 def test_arbitrary_texts_have_the_words_promised(unit: WordUnit, texts: list[str | None], data: st.DataObject) -> None:
     """Of any slice too, and each row has the words it has alone: cutting a batch anywhere changes nothing."""
@@ -114,7 +114,7 @@ def test_words_are_cut_where_python_cuts_them_at_every_code_point() -> None:
     assert cut(texts, "whitespace").counts.tolist() == [len(text.split()) for text in texts]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_whitespace_words_are_those_of_split(texts: list[str | None]) -> None:
     assert spelled(cut(texts, "whitespace")) == [(text or "").split() for text in texts]
