@@ -4,11 +4,12 @@ Kinds, each found by its published form (`text/pii.py` names the sources):
 
 - email: a name, `@`, a host with a dot and a last label of letters, in any script that puts blanks between words. Example
   domains (RFC 2606), file names (`image@2x.png`), users within URLs (`https://user@host`) and the service address `git@host`
-  stay, and so does what is written around the machine: `name at domain dot com`.
+  stay, and so does what is written around the machine: `name at domain dot com`, `name @ domain.com`.
 - ip: global IPv4 and IPv6 addresses; with `private_ips` those of private networks and links too. Others stay: loopback,
   documentation, multicast, reserved. So do four single digits and what follows the word "version" or its like.
 - phone: `+` and country code; North American and other usual national forms with separators, in ASCII digits; any form
-  of 7 to 15 digits after a word such as "Tel". Numbers set aside for fiction stay (555-01XX, Ofcom's for drama).
+  of 7 to 15 digits after a word such as "Tel". Numbers set aside for fiction stay (555-01XX, Ofcom's for drama), and so do
+  numbers with letters for digits (1-800-FLOWERS).
 - credit_card: 13 to 19 digits of a known issuer in the usual groups, with a right check digit.
 - iban: an account number of its country's length with right check digits, in capitals.
 - key: AWS access key ids, tokens of GitHub, Slack, Google, Stripe (live), OpenAI and Anthropic, JWT, PEM private keys.
@@ -73,6 +74,7 @@ class Pii(Stage):
     seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
     """Key of the hash that chooses stand-ins."""
 
+    revision = 2
     reasons = ("too_much_pii",)
 
     def __post_init__(self) -> None:

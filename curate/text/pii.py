@@ -147,7 +147,7 @@ def _is_jose(header: str) -> bool:
 
 _NAME = re.compile(rf"(?:{_LETTER}|[.%+'’&-]){{1,65}}")  # backwards
 _ALNUM = rf"(?:(?!_){_LETTER})"
-_LABEL = rf"(?:{_ALNUM}(?:(?:{_ALNUM}|-){{0,61}}{_ALNUM})?|(?:(?!{_LETTER})\w){{1,20}})"
+_LABEL = rf"(?:{_ALNUM}(?:(?:{_ALNUM}|[-_]){{0,61}}{_ALNUM})?|(?:(?!{_LETTER})\w){{1,20}})"
 _TOP = rf"(?:(?i:xn--[a-z0-9-]{{2,59}})|(?:(?!\d){_ALNUM}){{2,24}}|(?:(?!{_LETTER})[^\W\d]){{2,10}})"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.){{1,8}}{_TOP}(?!{_ALNUM})(?!-\d)")
 _FILES = frozenset((
@@ -268,7 +268,8 @@ _QUAD = re.compile(
 _NOT_ADDRESS = re.compile(
     r"\b(?:version|ver|v|vers|rev|revision|release|firmware|build|section|sec|sect|chapter|rfc|clause|appendix|figure|fig|table|"
     r"paragraph|para|rule|item|oid|openssl|kernel|java|jdk|phone|fax|tel)\b[\s.:#(]*\Z|§\s*\Z"
-    r"|[+-]\d{4}\t\Z",  # a revision after the date of a diff
+    r"|[+-]\d{4}\t\Z"  # a revision after the date of a diff
+    r"|\+\d{1,3}[ -]\Z",  # a telephone number in pairs of digits
     re.IGNORECASE,
 )
 _COLONS = re.compile(rf"(?<!{_LETTER})(?<![:.])[0-9A-Fa-f:]{{2,39}}(?:\.\d{{1,3}}){{0,3}}(?!{_LETTER}|[:])")
@@ -328,10 +329,11 @@ _GROUPS = r"(?:[ .()/-]{1,4}\d{1,12}){0,8}"
 _NUMBER = re.compile(
     rf"{_BEFORE}(?:"
     # North America
-    rf"(?P<nanp>(?:\+?1[ .-]{{0,2}})?\({_AREA}\)[ .-]{{0,2}}{_AREA}[ .-]\d{{4}}|(?:\+?1[-.])?{_AREA}[-./]{_AREA}[-.]\d{{4}}"
-    rf"|(?:\+?1[ -])?{_AREA} {_AREA}-\d{{4}}|\+1[ .-]?{_AREA}[ .-]?{_AREA}[ .-]?\d{{4}}|1 {_AREA} {_AREA} \d{{4}})"
+    rf"(?P<nanp>(?:\+?1[ .-]{{0,2}})?\({_AREA}\)[ .-]{{0,2}}{_AREA}(?:[ .-]| [.-] )\d{{4}}"
+    rf"|(?:\+?1[-.])?{_AREA}[-./]{_AREA}[-.]\d{{4}}|(?:\+?1[ -])?{_AREA} {_AREA}-\d{{4}}"
+    rf"|\+1[ .-]?{_AREA}[ .-]?{_AREA}[ .-]?\d{{4}}|1 {_AREA} {_AREA} \d{{4}})"
     # +44 20 ..., 0049 30 ...
-    rf"|(?P<international>\(?(?:\+ ?\(?|(?<!\d )00(?=[1-9]\d{{0,3}}[ ./-]))[2-9]\d{{0,14}}{_GROUPS})"
+    rf"|(?P<international>\(?(?:\+{{1,2}} ?\(?|(?<!\d )00(?=[1-9]\d{{0,3}}[ ./-]))[2-9]\d{{0,14}}{_GROUPS})"
     # 01 23 45 67 89
     r"|(?P<pairs>0[1-9]([ .-])\d\d(?:\4\d\d){3})"
     # 020 7946 0018, (030) 123456, 03-1234-5678
@@ -345,9 +347,9 @@ _NUMBER = re.compile(
 _CHAIN = re.compile(rf"(?<!{_LETTER})(?<![$€£%])\(?\+?\(?\d{{1,15}}{_GROUPS}{_AFTER}")
 _CUE = re.compile(
     r"(?:\b(?:tel|tele?(?:ph|f)on[eo]?|t[ée]l[ée]phone|t[ée]l|telefoon|telefax|phone|ph|fax|mobile?|cell(?: ?phone|ular)?|"
-    r"handy|whatsapp|sms|gsm|hotline|call(?: us| me)?(?: at| on)?|puhelin|telefonnummer|rufnummer|тел|телефон|факс)|"
+    r"handy|voice|whatsapp|sms|gsm|hotline|call(?: us| me)?(?: at| on)?|puhelin|telefonnummer|rufnummer|тел|телефон|факс)|"
     r"电话|電話|手机|手機|传真|傳真|携帯|전화|☎|📞)"
-    r"[\s.:]{0,3}(?:(?:number|num|no|nr|is|at|numéro|nummer)\b[\s.:]{0,3}){0,2}[\s:：#=(\[-]{0,3}\Z",
+    r"[\s.:]{0,3}(?:(?:number|num|no|nr|is|at|numéro|nummer)\b[\s.:]{0,3}){0,2}(?:[\s:：#=(\[-]{0,3}| {4,16})\Z",
     re.IGNORECASE,
 )
 _NOT_PHONE = re.compile(
@@ -381,11 +383,9 @@ def _phones(text: str, what: int, start: int, end: int) -> Found:
     found, free = [], start - offset
     while match := _NUMBER.search(window, free):
         first, size = match.start(), _phone_chars(match)
-        if (
-            size
-            and _END.match(window, first + size)
-            and (cued or not _NOT_PHONE.search(text[max(0, first + offset - 40) : first + offset]))
-        ):
+        if not size or not _END.match(window, first + size):
+            free = first + next(re.finditer(r"\d+", match[0])).end()  # a number may begin with the next group
+        elif cued or not _NOT_PHONE.search(text[max(0, first + offset - 40) : first + offset]):
             found.append((first, first + size))
             free = first + size
         else:
