@@ -25,13 +25,14 @@ Opening fails where a path gives no n-gram at all, a file has no items, or no it
 a folder may give none: sums in digits have too few words.
 
 Sources: Brown et al. 2020, arXiv:2005.14165, appendix C: 13-grams of words, lower-cased, cut at white space, without
-punctuation; 200 characters, 10 and 200 as above. Chowdhery et al. 2022, arXiv:2204.02311, section 8: 70 % of the 8-grams.
+punctuation; "a 200 character window around it", read as 200 on either side; 10 and 200 as above. They cut, since one n-gram
+is too little to drop a book for. Chowdhery et al. 2022, arXiv:2204.02311, section 8: 70 % of the 8-grams.
 
-Differences. GPT-3 let n-grams pass that matched more than ten training documents, most of them boilerplate and numbers in
-order; a stage sees one document at a time, so they count here. PaLM marked *evaluation items* whose n-grams occur anywhere in
-the training data, to report scores without them; here the n-grams of one passage must be in one document, which goes. Both
-worked on English: where a script has no blanks, a word is one ideograph, kana or Thai letter, and `ngram` and `min_item_words`
-should be larger.
+Differences. GPT-3 let n-grams pass that matched more than ten training documents, most of them common phrases and legal
+boilerplate; a stage sees one document at a time, so they count here. PaLM marked *evaluation items* whose n-grams occur
+anywhere in the training data, to report scores without them; here the n-grams of one passage must be in one document, which
+goes. Both worked on English: where a script has no blanks, a word is one ideograph, kana or Thai letter, and `ngram` and
+`min_item_words` should be larger.
 
 Decisions. Folding drops accents as well as marks of vowels in scripts that have them: a run of 13 words is still telling, and
 copies differ in just these. Pieces are counted before short ones are taken out, so that a document in shreds goes even if one

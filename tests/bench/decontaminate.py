@@ -14,6 +14,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -110,23 +111,38 @@ def spelled(words: Words, first: int, last: int) -> str:
     return " ".join(bytes(words.stream[words.starts[w] : words.starts[w + 1]]).decode() for w in some)
 
 
-def verdicts(out: Path) -> None:
-    """By benchmark: items named by verdicts and the documents dropped, then items in the column of documents kept."""
+@dataclass(frozen=True)
+class Named:
+    """How often documents name a benchmark, and how many of its items."""
+
+    items: int
+    times: int
+
+
+def by_benchmark(out: Path) -> tuple[dict[str, Named], dict[str, Named]]:
+    """Of a finished run: what verdicts name, one item each, that of which most was found; and what the column of kept
+    documents names (`report: true`), every item. Whatever the stage is called in the pipeline."""
     dropped: dict[str, list[str]] = defaultdict(list)
     kept: dict[str, list[str]] = defaultdict(list)
     for path in sorted((out / "dropped").glob("*.parquet")):
-        for row in pq.read_table(path).to_pylist():
-            if row["stage"] == "decontaminate" and (place := re.fullmatch(r"(.*):(\d+) .*", row["detail"] or "")):
+        for row in pq.read_table(path, columns=["reason", "detail"]).to_pylist():
+            place = re.fullmatch(r"(.*):(\d+) .*", row["detail"] or "") if row["reason"] in Decontaminate.reasons else None
+            if place:
                 dropped[place[1]].append(place[2])
     for path in sorted((out / "data").glob("*.parquet")):
         if COLUMN in pq.read_schema(path).names:
             for items in pq.read_table(path, columns=[COLUMN])[COLUMN].drop_null().to_pylist():
                 for item in items:
                     kept[item["benchmark"]].append(str(item["item"]))
-    for what, places in (("dropped", dropped), ("kept, by the column", kept)):
-        print(f"{what}: {sum(map(len, places.values())) or 'none'}; by file: items named, how often")
-        for name, numbers in sorted(places.items()):
-            print(f"  {name:60}{len(set(numbers)):>7}{len(numbers):>7}")
+    first, second = ({k: Named(len(set(v)), len(v)) for k, v in sorted(named.items())} for named in (dropped, kept))
+    return first, second
+
+
+def verdicts(out: Path) -> None:
+    for what, named in zip(("dropped", "kept, by the column"), by_benchmark(out), strict=True):
+        print(f"{what}: {sum(n.times for n in named.values()) or 'none'}; by file: items named, how often")
+        for name, number in named.items():
+            print(f"  {name:60}{number.items:>7}{number.times:>7}")
 
 
 def main() -> None:

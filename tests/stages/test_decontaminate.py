@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import curate
 from curate.errors import SpecError
 from curate.options import OptionError, build
 from curate.stage import Batch
@@ -25,6 +26,7 @@ from curate.text.buffers import text_buffers
 from curate.text.overlap import Hits, NgramIndex
 from curate.text.words import Words, cut_words
 from tests.bench.corpora import SHARED
+from tests.bench.decontaminate import Named, by_benchmark
 from tests.text.test_overlap import cut, plain_overlaps
 
 EVALS = SHARED.parent / "evals"
@@ -217,6 +219,25 @@ def test_what_is_left_is_what_no_mark_was_put_on(
 
 def edits_of(batch: Batch) -> list[list[dict[str, Any]]]:
     return [edits or [] for edits in batch["edits"].to_pylist()] if "edits" in batch else [[]] * len(batch)
+
+
+def test_a_finished_run_tells_what_was_found_of_each_benchmark(tmp_path: Path) -> None:
+    (tmp_path / "evals").mkdir()
+    for name, items in (("tides", ["a b c d", "b c d e"]), ("bread", ["f g h i"])):
+        (tmp_path / "evals" / f"{name}.jsonl").write_text("\n".join(json.dumps({"q": item}) for item in items))
+    texts = ["a b c d", "b c d e", "x b c d e", "f g h i and more", "no such words", "a b c"]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "in.parquet")
+    options = "against: [evals], ngram: 4, min_item_words: 4"
+    for name, more in (("dropped", "as: clean"), ("cut", "action: cut, cut_chars: 0, min_piece_chars: 1, report: true")):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"source: {{parquet: {{paths: in.parquet}}}}\nstages:\n  - decontaminate: {{{options}, {more}}}\n"
+        )
+        curate.run(str(tmp_path / f"{name}.yaml"), out=str(tmp_path / name), inline=True)
+    dropped, kept = by_benchmark(tmp_path / "dropped")
+    assert dropped == {"evals/bread.jsonl": Named(1, 1), "evals/tides.jsonl": Named(2, 3)} and kept == {}
+    dropped, kept = by_benchmark(tmp_path / "cut")
+    assert dropped == {"evals/tides.jsonl": Named(2, 2)}
+    assert kept == {"evals/bread.jsonl": Named(1, 1), "evals/tides.jsonl": Named(1, 1)}
 
 
 real = pytest.mark.skipif(not EVALS.is_dir(), reason=f"no benchmark files in {EVALS}")
