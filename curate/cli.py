@@ -149,6 +149,23 @@ def whatif(directory: str, changes: tuple[str, ...], num: int, as_json: bool) ->
 
 @main.command()
 @_directory
+@click.argument("stage")
+@click.option("--out", required=True, metavar="INDEX", help="Where the index goes: a folder or URL.")
+def index(directory: str, stage: str, out: str) -> None:
+    """Make an index of what a finished run kept, for later runs to be deduplicated against.
+
+    STAGE is one of its deduplicating stages. A later pipeline names the index: 'minhash: {against: [INDEX]}'.
+    """
+    from curate.indexing import make_index
+    from curate.progress import Progress
+
+    with Progress() as progress:
+        made = make_index(directory, stage, out, progress)
+    click.echo(f"{made.documents:,} documents of {directory} in {out}, {len(made.parts):,} files")
+
+
+@main.command()
+@_directory
 @click.option("--stage", metavar="S", help="Documents this stage dropped or edited. Default: kept documents.")
 @click.option("--dropped", is_flag=True, help="Dropped documents of all stages.")
 @click.option("--reason", metavar="R", help="Only with this reason.")

@@ -197,4 +197,5 @@ def _estimates(plan: Plan, size: int, shards: Sequence[Shard]) -> Iterator[str]:
     yield f"  memory: about 0.5 GB per worker (largest shard {largest / 1e6:,.1f} MB is streamed in batches of 32 MiB)"
     for segment in plan.segments:
         if segment.barrier:
-            yield f"  barrier {segment.barrier.name}: 24 bytes per document on disk, at most 64 MB in its decide task"
+            assert isinstance(segment.barrier.stage, Barrier)
+            yield f"  barrier {segment.barrier.name}: {segment.barrier.stage.footprint}"

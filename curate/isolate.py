@@ -20,16 +20,17 @@ from curate.stage import Batch, Kernel, drop_where
 from curate.store import Store
 
 
-def _serve(segment: Segment, store: Store, step: Step) -> Function:
+def _serve(segment: Segment, store: Store, shard: str, name: str) -> Function:
     """In the child: the kernel of one step over batches as Arrow IPC streams."""
-    kernel = open_kernel(segment, store, step)
+    (step,) = (step for step in segment.stages if step.name == name)
+    kernel = open_kernel(segment, store, shard, step)
     return lambda payload: _pack(kernel(Batch(_unpack(payload))).records)
 
 
 @contextlib.contextmanager
-def isolated(segment: Segment, store: Store, step: Step) -> Iterator[Kernel]:
+def isolated(segment: Segment, store: Store, shard: str, step: Step) -> Iterator[Kernel]:
     """The step's kernel, safe against documents that kill the process it runs in."""
-    child = Child(_serve, segment, store, step)
+    child = Child(_serve, segment, store, shard, step.name)
     try:
         yield lambda batch: _with_untouched(step, batch, _join(list(_survive(child, step, batch.records))))
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow.parquet as pq
 
+from curate.barriers import Poll
 from curate.errors import CurateError, SpecError
 from curate.plan import Segment, Step
 from curate.stage import Barrier, Decision, Kernel
@@ -11,13 +12,28 @@ from curate.store import Store
 
 
 def decision_file(segment: Segment) -> str:
-    """Where the decision of the barrier before a segment lies."""
+    """Where the decision of a poll before a segment lies."""
     return f"steps/{segment.name}/decision.parquet"
 
 
-def open_kernels(segment: Segment, store: Store) -> list[tuple[Step, Kernel]]:
-    """Every step of a segment with its kernel, the barrier's marking first."""
-    return [(step, open_kernel(segment, store, step)) for step in segment.stages]
+def shard_decision_file(segment: Segment, shard: str) -> str:
+    """Where the decision of another barrier on the documents of a shard lies."""
+    return f"steps/{segment.name}/decision/{shard}.parquet"
+
+
+def open_kernels(segment: Segment) -> list[tuple[Step, Kernel]]:
+    """Every step of a segment with its kernel; the barrier's marking is another for every shard."""
+    return [(step, _opened(step)) for step in segment.steps]
+
+
+def open_marking(segment: Segment, store: Store, shard: str) -> Kernel:
+    """The marking of the barrier before a segment, for one shard."""
+    assert segment.barrier is not None
+    barrier = segment.barrier.stage
+    assert isinstance(barrier, Barrier)
+    name = decision_file(segment) if isinstance(barrier, Poll) else shard_decision_file(segment, shard)
+    decision = Decision(pq.read_table(store.open(name)))
+    return lambda batch: barrier.mark(batch, decision)
 
 
 def _opened(step: Step) -> Kernel:
@@ -29,10 +45,6 @@ def _opened(step: Step) -> Kernel:
         raise SpecError(f"{step.place}: stage {step.name!r} cannot be opened: {type(error).__name__}: {error}") from error
 
 
-def open_kernel(segment: Segment, store: Store, step: Step) -> Kernel:
-    """Load what one step needs, once per worker."""
-    barrier = step.stage
-    if not isinstance(barrier, Barrier):
-        return _opened(step)
-    decision = Decision(pq.read_table(store.open(decision_file(segment))))
-    return lambda batch: barrier.mark(batch, decision)
+def open_kernel(segment: Segment, store: Store, shard: str, step: Step) -> Kernel:
+    """Load what one step needs, for one shard."""
+    return open_marking(segment, store, shard) if step is segment.barrier else _opened(step)

@@ -22,7 +22,9 @@ from typing import Any
 import pyarrow as pa
 
 from curate import store
+from curate.barriers import Shuffle
 from curate.errors import SpecError, known_values
+from curate.index import check_index
 from curate.options import OptionError, asset_paths, path_fields, values_of
 from curate.schema import EDITED, HTML, ID, IDENTITY, ORDINAL, PROVENANCE, RESERVED, TEXT, URL, compatible
 from curate.sources.source import Shard, Source
@@ -190,6 +192,12 @@ def _check_assets(spec: StageSpec, where: str) -> None:
     for option, path in asset_paths(spec.stage):
         if not store.is_url(path) and not os.path.exists(path):
             raise SpecError(f"{where}: {option}: {path!r} does not exist. Relative paths count from the file's folder.")
+    if isinstance(spec.stage, Shuffle):
+        for path in spec.stage.indexes:
+            try:
+                check_index(path, spec.kind, spec.stage)
+            except SpecError as error:
+                raise SpecError(f"{where}: {error}") from error
 
 
 def _check_reads(spec: StageSpec, columns: Columns, where: str) -> None:

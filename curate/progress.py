@@ -83,14 +83,17 @@ def print_summary(summary: Summary) -> None:
     if summary.already_done:
         click.echo(f"{summary.out} is complete; nothing to do.")
     console.print(funnel(summary))
-    for kind, count in sorted(summary.records.items(), key=lambda pair: (-pair[1], pair[0]))[:8]:
-        click.echo(f"  {count:>9,}  {kind} (record, not a document)")
+    others = sorted(summary.records.items(), key=lambda pair: (-pair[1], pair[0]))[:8]
+    if others:
+        click.echo(f"records, not documents: {', '.join(f'{kind} {count:,}' for kind, count in others)}")
+    for name, counts in summary.barriers.items():
+        click.echo(f"{name}: {', '.join(f'{what} {count:,}' for what, count in counts.items())}")
     for shard, error in summary.failed_shards.items():
         click.echo(f"  failed shard {shard}: {error}")
     size = sum(record["bytes"] for name, record in summary.files.items() if name.startswith("data/"))
     share = summary.documents_out / max(1, summary.documents_in)
-    counts = f"{summary.documents_in:,} documents in, {summary.documents_out:,} out ({share:.1%})"
-    click.echo(f"{counts}, {size / 1e6:,.1f} MB in {summary.out}/data")
+    documents = f"{summary.documents_in:,} documents in, {summary.documents_out:,} out ({share:.1%})"
+    click.echo(f"{documents}, {size / 1e6:,.1f} MB in {summary.out}/data")
 
 
 def funnel(summary: Summary) -> Table:

@@ -43,6 +43,7 @@ def recipe_of(plan: Plan, inputs: Sequence[Found]) -> dict[str, Any]:
         "edits": [step.name for step in plan.steps if TEXT in step.stage.writes],
         "identities": {step.name: identity_of(step) for step in plan.steps},
         "steps": plan.prints,
+        "sketches": {segment.sketch.name: segment.name for segment in plan.segments if segment.sketch},
         "fingerprint": plan.fingerprint,
         "num_inputs": len(inputs),
     }

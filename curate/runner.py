@@ -13,14 +13,14 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curate import recipe, shipping
+from curate.deciding import Context, counted, decide
 from curate.engine import Engine, InlineEngine, Outcome, RayEngine
 from curate.errors import BooksError, CurateError, DataError, ExpectError, RunError, SpecError
-from curate.kernels import decision_file
 from curate.lease import Lease
 from curate.ledger import SOURCE, Account, BottomK
 from curate.plan import Plan, Segment, limited, make_plan
@@ -28,21 +28,7 @@ from curate.segment import Done, Work, done_of, ledger_file, load_done
 from curate.sources.source import Shard
 from curate.spec import Pipeline, load
 from curate.store import Found, Store, describe
-from curate.worker import (
-    Context,
-    Decide,
-    FinalFile,
-    Finish,
-    Match,
-    Piece,
-    marker_file,
-    run_decide,
-    run_finish,
-    run_match,
-    run_work,
-    summary_file,
-    values_file,
-)
+from curate.worker import FinalFile, Finish, Piece, marker_file, run_finish, run_work, values_file
 
 MANIFEST = "manifest.json"
 STATUS = "status.json"
@@ -78,6 +64,8 @@ class Summary:
     documents_out: int = 0
     stages: dict[str, Account] = field(default_factory=dict)
     records: Counter[str] = field(default_factory=Counter)
+    barriers: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What barriers counted on their way to a decision: clusters by size, and the like."""
     failed_shards: dict[str, str] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     already_done: bool = False
@@ -328,24 +316,16 @@ class Run:
     # -- barriers
 
     def _decide(self, segment: Segment) -> None:
-        """Rounds of match and decide until the barrier before `segment` has its decision."""
-        if self.store.exists(decision_file(segment)):
-            return
-        shards = tuple(self._alive())
-        number = 0
-        while True:
-            items = [Match(segment.index, shard, number) for shard in shards]
-            todo = [item for item in items if not self.store.exists(summary_file(segment, item))]
-            label = f"{segment.name}: match, round {number + 1}"
-            self.listener.phase(label, len(items), len(items) - len(todo))
-            for outcome in self._map(label, run_match, self.context, todo, {}):
-                _raise(outcome)
-            (outcome,) = self._map(
-                f"{segment.name}: decide", run_decide, self.context, [Decide(segment.index, shards, number)], {}
-            )
-            if _raise(outcome):
-                return
-            number += 1
+        """Come to the decision of the barrier before `segment`."""
+        decide(self.plan, segment, self.store, self._alive(), self._run_all)
+        self.summary.barriers.update({segment.stages[0].name: found} if (found := counted(self.store, segment)) else {})
+
+    def _run_all(self, label: str, function: Any, items: Sequence[Any], is_done: Callable[[Any], bool]) -> None:
+        """Run the items that are not done; raises what the first of them raised."""
+        todo = [item for item in items if not is_done(item)]
+        self.listener.phase(label, len(items), len(items) - len(todo))
+        for outcome in self._map(label, function, self.context, todo, {}):
+            _raise(outcome)
 
     # -- the end
 
@@ -440,8 +420,8 @@ class Run:
         """Delete the intermediates that `keep_steps` does not name; ledgers and decisions stay."""
         keep = self.plan.pipeline.keep_steps
         for segment in self.plan.segments:
-            ends = segment.stages[-1].name if segment.stages else ""
-            if keep != "all" and ends not in keep:
+            named = isinstance(keep, tuple) and segment.stages and segment.stages[-1].name in keep
+            if keep != "all" and not named:
                 for kind in ("data", "dropped", "edited", "sketch", "barrier"):
                     self.store.delete(f"steps/{segment.name}/{kind}")
 

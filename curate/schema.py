@@ -19,7 +19,10 @@ EDITS = "edits"
 
 POSITION_BITS = 40
 MAX_POSITION = 2**POSITION_BITS - 1
-MAX_FILES = 2 ** (64 - POSITION_BITS)
+MAX_INDEXES = 256
+MAX_FILES = 2 ** (64 - POSITION_BITS) - MAX_INDEXES
+INDEXED = MAX_FILES << POSITION_BITS
+"""Ordinals from here on are documents of an index of an earlier run, in the deduplication of a later one."""
 
 MAX_BATCH_ROWS = 1024
 MAX_BATCH_BYTES = 32 * 2**20

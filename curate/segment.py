@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.barriers import Fold
 from curate.errors import BooksError, ContractError, CurateError, SpecError
 from curate.isolate import isolated
 from curate.layers import read_layers
@@ -37,7 +38,7 @@ from curate.schema import (
     compatible,
 )
 from curate.sources.source import Reading, Shard
-from curate.stage import Barrier, Batch, Kernel
+from curate.stage import Barrier, Batch, Kernel, Stage
 from curate.stages import STAGES
 from curate.store import Store
 from curate.tables import FileRecord, TableWriter, schema
@@ -78,7 +79,7 @@ def run_segment(plan: Plan, work: Work, store: Store, kernels: list[tuple[Step, 
     segment, shard = plan.segments[work.segment], work.shard
     with ExitStack() as stack:
         if work.isolate:
-            kernels = [(step, stack.enter_context(isolated(segment, store, step))) for step, _ in kernels]
+            kernels = [(step, stack.enter_context(isolated(segment, store, shard.name, step))) for step, _ in kernels]
         output = _Output(stack, plan, segment, shard, store)
         reading = Reading()
         for batch in _batches(plan, work, store, reading, output.ledger):
@@ -171,8 +172,12 @@ class _Output:
             {step.name: plan.values_by(step.name) for step in segment.stages},
         )  # fmt: skip
         self._writer("data")
+        self.sketch: dict[str, Any] | None = {"first": None, "weight": 0} if segment.sketch else None
+        """The smallest ordinal in the sketch, and what its rows weigh."""
         if segment.sketch:
             self._writer("sketch")
+            assert isinstance(segment.sketch.stage, Barrier)
+            self._sketcher = segment.sketch.stage.sketcher()
 
     @property
     def files(self) -> dict[str, FileRecord]:
@@ -195,9 +200,16 @@ class _Output:
         if not len(batch):
             return
         if self._segment.sketch:
-            assert isinstance(self._segment.sketch.stage, Barrier)
-            self._writer("sketch").write(self._segment.sketch.stage.sketch(batch))
+            self._write_sketch(self._sketcher(batch), self._segment.sketch.stage)
         self._writer("data").write(_written(batch, self._segment))
+
+    def _write_sketch(self, rows: pa.RecordBatch, barrier: Stage) -> None:
+        assert self.sketch is not None
+        if rows.num_rows and self.sketch["first"] is None:
+            self.sketch["first"] = rows.column(ORDINAL)[0].as_py()
+        if isinstance(barrier, Fold):
+            self.sketch["weight"] += barrier.weigh(rows)
+        self._writer("sketch").write(rows)
 
 
 def _written(batch: Batch, segment: Segment) -> pa.RecordBatch:
@@ -219,6 +231,7 @@ def _commit(store: Store, segment: Segment, work: Work, output: _Output, reading
             "limit": limit,
             "fingerprint": segment.fingerprint,
             "files": {kind: asdict(record) for kind, record in output.files.items()},
+            "sketch": output.sketch,
             "records": dict(sorted(reading.records.items())),
             "first": reading.first,
             "next": reading.next,

@@ -22,7 +22,8 @@ SHIP_BYTES = 256 * 2**20
 
 def pack(plan: Plan, folder: str) -> Mapping[str, str]:
     """Copy the plan's local assets into `folder`; their path -> their place in it. Empty when they are too large."""
-    paths = sorted({path for step in plan.steps for path in step.stage.assets if not store.is_url(path)})
+    local = sorted({path for step in plan.steps for path in step.stage.assets if not store.is_url(path)})
+    paths = [path for path in local if not store.is_index(path)]  # tasks read these where the driver found them
     if sum(_size(path) for path in paths) > SHIP_BYTES:
         return {}
     places = {}

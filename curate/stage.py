@@ -7,8 +7,8 @@ nothing; the runner (through `ledger`) removes dropped rows after every stage an
 - A stage that rewrites `text` does it with `edit_text`, and says what it did in code points of its input, unless it
   `rebases`: then its text has nothing to do with what came before (extraction).
 - A stage is deterministic to the byte unless it says `exact = False`.
-- A barrier needs every document. It leaves small rows behind (`sketch`), summarises them group by group (`match`),
-  decides from the summaries in as many rounds as it needs (`decide`), and marks documents as a stage does (`mark`).
+- A barrier needs every document. It leaves small rows behind (`sketch`), decides from all of them in tasks that see a part
+  each (`barriers.py`), and marks documents as a stage does (`mark`).
 
 Options are the fields of a frozen keyword-only dataclass, and the keys of the pipeline file.
 """
@@ -253,14 +253,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a barrier found out: marks documents on every worker. `rows` is small and goes to all of them."""
-
-    rows: pa.Table
-
-
-@dataclass(frozen=True)
-class Question:
-    """Asks for another round of `match`, with what the round needs to know."""
+    """What a barrier found out; marks documents. The rows of one shard, or the same few for all of them."""
 
     rows: pa.Table
 
@@ -268,8 +261,8 @@ class Question:
 class Barrier(Stage):
     """A stage that needs every document before it can give a verdict on one.
 
-    `sketch` runs fused into the write before the cut, `match` and `decide` as tasks (never on the driver), `mark` fused
-    into the read after it. Summaries arrive at `decide` in shard order, one at a time, so its memory is its own affair.
+    `sketch` runs fused into the write before the cut, `mark` fused into the read after it. What happens in between is the
+    affair of the three kinds of barriers (`barriers.py`).
     """
 
     @property
@@ -282,16 +275,17 @@ class Barrier(Stage):
         """Columns of a sketch, `ordinal` first."""
         raise NotImplementedError
 
+    @property
+    def footprint(self) -> str:
+        """What it takes on disk and in memory, in words, for `curate plan`."""
+        return "not known"
+
+    def sketcher(self) -> Callable[[Batch], pa.RecordBatch]:
+        """Load what `sketch` needs, once per shard, and return it."""
+        return self.sketch
+
     def sketch(self, batch: Batch) -> pa.RecordBatch:
-        """Small rows kept for the decision, at most one per document."""
-        raise NotImplementedError
-
-    def match(self, rows: pa.Table, question: Question | None) -> pa.Table:
-        """The summary of one group of sketches; `question` is None in the first round."""
-        raise NotImplementedError
-
-    def decide(self, summaries: Iterable[pa.Table], question: Question | None) -> Question | Decision:
-        """Another question, or the decision."""
+        """Small rows kept for the decision, at most one per document, in the order of the batch."""
         raise NotImplementedError
 
     def mark(self, batch: Batch, decision: Decision) -> Batch:

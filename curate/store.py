@@ -29,6 +29,7 @@ from fsspec.implementations.local import LocalFileSystem
 from curate.errors import SpecError, TransientError
 
 TEMPORARY = ".tmp"
+INDEX = "index.json"
 _FOOTER_BYTES = 64 * 2**10
 _PASSING = {
     errno.EIO, errno.EAGAIN, errno.ECONNRESET, errno.ETIMEDOUT, errno.EPIPE, errno.ENETUNREACH, errno.EHOSTUNREACH,
@@ -180,7 +181,12 @@ def _tail_hash(fs: fsspec.AbstractFileSystem, path: str, size: int) -> str:
 
 
 def hash_asset(path: str) -> str:
-    """sha256 over the files of a model folder (names and contents), or over one file; for a URL, over name, size, etag."""
+    """sha256 over the files of a model folder (names and contents), or over one file; for a URL, over name, size, etag.
+
+    An index for deduplication is what its `index.json` says, which names the hashes of the other files.
+    """
+    if is_index(path):
+        path = f"{path.rstrip('/')}/{INDEX}"
     if is_url(path):
         listing = [[found.name, found.size, found.tag] for found in describe(expand(path))]
         return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
@@ -190,6 +196,12 @@ def hash_asset(path: str) -> str:
         digest.update(str(file.relative_to(root)).encode() + b"\0")
         digest.update(file_hash(str(file)).encode())
     return digest.hexdigest()
+
+
+def is_index(path: str) -> bool:
+    """Whether a folder is an index for deduplication."""
+    fs, folder = file_system(path)
+    return bool(fs.exists(f"{folder.rstrip('/')}/{INDEX}"))
 
 
 def file_hash(path: str) -> str:
@@ -233,6 +245,12 @@ class Store:
         with passing_faults(name):
             file: BinaryIO = self._fs.open(self.path(name), "rb")
         return file
+
+    @contextlib.contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """An open file, for what is not Parquet."""
+        with passing_faults(name), self._fs.open(self.path(name), "rb") as file:
+            yield file
 
     def read_text(self, name: str) -> str:
         with passing_faults(name), self._fs.open(self.path(name), "rb") as file:

@@ -1,7 +1,7 @@
 """The stages of a finished run whose limits may be moved: their rules as they were, and as they would be.
 
-A stage can be judged anew when it holds measured values against limits (`RuleStage`, `keep`) and these values were
-recorded, by it or by a stage before it, so that every document which came as far as the stage has them.
+A stage can be judged anew when it holds measured values against limits (`RuleStage`, `keep`, `toxicity` of documents) and
+these values were recorded, by it or by a stage before it, so that every document which came as far as the stage has them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from curate.rules import RuleStage
 from curate.stage import Stage
 from curate.stages import STAGES
 from curate.stages.keep import Keep
+from curate.stages.toxicity import Toxicity
 from curate.store import Store
 
 Flags = npt.NDArray[np.bool_]
@@ -116,9 +117,10 @@ class Judge:
 def checks_of(stage: Stage) -> tuple[Check, ...]:
     """The rules of a stage that are on, in the order in which they are tried."""
     if isinstance(stage, Keep):
-        bounds = (("too_low", stage.min, np.less), ("too_high", stage.max, np.greater))
-        own = [Check(r, stage.column, b, partial(_held, beyond, b)) for r, b, beyond in bounds if b is not None]
-        return (Check("no_score", stage.column, None, np.isnan), *own)
+        return _bounds(stage.column, (("too_low", stage.min, np.less), ("too_high", stage.max, np.greater)))
+    if isinstance(stage, Toxicity):
+        assert stage.column is not None
+        return _bounds(stage.column, (("toxic", stage.max, np.greater),))
     assert isinstance(stage, RuleStage)
     limits = [(rule, getattr(stage, rule.option)) for rule in stage.chosen.rules]
     return tuple(
@@ -126,6 +128,12 @@ def checks_of(stage: Stage) -> tuple[Check, ...]:
         for rule, limit in limits
         if limit is not None
     )
+
+
+def _bounds(column: str, bounds: Sequence[tuple[str, float | None, Any]]) -> tuple[Check, ...]:
+    """Bounds on one column (reason, limit, what lies beyond); where one is set, what has no value fails first."""
+    own = [Check(reason, column, limit, partial(_held, beyond, limit)) for reason, limit, beyond in bounds if limit is not None]
+    return (Check("no_score", column, None, np.isnan), *own) if own else ()
 
 
 def _number(limit: float) -> float | None:
@@ -142,6 +150,8 @@ def thresholds_of(stage: Stage) -> tuple[str, ...]:
     """Options that are limits on values the stage measures. A switch is none: what is measured may depend on it."""
     if isinstance(stage, Keep):
         return ("min", "max")
+    if isinstance(stage, Toxicity):
+        return () if stage.unit == "line" else ("max",)  # lines are cut: other texts, other scores further on
     options = [rule.option for rule in stage.chosen.rules] if isinstance(stage, RuleStage) else []
     return tuple(dict.fromkeys(option for option in options if option.startswith(("min_", "max_"))))
 
@@ -166,7 +176,8 @@ def _judge(run: PastRun, name: str, options: Mapping[str, Any]) -> Judge:
     stage = run.stage(name)
     thresholds = thresholds_of(stage)
     if not thresholds:
-        able = [other for other in run.kinds if issubclass(run.class_of(other), Keep | RuleStage)]
+        judged = Keep | RuleStage | Toxicity
+        able = [other for other in run.kinds if other != name and issubclass(run.class_of(other), judged)]
         raise SpecError(
             f"stage {name!r} does not hold measured values against limits. Stages of this run that do: "
             f"{', '.join(able) or 'none'}. For others, run again with --reuse {run.root}."

@@ -10,27 +10,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from curate.kernels import decision_file, open_kernels
+from curate.deciding import Context
+from curate.kernels import open_kernels, open_marking
 from curate.layers import read_layers
 from curate.ledger import EDITED_SCHEMA, SAMPLE_SEED, dropped_schema, with_values
-from curate.plan import TEXT_CHARS, Plan, Segment, Step
+from curate.plan import TEXT_CHARS, Plan, Step
 from curate.schema import ORDINAL, keyed_hash
 from curate.segment import Done, Work, run_segment
 from curate.sources.source import Shard
-from curate.stage import Barrier, Batch, Decision, Kernel, Question
-from curate.store import Store
+from curate.stage import Batch, Kernel
 from curate.tables import FileRecord, TableWriter, read_batches, schema
-
-
-@dataclass(frozen=True)
-class Context:
-    """What all items of a run share; sent to a worker once."""
-
-    plan: Plan
-    store: Store
-
 
 _opened: dict[tuple[str, str], list[tuple[Step, Kernel]]] = {}
 
@@ -44,77 +34,15 @@ def run_work(context: Context, work: Work) -> Done:
     else:
         if key not in _opened:
             _opened.clear()
-            _opened[key] = open_kernels(segment, context.store)
+            _opened[key] = open_kernels(segment)
         kernels = _opened[key]
+        if segment.barrier:
+            kernels = [(segment.barrier, open_marking(segment, context.store, work.shard.name)), *kernels]
     return run_segment(context.plan, work, context.store, kernels)
 
 
 def _never(batch: Batch) -> Batch:
     raise AssertionError("an isolated shard runs its stages in a child process")
-
-
-@dataclass(frozen=True)
-class Match:
-    """One group of sketches to summarise: the sketch of one shard, in one round."""
-
-    segment: int
-    shard: Shard
-    round: int
-
-
-def question_file(segment: Segment, number: int) -> str:
-    return f"steps/{segment.name}/barrier/question-{number}.parquet"
-
-
-def summary_file(segment: Segment, item: Match) -> str:
-    return f"steps/{segment.name}/barrier/round-{item.round}/{item.shard.name}.parquet"
-
-
-def _question(store: Store, segment: Segment, number: int) -> Question | None:
-    return Question(pq.read_table(store.open(question_file(segment, number)))) if number else None
-
-
-def run_match(context: Context, item: Match) -> None:
-    """Summarise one sketch for the barrier before segment `item.segment`."""
-    plan, store = context.plan, context.store
-    segment, before = plan.segments[item.segment], plan.segments[item.segment - 1]
-    barrier = _barrier(segment)
-    rows = pq.read_table(store.open(f"steps/{before.name}/sketch/{item.shard.name}.parquet"))
-    _write_table(store, summary_file(segment, item), barrier.match(rows, _question(store, segment, item.round)))
-
-
-def _barrier(segment: Segment) -> Barrier:
-    assert segment.barrier is not None
-    barrier = segment.barrier.stage
-    assert isinstance(barrier, Barrier)
-    return barrier
-
-
-def _write_table(store: Store, name: str, table: pa.Table) -> None:
-    with store.create(name) as path:
-        pq.write_table(table, path, compression="zstd")
-
-
-@dataclass(frozen=True)
-class Decide:
-    """All summaries of a round, in shard order."""
-
-    segment: int
-    shards: tuple[Shard, ...]
-    round: int
-
-
-def run_decide(context: Context, item: Decide) -> bool:
-    """Write the decision (True) or the next round's question (False)."""
-    store, segment = context.store, context.plan.segments[item.segment]
-    names = (summary_file(segment, Match(item.segment, shard, item.round)) for shard in item.shards)
-    summaries = (pq.read_table(store.open(name)) for name in names)
-    answer = _barrier(segment).decide(summaries, _question(store, segment, item.round))
-    if isinstance(answer, Decision):
-        _write_table(store, decision_file(segment), answer.rows)
-        return True
-    _write_table(store, question_file(segment, item.round + 1), answer.rows)
-    return False
 
 
 @dataclass(frozen=True)

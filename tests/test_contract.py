@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from curate.ledger import BottomK, Ledger
 from curate.options import build, load_class
 from curate.plan import Step
+from curate.rules import RuleStage
 from curate.schema import DROP, IDENTITY, PROVENANCE, TEXT
 from curate.stage import Batch, Kernel, Stage
 from curate.stages import STAGES
@@ -83,3 +84,25 @@ def test_a_stage_keeps_its_promises_wherever_a_batch_is_cut(
         pieces = [part[column].to_pylist() if column in part else [None] * len(part) for part in parts]
         whole = after[column].to_pylist() if column in after else [None] * len(texts)
         assert str([value for piece in pieces for value in piece]) == str(whole)
+
+
+def _by_profile() -> list[Any]:
+    """Every stage that reads nothing but the text, with its own defaults or those of every profile."""
+    found = []
+    for name in STAGES:
+        cls = load_class(name, STAGES, "stage")
+        if issubclass(cls, RuleStage):
+            found += [pytest.param(name, {"profile": profile}, id=f"{name}-{profile}") for profile in cls.profiles]
+    return [*found, *(pytest.param(name, {}, id=name) for name in ("c4_paragraphs", "line_dedup", "pii", "refinedweb_lines"))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), _by_profile())
+def test_fifty_megabytes_in_a_line_and_a_million_lines_are_judged(name: str, options: dict[str, Any]) -> None:
+    if name == "unigram_logprob":
+        options = {**options, "unigrams": f"{LISTS}/unigrams.tsv"}
+    stage = build(load_class(name, STAGES, "stage"), options)
+    texts = ["word " * 10_000_000, "a\n" * 1_000_000, None, ""]
+    started = time.perf_counter()
+    after = stage.open()(batch_of(stage, texts))
+    assert len(after) == 4 and time.perf_counter() - started < 60

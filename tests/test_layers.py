@@ -16,17 +16,19 @@ LAYERS = [
     {"schema", "store", "child"},
     {"options", "text"},
     {"stage", "models"},
-    {"rules"},
+    {"rules", "barriers", "cuts"},
+    {"winners"},
     {"sources", "stages"},
-    {"spec"},
+    {"spec", "index"},
     {"plan"},
-    {"tables", "kernels", "recipe", "lease"},
-    {"layers", "ledger"},
+    {"tables", "kernels", "recipe", "lease", "spill"},
+    {"layers", "ledger", "deciding"},
     {"isolate", "shipping"},
     {"segment"},
     {"worker"},
     {"engine"},
     {"runner"},
+    {"indexing"},
     {"thresholds"},
     {"recount"},
     {"describe", "inspection", "progress"},
@@ -35,9 +37,9 @@ LAYERS = [
 KERNELS = {
     f"text/{name}.py"
     for name in (
-        "bloom", "c4", "dclm", "fineweb", "gopher", "hashing", "minhash", "ngrams", "normalize", "overlap", "pii_places",
-        "refinedweb", "repeated_lines", "repeats", "shares", "shingles", "spacy_words", "uax29", "unigrams", "utf8",
-        "whitespace", "word_search", "word_stream",
+        "bloom", "c4", "clusters", "dclm", "fineweb", "gopher", "hashing", "minhash", "ngrams", "normalize", "overlap",
+        "pii_places", "refinedweb", "repeated_lines", "repeats", "seen", "shares", "shingles", "spacy_words", "uax29",
+        "unigrams", "utf8", "whitespace", "word_search", "word_stream",
     )
 }  # fmt: skip
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.

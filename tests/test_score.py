@@ -12,6 +12,7 @@ import pytest
 import curate
 from curate.errors import SpecError
 from tests.conftest import WritePipeline, rows
+from tests.scorers import train
 
 CARD = """---
 kind: fasttext
@@ -27,18 +28,7 @@ BREAD = ["flour and yeast", "knead the dough", "bake the loaf", "dough with flou
 
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import fasttext
-
-    folder = tmp_path_factory.mktemp("scorers") / "tide-v1"
-    folder.mkdir()
-    lines = [f"__label__{label} {text}" for label, texts in (("sea", SEA), ("bread", BREAD)) for text in texts]
-    (folder / "train.txt").write_text("\n".join(lines * 25) + "\n")
-    # Eleven threads: in fasttext 0.9.3 each fills a tenth of the input matrix, rounded down, and the eleventh what ten
-    # leave over; whatever is not filled holds what memory held before, often NaN.
-    model = fasttext.train_supervised(str(folder / "train.txt"), epoch=50, lr=0.1, dim=8, thread=11, verbose=0)
-    model.save_model(str(folder / "model.bin"))
-    (folder / "card.md").write_text(CARD)
-    return folder
+    return train(tmp_path_factory.mktemp("scorers") / "tide-v1", CARD, {"sea": SEA, "bread": BREAD})
 
 
 def test_a_scorer_tells_its_classes_apart_and_leaves_null_alone(scorer: Path) -> None:

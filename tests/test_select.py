@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.barriers import Question
 from curate.schema import keyed_hash
-from curate.stage import Batch, Decision, Question
+from curate.stage import Batch, Decision
 from curate.stages import select as module
 from curate.stages.select import Select
 

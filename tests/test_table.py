@@ -17,7 +17,9 @@ from curate.stages import STAGES
 ROOT = Path(__file__).parents[1]
 CASES = Path(__file__).parent / "stages"
 # Cases for these are built in code (pages, models, whole corpora): tests/test_extract.py and so on.
-OWN_TESTS = {"extract", "score", "select", "tokens"}
+OWN_TESTS = {
+    "bloom_dedup", "exact_dedup", "extract", "line_dedup_global", "minhash", "score", "select", "tokens", "toxicity",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("table", [STAGES, SOURCES], ids=["stages", "sources"])

@@ -1,6 +1,7 @@
 """The table of stages: YAML name -> "module:Class". Lazy, sorted; a package adds its own under `curate.stages`."""
 
 STAGES: dict[str, str] = {
+    "bloom_dedup": "curate.stages.bloom_dedup:BloomDedup",
     "boilerplate": "curate.stages.boilerplate:Boilerplate",
     "brackets": "curate.stages.brackets:Brackets",
     "c4_badwords": "curate.stages.c4_badwords:C4Badwords",
@@ -9,6 +10,7 @@ STAGES: dict[str, str] = {
     "dclm_page": "curate.stages.dclm_page:DclmPage",
     "decontaminate": "curate.stages.decontaminate:Decontaminate",
     "digits": "curate.stages.digits:Digits",
+    "exact_dedup": "curate.stages.exact_dedup:ExactDedup",
     "extract": "curate.stages.extract:Extract",
     "fineweb_quality": "curate.stages.fineweb_quality:FinewebQuality",
     "gopher_quality": "curate.stages.gopher_quality:GopherQuality",
@@ -16,12 +18,15 @@ STAGES: dict[str, str] = {
     "keep": "curate.stages.keep:Keep",
     "language": "curate.stages.language:Language",
     "line_dedup": "curate.stages.line_dedup:LineDedup",
+    "line_dedup_global": "curate.stages.line_dedup_global:LineDedupGlobal",
+    "minhash": "curate.stages.minhash:Minhash",
     "pii": "curate.stages.pii:Pii",
     "refinedweb_lines": "curate.stages.refinedweb_lines:RefinedwebLines",
     "sample": "curate.stages.sample:Sample",
     "score": "curate.stages.score:Score",
     "select": "curate.stages.select:Select",
     "tokens": "curate.stages.tokens:Tokens",
+    "toxicity": "curate.stages.toxicity:Toxicity",
     "unigram_logprob": "curate.stages.unigram_logprob:UnigramLogprob",
     "url_filter": "curate.stages.url_filter:UrlFilter",
     "urls": "curate.stages.urls:Urls",

@@ -24,8 +24,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from annotated_types import Ge, Le
 
+from curate.barriers import Poll, Question
 from curate.schema import ORDINAL, TEXT, keyed_hash
-from curate.stage import Barrier, Batch, Decision, Question, drop_where
+from curate.stage import Batch, Decision, drop_where
+from curate.winners import descending
 
 U64 = npt.NDArray[np.uint64]
 COLLECT = 1_000_000
@@ -35,7 +37,7 @@ _MASK = np.uint64(2**_DIGIT_BITS - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Select(Barrier):
+class Select(Poll):
     """The top share by a column."""
 
     column: str
@@ -46,6 +48,7 @@ class Select(Barrier):
 
     reasons = ("no_score", "below_top")
     sketch_options = ("column", "by")
+    footprint = "24 bytes per document on disk, at most 64 MB in its decide task"
     sketches = {ORDINAL: pa.uint64(), "score": pa.float64(), "weight": pa.int64()}
 
     @property
@@ -136,15 +139,7 @@ class Select(Barrier):
 
     def _ranks(self, scores: npt.NDArray[np.float64], ordinals: U64) -> tuple[U64, U64]:
         """(high, low): ascending from the best document on, distinct for distinct documents."""
-        return _descending(scores), keyed_hash(ordinals, self.seed)
-
-
-def _descending(scores: npt.NDArray[np.float64]) -> U64:
-    """Order-reversing map of float64 to uint64: IEEE 754 bits, made monotone by flipping negatives, then inverted."""
-    bits = (np.ascontiguousarray(scores, np.float64) + 0.0).view(np.uint64)
-    sign = np.uint64(1 << 63)
-    ascending = np.where(bits & sign, ~bits, bits | sign)
-    return np.asarray(~ascending)
+        return descending(scores), keyed_hash(ordinals, self.seed)
 
 
 def _digit(high: U64, low: U64, place: int) -> U64:

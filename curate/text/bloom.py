@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,17 @@ MAGIC = b"bloom64\x01"
 HEADER = 24
 LOW_SIX, SIX = np.uint64(63), np.uint64(6)
 Hashes = npt.NDArray[np.uint64]
+
+
+def probes_for(rate: float) -> int:
+    """Probes of each hash with which a filter of this rate of false positives is smallest."""
+    return max(1, round(-math.log2(rate)))
+
+
+def words_for(expected: int, rate: float) -> int:
+    """64-bit words of a filter with this rate after so many different hashes."""
+    probes = probes_for(rate)
+    return math.ceil(-probes * expected / math.log1p(-(rate ** (1 / probes))) / 64)
 
 
 @dataclass(frozen=True)
@@ -42,22 +54,27 @@ class BloomFilter:
         """An empty filter whose rate of false positives is at most `rate` after `expected` different hashes."""
         if expected < 1 or not 0 < rate < 1:
             raise ValueError(f"expected ({expected}) must be at least 1 and rate ({rate}) between 0 and 1")
-        probes = max(1, round(-math.log2(rate)))
-        bits = -probes * expected / math.log1p(-(rate ** (1 / probes)))
-        return cls(np.zeros(math.ceil(bits / 64), np.uint64), probes)
+        return cls(np.zeros(words_for(expected, rate), np.uint64), probes_for(rate))
 
     @classmethod
-    def load(cls, data: bytes) -> BloomFilter:
+    def load(cls, file: BinaryIO) -> BloomFilter:
         """The filter that `save` wrote. Raises ValueError for anything else."""
-        probes, size = (int.from_bytes(data[at : at + 8], "little") for at in (8, 16))
-        if data[:8] != MAGIC or len(data) != HEADER + 8 * size:
-            raise ValueError(f"these {len(data)} bytes are no saved Bloom filter, or not all of one")
-        return cls(np.frombuffer(data, "<u8", offset=HEADER).astype(np.uint64), probes)
+        header = file.read(HEADER)
+        probes, size = (int.from_bytes(header[at : at + 8], "little") for at in (8, 16))
+        whole = header[:8] == MAGIC and len(header) == HEADER
+        words = np.empty(size if whole else 0, "<u8")
+        filled = 0
+        while whole and filled < words.nbytes:
+            some = file.readinto(memoryview(words.view(np.uint8).data)[filled:])  # type: ignore[attr-defined]
+            whole, filled = bool(some), filled + some
+        if not whole or file.read(1):
+            raise ValueError("this is no saved Bloom filter, or not all of one")
+        return cls(words.astype(np.uint64, copy=False), probes)
 
-    def save(self) -> bytes:
+    def save(self, file: BinaryIO) -> None:
         """A header (what this is, probes, number of words) and the words, little-endian."""
-        header = MAGIC + self.probes.to_bytes(8, "little") + len(self.words).to_bytes(8, "little")
-        return header + self.words.astype("<u8").tobytes()
+        file.write(MAGIC + self.probes.to_bytes(8, "little") + len(self.words).to_bytes(8, "little"))
+        file.write(np.ascontiguousarray(self.words, "<u8").data)
 
     @property
     def bits(self) -> int:
@@ -89,29 +106,42 @@ def _mixes(key):  # type: ignore[no-untyped-def]
     return fold_product(key ^ SEED, STEP), fold_product(key ^ STEP, LAST) | np.uint64(1)
 
 
+@njit(inline="always")
+def is_in(words, probes, key):  # type: ignore[no-untyped-def]
+    """Whether a hash is in the filter with these words."""
+    bits = np.uint64(len(words)) << SIX
+    at, step = _mixes(key)
+    found = True
+    for _ in range(probes):
+        at += step
+        bit = upper_product(at, bits)
+        if not words[bit >> SIX] >> (bit & LOW_SIX) & np.uint64(1):
+            found = False
+            break
+    return found
+
+
+@njit(inline="always")
+def put_in(words, probes, key):  # type: ignore[no-untyped-def]
+    """Insert a hash; whether it was there before."""
+    bits = np.uint64(len(words)) << SIX
+    at, step = _mixes(key)
+    every = np.uint64(1)
+    for _ in range(probes):
+        at += step
+        bit = upper_product(at, bits)
+        every &= words[bit >> SIX] >> (bit & LOW_SIX)
+        words[bit >> SIX] |= np.uint64(1) << (bit & LOW_SIX)
+    return every != 0
+
+
 @njit(nogil=True, cache=True)
 def _contains(words, probes, hashes, found):  # type: ignore[no-untyped-def]
-    bits = np.uint64(len(words)) << SIX
     for i in range(len(hashes)):
-        at, step = _mixes(hashes[i])
-        found[i] = True
-        for _ in range(probes):
-            at += step
-            bit = upper_product(at, bits)
-            if not words[bit >> SIX] >> (bit & LOW_SIX) & np.uint64(1):
-                found[i] = False
-                break
+        found[i] = is_in(words, probes, hashes[i])
 
 
 @njit(nogil=True, cache=True)
 def _insert(words, probes, hashes, found):  # type: ignore[no-untyped-def]
-    bits = np.uint64(len(words)) << SIX
     for i in range(len(hashes)):
-        at, step = _mixes(hashes[i])
-        every = np.uint64(1)
-        for _ in range(probes):
-            at += step
-            bit = upper_product(at, bits)
-            every &= words[bit >> SIX] >> (bit & LOW_SIX)
-            words[bit >> SIX] |= np.uint64(1) << (bit & LOW_SIX)
-        found[i] = every != 0
+        found[i] = put_in(words, probes, hashes[i])

@@ -1,6 +1,7 @@
 """One 64-bit hash of a run of bytes, for kernels: eight bytes at a time, mixed as in wyhash (Wang Yi, public domain).
 
-Not for anything that is stored: the value belongs to this version of the code. Two runs of bytes that differ share a hash
+The value belongs to this version of the code. Only indexes for deduplication store it: who changes it raises the revision of
+the stages that make them, which then refuse older indexes. Two runs of bytes that differ share a hash
 with probability 2**-64 unless somebody sets out to make them; nothing here is secret, so somebody could.
 """
 
@@ -11,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from curate.text.buffers import text_buffers
 
 _emitted: Callable[[Callable[..., Any]], Any] = intrinsic
 
@@ -106,6 +110,19 @@ def hash_bytes(base, start, end, limit):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _hash_all(data):  # type: ignore[no-untyped-def]
     return hash_bytes(data.ctypes.data, 0, len(data), len(data))
+
+
+def hash_column(texts: pa.Array) -> npt.NDArray[np.uint64]:
+    """The hash of every text of a column. Shape (rows,); a null has that of an empty text."""
+    given, hashes = text_buffers(texts), np.empty(len(texts), np.uint64)
+    _hash_rows(given.data.ctypes.data, len(given.data), given.starts, given.ends, hashes)
+    return hashes
+
+
+@njit(nogil=True, cache=True)
+def _hash_rows(base, limit, starts, ends, hashes):  # type: ignore[no-untyped-def]
+    for row in range(len(hashes)):
+        hashes[row] = hash_bytes(base, starts[row], ends[row], limit)
 
 
 def hash_of(word: bytes) -> int:

@@ -3,15 +3,19 @@
 A signature has `buckets` x `rows` values. Each is the least that one permutation makes of a document's shingles; two documents
 agree in it with a probability of their Jaccard similarity s, and so in one band of `rows` with s**rows.
 
-- `ours`: (x * a + b) mod 2**64, a odd, read as 32 bits of it: see below. Values are 32-bit numbers.
+- `ours`: (x * a + b) mod 2**w, a odd, for values of w = 32 or 64 bits: see below.
 - `datatrove-0.10`: ((x * a + b) mod 2**64) mod (2**61 - 1), where the overflow leaves no field, but bit for bit that peer's.
 
 Decisions. A shingle's hash x is as good as random, so any bijection of x permutes the shingles fairly: x * a + b modulo a power
 of two, with a odd, is one, and rows differ by random a and b. This is what the tests measure (agreement, bands, pairs of rows).
 Ours takes the upper half of x and works modulo 2**32: eight lanes where 64 bits have four, and no 64-bit products, which most
 machines lack. The price is that two shingles share a value with probability 2**-32, and an estimate of two documents of n
-shingles in all is too high by up to n / 2**32: 0.0002 for a million words. Multiplication modulo 2**61 - 1 has 128-bit
-products, for which there are no lanes. One-permutation hashing makes rows of short texts depend on each other.
+shingles in all is too high by up to n / 2**32: 0.0002 for a million words; `hash_bits: 64` does not have it. Multiplication
+modulo 2**61 - 1 has 128-bit products, for which there are no lanes. One-permutation hashing makes rows of short texts depend
+on each other.
+
+What is kept of a signature to tell later how similar two documents are is a byte per value (b-bit minwise hashing, Li and
+König 2010, arXiv:0910.3349): two that differ share it once in 256 times, which `estimate` takes into account.
 """
 
 from __future__ import annotations
@@ -44,6 +48,8 @@ class MinHash:
     rows: int = 8
     seed: int = 1
     family: Family = "ours"
+    hash_bits: Literal[32, 64] = 32
+    """Width of a value; datatrove's have 61 bits, whatever this says."""
 
     def __post_init__(self) -> None:
         for name in ("buckets", "rows"):
@@ -58,7 +64,7 @@ class MinHash:
             draw = np.random.RandomState(self.seed)
             factors = draw.randint(1, int(MERSENNE), dtype=np.uint64, size=count)
             return factors, draw.randint(0, int(MERSENNE), dtype=np.uint64, size=count)
-        drawn = splitmix64(self.seed, 2 * count) >> HALF
+        drawn = splitmix64(self.seed, 2 * count) >> np.uint64(64 - self.hash_bits)
         return drawn[::2] | np.uint64(1), drawn[1::2].copy()
 
     def __call__(self, shingles: Shingles) -> npt.NDArray[np.uint64]:
@@ -68,8 +74,10 @@ class MinHash:
             signatures = np.empty((len(shingles), len(factors)), np.uint64)
             _least_datatrove(shingles.bounds, shingles.hashes, factors, terms, signatures)
             return signatures
-        least = np.empty((len(shingles), len(factors)), np.uint32)
-        _least(shingles.bounds, shingles.hashes, factors.astype(np.uint32), terms.astype(np.uint32), least)
+        kind = np.uint32 if self.hash_bits == 32 else np.uint64
+        hashes = (shingles.hashes >> np.uint64(64 - self.hash_bits)).astype(kind)
+        least = np.empty((len(shingles), len(factors)), kind)
+        _least(shingles.bounds, hashes, factors.astype(kind), terms.astype(kind), least)
         signatures = least.astype(np.uint64)
         signatures[np.diff(shingles.bounds) == 0] = NONE
         return signatures
@@ -89,9 +97,18 @@ def splitmix64(seed: int, count: int) -> npt.NDArray[np.uint64]:
     return value ^ value >> np.uint64(31)
 
 
-def estimate(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
-    """The share of values in which signatures agree, along the last axis. Its standard error is sqrt(s * (1 - s) / values)."""
-    return np.asarray((left == right).mean(axis=-1), np.float64)
+def signature_bytes(signatures: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+    """A byte of every value, which takes all its bits into account. Same shape."""
+    return np.asarray((signatures * np.uint64(GOLDEN)) >> np.uint64(56), np.uint8)
+
+
+def estimate(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """How similar documents are by the bytes of their signatures, along the last axis.
+
+    The standard error is about sqrt(s * (1 - s) / values).
+    """
+    agree = (left == right).mean(axis=-1)
+    return np.asarray(np.maximum((agree - 1 / 256) / (1 - 1 / 256), 0.0), np.float64)
 
 
 @njit(nogil=True, cache=True)
@@ -110,18 +127,18 @@ def jaccard(left, right):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _least(bounds, hashes, factors, terms, signatures):  # type: ignore[no-untyped-def]
     """Four shingles at a time for each load and store of the minima; the last ones are taken again to make up four."""
-    count = len(factors)
+    count, number = len(factors), signatures.dtype.type
     for row in range(len(signatures)):
         least = signatures[row]
-        least[:] = np.uint32(0xFFFFFFFF)
+        least[:] = number(NONE)
         i, last = bounds[row], bounds[row + 1] - 1
         while i <= last:
-            one, two = np.uint32(hashes[i] >> HALF), np.uint32(hashes[min(i + 1, last)] >> HALF)
-            three, four = np.uint32(hashes[min(i + 2, last)] >> HALF), np.uint32(hashes[min(i + 3, last)] >> HALF)
+            one, two = hashes[i], hashes[min(i + 1, last)]
+            three, four = hashes[min(i + 2, last)], hashes[min(i + 3, last)]
             for k in range(count):
                 factor, term = factors[k], terms[k]
-                low = min(np.uint32(one * factor + term), np.uint32(two * factor + term))
-                high = min(np.uint32(three * factor + term), np.uint32(four * factor + term))
+                low = min(number(one * factor + term), number(two * factor + term))
+                high = min(number(three * factor + term), number(four * factor + term))
                 least[k] = min(least[k], min(low, high))
             i += 4
 

@@ -2,6 +2,7 @@
 
 - `word_shingles`: n words with a letter or digit each, without regard to case, so that layout and signs do not matter.
 - `char_shingles`: n characters of a text that the caller has normalised (`text/normalize.py`).
+- `token_shingles`: n words of any kind, as they stand.
 - `datatrove_shingles`: those of datatrove 0.10, of spaCy's words of the simplified text, bit for bit.
 
 Ours are `hash_bytes` of a word's bytes in lower case, folded over the n words: the same on every machine, and as good as the
@@ -75,6 +76,17 @@ def word_shingles(words: Words, n: int = 5) -> Shingles:
         n, _lower_codes(), scratch, scratch.ctypes.data, keys, bounds, short,
     )  # fmt: skip
     return Shingles(bounds, keys[:used], short)
+
+
+def token_shingles(words: Words, n: int, least: int) -> Shingles:
+    """n-grams of all words, as they stand. A text of fewer has one, of all its words, if it has `least` of them, else none."""
+    _check(n)
+    counts = words.counts
+    sizes = np.where(counts >= n, counts - n + 1, (counts >= max(1, least)).astype(np.int64))
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    hashes = np.empty(bounds[-1], np.uint64)
+    _token_shingles(words.firsts, words.lasts, words.hashes, n, bounds, hashes)
+    return Shingles(bounds, hashes, counts < n)
 
 
 def char_shingles(texts: TextBuffers, n: int = 24) -> Shingles:
@@ -179,6 +191,18 @@ def _word_shingles(firsts, lasts, stream, base, starts, kinds, n, lower_codes, s
         short[row] = count < n
         bounds[row + 1] = used
     return used
+
+
+@njit(nogil=True, cache=True)
+def _token_shingles(firsts, lasts, words, n, bounds, hashes):  # type: ignore[no-untyped-def]
+    for row in range(len(firsts)):
+        for gram in range(bounds[row], bounds[row + 1]):
+            start = firsts[row] + gram - bounds[row]
+            end = min(start + n, lasts[row])
+            value = SEED ^ np.uint64(end - start)
+            for k in range(start, end):
+                value = fold_product(value ^ words[k], STEP)
+            hashes[gram] = fold_product(value ^ STEP, LAST)
 
 
 @njit(nogil=True, cache=True)

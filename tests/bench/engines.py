@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from curate.deciding import Context
 from curate.engine import RayEngine
 from curate.runner import survey
 from curate.segment import Work
 from curate.spec import load
 from curate.store import Store
-from curate.worker import Context, run_work
+from curate.worker import run_work
 from tests.bench.corpora import large, many
 
 PATIENCE_S = 90

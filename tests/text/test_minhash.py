@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.text.minhash import NONE, Family, MinHash, estimate, jaccard, splitmix64
+from curate.text.minhash import NONE, Family, MinHash, estimate, jaccard, signature_bytes, splitmix64
 from curate.text.normalize import simplify
 from curate.text.shingles import Shingles, datatrove_shingles
 from tests.text.test_shingles import SENTENCE
@@ -31,17 +32,20 @@ def plain_signature(row: list[int], minhash: MinHash) -> list[int]:
     if not row:
         return [int(NONE)] * len(permutations)
     if minhash.family == "ours":
-        return [min(((x >> 32) * a + b) % 2**32 for x in row) for a, b in permutations]
+        bits = minhash.hash_bits
+        return [min(((x >> (64 - bits)) * a + b) % 2**bits for x in row) for a, b in permutations]
     return [min((x * a + b) % 2**64 % (2**61 - 1) for x in row) for a, b in permutations]
 
 
 HASHES = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 2**61 - 2, 2**61 - 1, 2**61, 2**64 - 1]))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "bits"), [("ours", 32), ("ours", 64), ("datatrove-0.10", 64)])
 @given(rows=st.lists(st.lists(HASHES, max_size=9), max_size=5), buckets=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
-def test_signatures_are_those_of_plain_python(family: Family, rows: list[list[int]], buckets: int, seed: int) -> None:
-    minhash = MinHash(buckets=buckets, rows=3, seed=seed, family=family)
+def test_signatures_are_those_of_plain_python(
+    family: Family, bits: Literal[32, 64], rows: list[list[int]], buckets: int, seed: int
+) -> None:
+    minhash = MinHash(buckets=buckets, rows=3, seed=seed, family=family, hash_bits=bits)
     assert minhash(made(rows)).tolist() == [plain_signature(row, minhash) for row in rows]
 
 
@@ -52,9 +56,12 @@ def test_the_permutations_of_a_seed_are_these() -> None:
     assert (factors.tolist(), terms.tolist()) == ([6457827717110365317 >> 32 | 1], [3203168211198807973 >> 32])
 
 
+Signed = tuple[float, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]
+
+
 @pytest.fixture(scope="module", params=[0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
-def pairs(request: pytest.FixtureRequest) -> tuple[float, npt.NDArray[np.bool_]]:
-    """A similarity, and where the signatures of PAIRS pairs of documents so similar agree. Shape (pairs, 112)."""
+def signed(request: pytest.FixtureRequest) -> Signed:
+    """A similarity, and the signatures of PAIRS pairs of documents so similar. Shapes (pairs, 112)."""
     common = round(2 * SIZE * request.param / (1 + request.param))
     hashes = splitmix64(99, PAIRS * (2 * SIZE - common)).reshape(PAIRS, -1)
     minhash = MinHash()
@@ -62,7 +69,14 @@ def pairs(request: pytest.FixtureRequest) -> tuple[float, npt.NDArray[np.bool_]]
         minhash(Shingles(np.arange(PAIRS + 1) * SIZE, np.ascontiguousarray(half).ravel(), np.zeros(PAIRS, np.bool_)))
         for half in (hashes[:, :SIZE], hashes[:, -SIZE:])
     )
-    return common / (2 * SIZE - common), left == right
+    return common / (2 * SIZE - common), left, right
+
+
+@pytest.fixture(scope="module")
+def pairs(signed: Signed) -> tuple[float, npt.NDArray[np.bool_]]:
+    """A similarity, and where the signatures agree."""
+    similarity, left, right = signed
+    return similarity, left == right
 
 
 def test_every_row_agrees_as_often_as_documents_are_similar(pairs: tuple[float, npt.NDArray[np.bool_]]) -> None:
@@ -89,10 +103,14 @@ def test_rows_agree_independently_two_by_two(pairs: tuple[float, npt.NDArray[np.
     assert abs(correlations.var() * PAIRS - 1) < 0.1
 
 
-def test_estimates_are_as_exact_as_so_many_independent_rows(pairs: tuple[float, npt.NDArray[np.bool_]]) -> None:
-    similarity, agree = pairs
-    estimates = estimate(agree.astype(np.uint64), np.ones(112, np.uint64))
-    assert abs(estimates.var() / (similarity * (1 - similarity) / 112) - 1) < 0.06
+def test_estimates_by_bytes_are_as_exact_as_so_many_independent_rows(signed: Signed) -> None:
+    """And right in the mean, though one in 256 bytes agrees by chance."""
+    similarity, left, right = signed
+    estimates = estimate(signature_bytes(left), signature_bytes(right))
+    by_chance = similarity + (1 - similarity) / 256
+    variance = by_chance * (1 - by_chance) / 112 / (1 - 1 / 256) ** 2
+    assert abs(estimates.var() / variance - 1) < 0.06
+    assert abs(estimates.mean() - similarity) < 4 * math.sqrt(variance / PAIRS)
 
 
 def test_signatures_recorded_from_datatrove() -> None:
@@ -123,8 +141,9 @@ def test_jaccard_is_that_of_sets(left: set[int], right: set[int], both: set[int]
     assert jaccard(*arrays) == (len(one & two) / len(one | two) if one | two else 0.0)
 
 
-def test_estimate_is_the_share_of_equal_values() -> None:
-    assert estimate(np.array([[1, 2, 3, 4], [1, 2, 3, 4]], np.uint64), np.array([1, 2, 3, 5], np.uint64)).tolist() == [0.75] * 2
+def test_an_estimate_lies_between_nothing_and_all() -> None:
+    left, right = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.uint8), np.array([1, 2, 3, 4], np.uint8)
+    assert estimate(left, right).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("option", ["buckets", "rows"])

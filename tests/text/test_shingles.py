@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.text.buffers import text_buffers
-from curate.text.hashing import LAST, SEED, STEP, hash_of
+from curate.text.clusters import distinct
+from curate.text.hashing import LAST, SEED, STEP, hash_column, hash_of
 from curate.text.normalize import simplify
-from curate.text.shingles import Shingles, char_shingles, datatrove_shingles, word_shingles
+from curate.text.shingles import Shingles, char_shingles, datatrove_shingles, token_shingles, word_shingles
 from curate.text.words import Words, cut_words
 from tests.text.test_words import column, cut, spelled
 
@@ -178,3 +180,29 @@ def test_batches_cut_anywhere_have_the_same_shingles(texts: list[str | None], at
 def test_shingles_of_nothing_are_refused(n: int) -> None:
     with pytest.raises(ValueError, match=rf"ngram \({n}\) must be at least 1"):
         word_shingles(cut(["a"], "uax29"), n)
+
+
+@given(st.lists(st.none() | st.text(max_size=60), max_size=5), st.integers(1, 5), st.integers(1, 5))
+def test_token_shingles_are_all_words_as_they_stand(texts: list[str | None], n: int, least: int) -> None:
+    words = cut(column(texts), "uax29")
+    expected = []
+    for row in spelled(words):
+        keys = [hash_of("".join(word).encode()) for word in row]
+        grams = len(keys) - n + 1 if len(keys) >= n else int(len(keys) >= least)
+        expected.append([plain_gram(keys[i : i + n]) for i in range(grams)])
+    assert rows_of(token_shingles(words, n, least)) == expected
+
+
+@given(st.lists(st.none() | st.text(max_size=20), max_size=5))
+def test_a_column_is_hashed_text_by_text(texts: list[str | None]) -> None:
+    assert hash_column(column(texts)).tolist() == [hash_of((text or "").encode()) for text in texts]
+
+
+@given(st.lists(st.lists(st.integers(0, 2**64 - 1), max_size=8), max_size=4))
+def test_distinct_hashes_are_sorted_upper_halves(given_rows: Rows) -> None:
+    bounds = np.cumsum([0, *map(len, given_rows)])
+    hashes = np.array([value for row in given_rows for value in row], np.uint64)
+    sets, ends = np.zeros(len(hashes), np.uint32), np.zeros(len(given_rows), np.int64)
+    distinct(bounds, hashes, sets, ends)
+    found = [sets[start:end].tolist() for start, end in zip([0, *ends[:-1]], ends, strict=False)]
+    assert found == [sorted({value >> 32 for value in row}) for row in given_rows]

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 
+from curate.barriers import Poll, Question
 from curate.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
-from curate.stage import Barrier, Batch, Decision, Question, Stage, drop_where, edit_text
+from curate.stage import Batch, Decision, Stage, drop_where, edit_text
 
 _RUN = re.compile("-{3,}")
 
@@ -114,7 +115,7 @@ class Broken(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Longest(Barrier):
+class Longest(Poll):
     """Write how long the longest text of the corpus is, and cut every text to half of that: a barrier that writes."""
 
     reasons = ()
@@ -175,7 +176,10 @@ class Lengths(RuleStage):
 
 
 def _arm() -> None:
-    """Kill the process once at a chosen point of a run: CURATE_EXAMPLE_CRASH=point:flag file. For the fault tests."""
+    """Kill the process once at a chosen point of a run: CURATE_EXAMPLE_CRASH=point:flag file. For the fault tests.
+
+    A point that is none of the names below is part of the name of a file: the process dies when that is to be written.
+    """
     from curate.stages.select import Select
     from curate.store import Store
     from curate.tables import TableWriter
@@ -189,7 +193,7 @@ def _arm() -> None:
         "compaction": (TableWriter, "_write_canonical", ""),
         "marker": (Store, "write_json", "steps/output/"),
         "manifest": (Store, "write_json", "manifest.json"),
-    }[point]
+    }.get(point, (Store, "create", point))
     original = getattr(owner, method)
 
     def deadly(self: object, *args: object) -> object:

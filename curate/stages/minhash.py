@@ -1,0 +1,407 @@
+"""Drop near-duplicates: documents of which a MinHash signature agrees in a whole band with that of one that stays.
+
+A document is the set of its n-grams of words (`unit: chars`: of characters). Of these a signature of `buckets` bands of `rows`
+values is made, in each of which two documents agree with the probability of their Jaccard similarity s; they are a candidate
+pair when they agree in all values of a band, with probability 1 - (1 - s**rows)**buckets: 0.56, 0.77, 0.92 and 0.99 at
+similarities 0.7, 0.75, 0.8 and 0.85 by default.
+
+- By default a cluster is what candidate pairs connect, and all of it but its winner goes (datatrove, NeMo Curator). Pairs are
+  not looked at again, and so a chain of neighbours may connect what is not alike. In a cluster of more than `max_cluster`
+  documents nobody can want that: there documents go one by one, as with `verify`, by the estimated similarity.
+- `verify: true`: a document goes only if its true similarity to one that stays, and has a band in common with it, is at least
+  `min_jaccard`. Documents are taken by preference, so no chain forms, and a document is never dropped for one that is gone.
+
+The verdict has the estimated (verified: the true) similarity with the winner as its value and the winner's id as detail. A
+text with fewer words than `ngram` has one n-gram, of all its words: it goes where another has the same words. One without
+words resembles nothing and stays.
+
+`family: datatrove-0.10` makes the signatures of that peer bit for bit (`text/normalize.py`, spaCy's words, its permutations),
+and so the same clusters. It gives no text of fewer words than `ngram` a signature; such texts stay.
+
+Sources: Broder 1997, "On the resemblance and containment of documents"; Lee et al. 2022, arXiv:2107.06499, section 4.2 and
+appendix A; Penedo et al. 2024, arXiv:2406.17557, appendix E.1 (14 x 8, 5-grams). `text/minhash.py` says what a signature is.
+
+Decisions. Words have letters or digits and are compared in lower case: layout and punctuation make no difference. Shuffled
+are 24 bytes per document and band. A bucket of equal keys adds one edge per document, and what a group of keys connects is
+one edge per document again; up to UNION_ROWS edges are united in one task, of 48 bytes of memory each, more are contracted by
+large-star and small-star (Kiveris et al. 2014, "Connected components in MapReduce and beyond") in tasks of bounded memory.
+Both find the same. True similarities need the n-grams of a document beside its sketch, 4 bytes each; two n-grams share 32
+bits once in 4e9 pairs. The documents of one cluster are in one task: the largest cluster is what `verify` cannot split.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from annotated_types import Ge, Gt, Le
+
+from curate.barriers import KEY, Columns, Phase, Worked
+from curate.schema import ID, INDEXED, ORDINAL, keyed_hash
+from curate.stage import Batch, Decision
+from curate.winners import SIMILARITY, WINNER, Winners, with_indexed_first
+
+if TYPE_CHECKING:
+    from curate.text.shingles import Shingles
+
+Ints = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+UNION_ROWS = 20_000_000
+"""Edges that are united in one task, both directions counted."""
+NODE_SEED = 0xC0FFEE
+_EDGES: Columns = {KEY: pa.uint64(), ORDINAL: pa.uint64(), "rank": pa.uint64(), "other": pa.uint64(), "other_rank": pa.uint64()}
+_LABELS: Columns = {ORDINAL: pa.uint64(), "label": pa.uint64()}
+CROOKED = "_crooked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minhash(Winners):
+    """Near-duplicates by MinHash and banding."""
+
+    ngram: Annotated[int, Ge(1)] = 5
+    unit: Literal["words", "chars"] = "words"
+    buckets: Annotated[int, Ge(1)] = 14
+    """Bands of a signature."""
+    rows: Annotated[int, Ge(1)] = 8
+    """Values of a band."""
+    seed: Annotated[int, Ge(0)] = 1
+    family: Literal["ours", "datatrove-0.10"] = "ours"
+    hash_bits: Literal[32, 64] = 32
+    """Width of a value of the family `ours`."""
+    shingle_hash: Literal["xxhash64", "sha1"] = "xxhash64"
+    """Hash of an n-gram in the family `datatrove-0.10`: its default, or that of FineWeb."""
+    verify: bool = False
+    """Drop only documents whose true similarity to one that stays is at least min_jaccard."""
+    min_jaccard: Annotated[float, Gt(0), Le(1)] = 0.75
+    max_cluster: Annotated[int, Ge(1)] | None = 100_000
+    """In larger clusters, drop only documents that are like one that stays, by min_jaccard."""
+
+    reasons = ("near_duplicate",)
+    index_options = ("ngram", "unit", "buckets", "rows", "seed", "family", "hash_bits", "shingle_hash")
+    sketch_options = (*index_options, "keep", "column", "verify")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.family == "datatrove-0.10" and self.unit == "chars":
+            raise ValueError("family: datatrove-0.10 knows n-grams of words only. Leave out 'unit: chars'")
+
+    @property
+    def sketches(self) -> Mapping[str, pa.DataType]:
+        columns: dict[str, pa.DataType] = {
+            ORDINAL: pa.uint64(),
+            "rank": pa.uint64(),
+            ID: pa.string(),
+            "keys": pa.binary(8 * self.buckets),
+            "signature": pa.binary(self.buckets * self.rows),
+        }
+        return {**columns, "shingles": pa.large_list(pa.uint32())} if self.verify else columns
+
+    def sketcher(self) -> Callable[[Batch], pa.RecordBatch]:
+        from curate.text.minhash import MinHash, signature_bytes
+
+        make = MinHash(
+            buckets=self.buckets, rows=self.rows, seed=self.seed, family=self.family, hash_bits=self.hash_bits
+        )  # fmt: skip
+
+        def sketch(batch: Batch) -> pa.RecordBatch:
+            shingles = self._shingles(batch)
+            signatures = make(shingles)
+            columns = [
+                batch[ORDINAL],
+                pa.array(self.preferences(batch)),
+                batch[ID].cast(pa.string()),
+                _rows_as_bytes(make.band_keys(signatures)),
+                _rows_as_bytes(signature_bytes(signatures)),
+            ]
+            if self.verify:
+                columns.append(_sets(shingles))
+            records = pa.RecordBatch.from_arrays(columns, names=list(self.sketches))
+            return records.filter(pa.array(np.diff(shingles.bounds) > 0))
+
+        return sketch
+
+    def sketch(self, batch: Batch) -> pa.RecordBatch:
+        return self.sketcher()(batch)
+
+    def _shingles(self, batch: Batch) -> Shingles:
+        from curate.text.shingles import char_shingles, datatrove_shingles, word_shingles
+
+        if self.family == "datatrove-0.10":
+            from curate.text.buffers import text_buffers
+            from curate.text.normalize import simplify
+            from curate.text.words import cut_words
+
+            words = cut_words(text_buffers(simplify(batch["text"])), "spacy")
+            return datatrove_shingles(words, self.ngram, self.shingle_hash)
+        if self.unit == "words":
+            return word_shingles(batch.words("uax29"), self.ngram)
+        return char_shingles(batch.buffers, self.ngram)
+
+    @property
+    def footprint(self) -> str:
+        own = self.buckets * (8 + self.rows) + 60
+        sets = ", 4 more per n-gram" if self.verify else ""
+        shuffled = 24 * self.buckets
+        return f"some {own} bytes per document on disk{sets}, {shuffled} more while bands are matched; about 1 GB per task"
+
+    # -- bands -> edges -> labels -> clusters
+
+    @property
+    def first(self) -> Phase:
+        columns: Columns = {KEY: pa.uint64(), "rank": pa.uint64(), ORDINAL: pa.uint64()}
+        return Phase("spread", "shard", columns, sketches=(ORDINAL, "rank", "keys"))
+
+    def following(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
+        attach = Phase("attach", "shard", self._members, sketches=tuple(self.sketches))
+        large = Phase("large-star", "key", _EDGES)
+        match phase.name:
+            case "spread":
+                return Phase("bands", "key", _EDGES)
+            case "bands":
+                return Phase("union", "key", _LABELS, whole=True) if rows <= UNION_ROWS else large
+            case "large-star":
+                return Phase("small-star", "key", _EDGES) if counts[CROOKED] else Phase("labels", "key", _LABELS)
+            case "small-star":
+                return large
+            case "union" | "labels":
+                return attach
+            case "attach":
+                return Phase("clusters", "key", self.decisions)
+        return None
+
+    @property
+    def _members(self) -> Columns:
+        return {KEY: pa.uint64(), "label": pa.uint64(), **self.sketches}
+
+    def work(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> Worked:
+        match phase.name:
+            case "spread":
+                return Worked(self._spread(sketches))
+            case "bands":
+                return Worked(_connected(_in_bands(rows)))
+            case "union":
+                return Worked(_labelled(_connected(rows)))
+            case "large-star":
+                return large_star(rows)
+            case "small-star":
+                return Worked(small_star(rows))
+            case "labels":
+                return Worked(_labelled(rows))
+            case "attach":
+                return Worked(self._attach(rows, sketches))
+        return self._clusters(rows)
+
+    def _spread(self, sketches: Iterator[pa.RecordBatch]) -> pa.Table:
+        parts = []
+        for records in sketches:
+            ordinals = records[ORDINAL].to_numpy()
+            ranks = with_indexed_first(records["rank"].to_numpy(), ordinals)
+            keys = _bytes_as_rows(records["keys"], np.dtype(np.uint64))
+            columns = [keys.ravel(), np.repeat(ranks, self.buckets), np.repeat(ordinals, self.buckets)]
+            parts.append(pa.table(dict(zip(self.first.writes, columns, strict=True))))
+        return pa.concat_tables([_empty(self.first.writes), *parts])
+
+    def _attach(self, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> pa.Table:
+        """What a sketch says of every document that has a label."""
+        ordinals, labels = rows[ORDINAL].to_numpy(), rows["label"].to_numpy()
+        parts = []
+        for records in sketches:
+            here = records[ORDINAL].to_numpy()
+            place = np.minimum(np.searchsorted(ordinals, here), max(0, len(ordinals) - 1))
+            found = ordinals[place] == here if len(ordinals) else np.zeros(len(here), np.bool_)
+            label = labels[place[found]] if len(ordinals) else here[:0]
+            kept = pa.Table.from_batches([records.filter(pa.array(found))])
+            ranks = with_indexed_first(kept["rank"].to_numpy(), kept[ORDINAL].to_numpy())
+            kept = kept.set_column(kept.schema.get_field_index("rank"), "rank", pa.array(ranks))
+            keys = {KEY: pa.array(keyed_hash(label, NODE_SEED)), "label": pa.array(label)}
+            parts.append(pa.table({**keys, **dict(zip(kept.column_names, kept.columns, strict=True))}))
+        return pa.concat_tables([_empty(self._members), *parts])
+
+    def _clusters(self, rows: pa.Table) -> Worked:
+        order = np.lexsort((rows[ORDINAL].to_numpy(), rows["rank"].to_numpy(), rows["label"].to_numpy()))
+        rows = rows.take(pa.array(order)).combine_chunks()
+        labels, ordinals = rows["label"].to_numpy(), rows[ORDINAL].to_numpy()
+        starts = np.flatnonzero(np.concatenate([[True], labels[1:] != labels[:-1]])) if len(labels) else np.zeros(0, np.int64)
+        sizes = np.diff(np.append(starts, len(labels)))
+        winners = np.repeat(starts, sizes)
+        members = _Members(rows, verify=self.verify)
+        similarities = members.estimates(winners)
+        counts = _histogram(sizes)
+        large = sizes > self.max_cluster if self.max_cluster else np.zeros(len(sizes), np.bool_)
+        for start, size in zip(starts[large | self.verify].tolist(), sizes[large | self.verify].tolist(), strict=True):
+            stop = start + size
+            indexed = int((ordinals[start:stop] >= np.uint64(INDEXED)).sum())
+            follows, like = members.leaders(start, stop, indexed, self.min_jaccard)
+            winners[start:stop], similarities[start:stop] = start + follows, like
+            counts["clusters over max_cluster"] += bool(self.max_cluster and size > self.max_cluster)
+            counts["kept, unlike any that stays"] += int((follows == np.arange(size)).sum()) - 1
+        lost = (winners != np.arange(len(rows))) & (ordinals < np.uint64(INDEXED))
+        decided = {
+            ORDINAL: pa.array(ordinals[lost]),
+            WINNER: rows[ID].take(pa.array(winners[lost])),
+            SIMILARITY: pa.array(similarities[lost]),
+        }
+        return Worked(pa.table(decided), {name: count for name, count in counts.items() if count})
+
+    def mark(self, batch: Batch, decision: Decision) -> Batch:
+        return self.mark_as(batch, decision, "near_duplicate")
+
+
+class _Members:
+    """The documents of a group of clusters as arrays."""
+
+    def __init__(self, rows: pa.Table, *, verify: bool) -> None:
+        self.keys = _bytes_as_rows(rows["keys"].combine_chunks(), np.dtype(np.uint64))
+        self.signatures = _bytes_as_rows(rows["signature"].combine_chunks(), np.dtype(np.uint8))
+        self.bounds, self.sets = np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.uint32)
+        if verify and len(rows):
+            shingles = pa.concat_arrays(rows["shingles"].chunks)
+            self.bounds = shingles.offsets.to_numpy().astype(np.int64)
+            self.sets = shingles.values.to_numpy()
+
+    def estimates(self, winners: Ints) -> npt.NDArray[np.float64]:
+        """How similar every document is to a winner, by their signatures."""
+        from curate.text.minhash import estimate
+
+        return estimate(self.signatures, self.signatures[winners])
+
+    def leaders(self, start: int, stop: int, fixed: int, least: float) -> tuple[Ints, npt.NDArray[np.float64]]:
+        from curate.text.clusters import leaders
+
+        bounds = self.bounds[start : stop + 1]
+        return leaders(self.keys[start:stop], self.signatures[start:stop], bounds, self.sets, fixed, least)
+
+
+def _histogram(sizes: Ints) -> Counter[str]:
+    """Clusters by size, in powers of two, and what there is in all."""
+    counts: Counter[str] = Counter()
+    if len(sizes):
+        classes, found = np.unique(np.ceil(np.log2(sizes)).astype(np.int64), return_counts=True)
+        for power, count in zip(classes.tolist(), found.tolist(), strict=True):
+            low, high = 2 ** (power - 1) + 1, 2**power
+            counts[f"clusters of {low}" if low == high else f"clusters of {low} to {high}"] = count
+        counts["clusters"], counts["documents in clusters"] = len(sizes), int(sizes.sum())
+    return counts
+
+
+def _empty(columns: Columns) -> pa.Table:
+    return pa.schema(list(columns.items())).empty_table()
+
+
+def _rows_as_bytes(rows: npt.NDArray[Any]) -> pa.Array:
+    rows = np.ascontiguousarray(rows)
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(rows.itemsize * rows.shape[1]), len(rows), [None, pa.py_buffer(rows)]
+    )  # fmt: skip
+
+
+def _bytes_as_rows(values: pa.Array, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The reverse; shape (rows, values)."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    width = values.type.byte_width
+    data = np.frombuffer(values.buffers()[1] or b"", np.uint8)[values.offset * width :][: len(values) * width]
+    return data.view(kind).reshape(len(values), width // kind.itemsize)
+
+
+def _sets(shingles: Shingles) -> pa.Array:
+    from curate.text.clusters import distinct
+
+    sets, ends = np.empty(len(shingles.hashes), np.uint32), np.empty(len(shingles), np.int64)
+    distinct(shingles.bounds, shingles.hashes, sets, ends)
+    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(sets[: offsets[-1]]))
+
+
+# -- edges between documents, in both directions
+
+
+def _in_bands(rows: pa.Table) -> pa.Table:
+    """Edges between neighbours among the documents that have a key."""
+    keys = rows[KEY].to_numpy()
+    order = np.argsort(keys)
+    same = keys[order[1:]] == keys[order[:-1]]
+    one, two = order[:-1][same], order[1:][same]
+    ordinals, ranks = rows[ORDINAL].to_numpy(), rows["rank"].to_numpy()
+    return _edges(ordinals[one], ranks[one], ordinals[two], ranks[two])
+
+
+def _edges(one: U64, one_rank: U64, two: U64, two_rank: U64) -> pa.Table:
+    """Both directions of edges, brought together by the node they start from."""
+    start, end = np.concatenate([one, two]), np.concatenate([two, one])
+    start_rank, end_rank = np.concatenate([one_rank, two_rank]), np.concatenate([two_rank, one_rank])
+    columns = [keyed_hash(start, NODE_SEED), start, start_rank, end, end_rank]
+    return pa.table(dict(zip(_EDGES, columns, strict=True)))
+
+
+def _connected(rows: pa.Table) -> pa.Table:
+    """Edges from every node to the best one it is connected with, in these rows."""
+    from curate.text.clusters import roots
+
+    left, left_rank, right, right_rank = (rows[name].to_numpy() for name in list(_EDGES)[1:])
+    forward = (left_rank < right_rank) | ((left_rank == right_rank) & (left < right))
+    nodes, places = np.unique(np.concatenate([left[forward], right[forward]]), return_inverse=True)
+    ranks = np.empty(len(nodes), np.uint64)
+    ranks[places] = np.concatenate([left_rank[forward], right_rank[forward]])
+    order = np.lexsort((nodes, ranks))
+    number = np.empty(len(nodes), np.int64)
+    number[order] = np.arange(len(nodes))
+    ends = number[places].reshape(2, -1)
+    best = order[roots(len(nodes), ends[0], ends[1])[number]]
+    below = best != np.arange(len(nodes))
+    return _edges(nodes[below], ranks[below], nodes[best[below]], ranks[best[below]])
+
+
+def _labelled(rows: pa.Table) -> pa.Table:
+    """The best of its neighbours and itself, for every node. In stars, that is the middle."""
+    node, rank, other, other_rank = (rows[name].to_numpy() for name in list(_EDGES)[1:])
+    order = np.lexsort((other, other_rank, node))
+    order = order[np.concatenate([[True], node[order][1:] != node[order][:-1]])] if len(order) else order
+    node, rank, other, other_rank = node[order], rank[order], other[order], other_rank[order]
+    better = (other_rank < rank) | ((other_rank == rank) & (other < node))
+    return pa.table({ORDINAL: node, "label": np.where(better, other, node)})
+
+
+def _stars(rows: pa.Table) -> tuple[U64, U64, U64, U64, npt.NDArray[np.bool_], U64, U64]:
+    """Edges without repetition; which of them lead to a worse node; and the best of each node's neighbours and itself."""
+    node, rank, other, other_rank = (rows[name].to_numpy() for name in list(_EDGES)[1:])
+    order = np.lexsort((other, other_rank, node))
+    node, rank, other, other_rank = node[order], rank[order], other[order], other_rank[order]
+    fresh = np.ones(len(node), np.bool_)
+    fresh[1:] = (node[1:] != node[:-1]) | (other[1:] != other[:-1])
+    node, rank, other, other_rank = node[fresh], rank[fresh], other[fresh], other_rank[fresh]
+    worse = (rank < other_rank) | ((rank == other_rank) & (node < other))
+    starts = np.concatenate([[True], node[1:] != node[:-1]]) if len(node) else np.zeros(0, np.bool_)
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(node)), 0))
+    best, best_rank = np.where(worse[first], node, other[first]), np.where(worse[first], rank, other_rank[first])
+    return node, rank, other, other_rank, worse, best, best_rank
+
+
+def large_star(rows: pa.Table) -> Worked:
+    """Hang every worse neighbour of a node from the best of its neighbours and itself.
+
+    Counts nodes that are neither the middle of a star nor a ray of one: when there are none, all edges form stars.
+    """
+    node, _, other, other_rank, worse, best, best_rank = _stars(rows)
+    edges = _edges(other[worse], other_rank[worse], best[worse], best_rank[worse])
+    nodes, place = np.unique(node, return_inverse=True)
+    up = np.bincount(place, ~worse, len(nodes))
+    down = np.bincount(place, worse, len(nodes))
+    return Worked(edges, {CROOKED: int(((up > 1) | ((up > 0) & (down > 0))).sum())})
+
+
+def small_star(rows: pa.Table) -> pa.Table:
+    """Hang every better neighbour of a node, and the node, from the best of them."""
+    node, rank, other, other_rank, worse, best, best_rank = _stars(rows)
+    inner = ~worse & (other != best)
+    own = ~worse & (other == best)
+    return _edges(
+        np.concatenate([other[inner], node[own]]), np.concatenate([other_rank[inner], rank[own]]),
+        np.concatenate([best[inner], best[own]]), np.concatenate([best_rank[inner], best_rank[own]]),
+    )  # fmt: skip
