@@ -9,6 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+
+from curate import deciding
 
 VOCABULARY = [f"{first}{middle}{last}" for first in "bdfgklmnprst" for middle in "aeiou" for last in "bdgklmnprst"]
 
@@ -72,3 +75,9 @@ def connected(pairs: list[tuple[int, int]], count: int) -> list[set[int]]:
         seen |= component
         found.append(component)
     return found
+
+
+def deal_finely(monkeypatch: pytest.MonkeyPatch, share: int) -> None:
+    """Give tasks no more than so many bytes of sketches: many bundles and groups, of small corpora too."""
+    monkeypatch.setattr(deciding, "BUNDLE_BYTES", share)
+    monkeypatch.setattr(deciding, "BLOCK_BYTES", 0)

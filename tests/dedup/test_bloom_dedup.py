@@ -12,6 +12,7 @@ import curate
 from curate import deciding
 from curate.errors import SpecError
 from tests.conftest import WritePipeline, contents, rows
+from tests.dedup.corpora import deal_finely
 
 PIPELINE = """
 source: {{jsonl: {{paths: corpus/*.jsonl, split_bytes: 4000}}}}
@@ -82,7 +83,7 @@ def test_the_same_comes_out_however_the_work_is_dealt(
     write(tmp_path / "corpus")
     path = write_pipeline(PIPELINE.format(options=f", filters: {filters}"))
     curate.run(str(path), out=str(tmp_path / "one"), inline=True)
-    monkeypatch.setattr(deciding, "BUNDLE_BYTES", 1)
+    deal_finely(monkeypatch, 1)
     monkeypatch.setattr(deciding, "CHECKPOINT", 0)
     path.write_text(path.read_text().replace("split_bytes: 4000", "split_bytes: 1500"))
     curate.run(str(path), out=str(tmp_path / "many"), inline=True)

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 import curate
-from curate import deciding
 from curate.stages.exact_dedup import address_of
 from tests.conftest import WritePipeline, contents, rows
-from tests.dedup.corpora import write_families
+from tests.dedup.corpora import deal_finely, write_families
 
 PIPELINE = "source: {{parquet: {{paths: corpus/*.parquet, split_bytes: 10_000}}}}\nstages: [{{exact_dedup: {{{options}}}}}]\n"
 
@@ -47,7 +46,7 @@ def test_one_of_all_equal_documents_stays(
     dropped = rows(tmp_path / "out", "dropped")
     assert {row["id"]: row["detail"] for row in dropped} == lost and lost
     assert {(row["reason"], row["value"]) for row in dropped} == {("duplicate", None if by == "by: url" else 1.0)}
-    monkeypatch.setattr(deciding, "BUNDLE_BYTES", 500)
+    deal_finely(monkeypatch, 500)
     curate.run(path, out=str(tmp_path / "finely"), inline=True)
     assert contents(tmp_path / "out") == contents(tmp_path / "finely")
 

@@ -10,11 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 import curate
-from curate import deciding
 from curate.cli import main
 from curate.errors import SpecError
 from tests.conftest import WritePipeline, contents, rows
-from tests.dedup.corpora import write_families
+from tests.dedup.corpora import deal_finely, write_families
 
 PIPELINE = "source: {{parquet: {{paths: {corpus}/*.parquet}}}}\nstages: [{stage}]\n"
 STAGES = {
@@ -67,7 +66,7 @@ def test_what_an_earlier_run_kept_goes(
     together = [row["text"] for row in rows(tmp_path / "b") if row["id"].startswith("1.")]
     # Both crawls have the same few short texts, so those of the new one go too.
     assert set(together) == {text for text in alone if text in wordless or len(text) > 20}
-    monkeypatch.setattr(deciding, "BUNDLE_BYTES", 500)
+    deal_finely(monkeypatch, 500)
     curate.run(str(path), out=str(tmp_path / "finely"), inline=True)
     assert contents(tmp_path / "b") == contents(tmp_path / "finely")
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import curate
-from curate import deciding
 from tests.conftest import WritePipeline, contents, rows
+from tests.dedup.corpora import deal_finely
 
 PIPELINE = "source: {{jsonl: {{paths: corpus/*.jsonl, split_bytes: 4000}}}}\nstages: [{{line_dedup_global: {{{options}}}}}]\n"
 
@@ -102,6 +102,6 @@ def test_the_same_comes_out_however_the_work_is_dealt(
     assert {name: text.replace("\n", "") for name, text in found.items()} == {
         name: text.replace("\n", "") for name, text in expected.items()
     }
-    monkeypatch.setattr(deciding, "BUNDLE_BYTES", 300)
+    deal_finely(monkeypatch, 300)
     curate.run(str(tmp_path / "p.yaml"), out=str(tmp_path / "finely"), inline=True)
     assert contents(tmp_path / "out") == contents(tmp_path / "finely")

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 
 import curate
-from curate import deciding
 from curate.errors import SpecError
 from curate.stages import minhash
 from curate.text.buffers import text_buffers
@@ -20,7 +19,7 @@ from curate.text.minhash import MinHash
 from curate.text.shingles import word_shingles
 from curate.text.words import cut_words
 from tests.conftest import WritePipeline, contents, rows
-from tests.dedup.corpora import connected, write_families
+from tests.dedup.corpora import connected, deal_finely, write_families
 
 PIPELINE = """
 source: {{parquet: {{paths: corpus/*.parquet, split_bytes: 40_000}}}}
@@ -88,7 +87,7 @@ def test_all_of_a_cluster_goes_but_its_winner(
 @pytest.fixture
 def dealt_finely(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bundle per shard, many groups, and no task that sees all edges."""
-    monkeypatch.setattr(deciding, "BUNDLE_BYTES", 2_000)
+    deal_finely(monkeypatch, 2_000)
     monkeypatch.setattr(minhash, "UNION_ROWS", 0)
 
 
