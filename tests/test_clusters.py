@@ -22,6 +22,8 @@ stages:
   - url_filter: {{words: ['{words}']}}
   - keep: {{column: count, min: 1}}
   - select: {{column: score, top: 0.5}}
+  - minhash: {{ngram: 4}}
+  - bloom_dedup: {{ngram: 4, min_ngram: 2}}
 output: {{rows_per_file: 40, columns: [id, text, score]}}
 """
 
@@ -74,6 +76,7 @@ def test_a_run_from_and_to_an_object_store_gives_the_bytes_of_a_local_one(
     summary = curate.run(str(far), out=f"{bucket}/out", **options)
     assert summary.documents_in == 300
     fs.get(f"{bucket}/out/", str(tmp_path / "far") + "/", recursive=True)
+    assert {row["reason"] for row in rows(tmp_path / "far", "dropped")} > {"near_duplicate", "known_document"}
     assert [row["id"] for row in rows(tmp_path / "far")] == [row["id"] for row in rows(tmp_path / "local")]
     assert contents(tmp_path / "far", ("data",)) == contents(tmp_path / "local", ("data",))
     assert curate.run(str(far), out=f"{bucket}/out", **options).already_done

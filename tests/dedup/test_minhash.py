@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import curate
@@ -124,6 +125,26 @@ def test_verified_documents_are_like_one_that_stays(
     dropped = {row["id"]: (row["detail"], row["value"]) for row in rows(tmp_path / "out", "dropped")}
     assert {name: winner for name, (winner, _) in lost.items()} == {name: winner for name, (winner, _) in dropped.items()}
     assert [like for _, like in dropped.values()] == pytest.approx([lost[name][1] for name in dropped]) and len(lost) > 20
+
+
+def test_a_chain_of_neighbours_does_not_take_all_of_it_along(write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    """Each text is like the next and the last is nothing like the first: by default all but one go, in large clusters not."""
+    words = [f"word{number}" for number in range(800)]
+    chain = [" ".join(words[start : start + 300]) for start in range(0, 400, 20)]
+    (tmp_path / "corpus").mkdir()
+    table = pa.table({"id": [str(number) for number in range(len(chain))], "text": chain})
+    pq.write_table(table, tmp_path / "corpus" / "a.parquet")
+    left = {}
+    for options in ("", ", max_cluster: 5", ", verify: true", ", max_cluster: 20"):
+        out = tmp_path / f"out{len(left)}"
+        curate.run(str(write_pipeline(PIPELINE.format(options=options))), out=str(out), inline=True)
+        left[options] = [int(row["id"]) for row in rows(out)]
+        for row in rows(out, "dropped"):
+            like = jaccard(shingles_of(chain[int(row["id"])]), shingles_of(chain[int(row["detail"])]))
+            assert like >= (0.6 if options == ", max_cluster: 5" else 0.75) or options in ("", ", max_cluster: 20")
+    assert left[""] == left[", max_cluster: 20"] == [0]
+    # 20 words further the similarity is 0.87, 40 words further 0.76 and a band in common likely, 60 words further 0.66.
+    assert set(np.diff(left[", verify: true"]).tolist()) == {2, 3} and 5 <= len(left[", max_cluster: 5"]) <= 10
 
 
 def test_documents_below_the_ngram_go_only_for_the_same_words(write_pipeline: WritePipeline, tmp_path: Path) -> None:
