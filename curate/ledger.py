@@ -74,6 +74,8 @@ class Account:
     chars_removed: int = 0
     chars_inserted: int = 0
     chars_rebased: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    """What the stage counts besides: values replaced by kind, documents by benchmark."""
     seconds: float = 0.0
 
     def add(self, other: Account) -> None:
@@ -93,11 +95,12 @@ class Account:
             raise BooksError(f"{where}: {self.chars_out} characters out, but the account says {expected}.")
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "dropped": dict(sorted(self.dropped.items()))}
+        named = {"dropped": dict(sorted(self.dropped.items())), "counts": dict(sorted(self.counts.items()))}
+        return {**asdict(self), **named}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Account:
-        return cls(**{**value, "dropped": Counter(value["dropped"])})
+        return cls(**{**value, "dropped": Counter(value["dropped"]), "counts": Counter(value["counts"])})
 
 
 class BottomK:
@@ -168,6 +171,7 @@ class Ledger:
             account.chars_rebased = (account.chars_rebased or 0) + int(after.chars.sum())
         elif TEXT in step.stage.writes:
             self._settle_edits(where, step, before, after, account)
+        account.counts.update(step.stage.counts(after))
         after = _note_edited(step, after)
         return self._settle_verdicts(where, step.name, (*step.stage.reasons, KILLED), after, account, list(step.columns))
 

@@ -86,8 +86,10 @@ def print_summary(summary: Summary) -> None:
     others = sorted(summary.records.items(), key=lambda pair: (-pair[1], pair[0]))[:8]
     if others:
         click.echo(f"records, not documents: {', '.join(f'{kind} {count:,}' for kind, count in others)}")
-    for name, counts in summary.barriers.items():
-        click.echo(f"{name}: {', '.join(f'{what} {count:,}' for what, count in counts.items())}")
+    for name, account in summary.stages.items():
+        counts = {**account.counts, **summary.barriers.get(name, {})}
+        if counts:
+            click.echo(f"{name}: {', '.join(f'{what} {count:,}' for what, count in counts.items())}")
     for shard, error in summary.failed_shards.items():
         click.echo(f"  failed shard {shard}: {error}")
     size = sum(record["bytes"] for name, record in summary.files.items() if name.startswith("data/"))

@@ -242,6 +242,10 @@ class Stage:
         """Files and folders the result depends on (all `AssetPath` options); their content is part of the fingerprint."""
         return tuple(path for _, path in asset_paths(self))
 
+    def counts(self, after: Batch) -> Mapping[str, int]:
+        """What the books say of a batch besides rows and characters, made of the columns and verdicts this stage left."""
+        return {}
+
     def open(self) -> Kernel:
         """Load what is needed, once per worker, and return the batch function."""
         return self.apply

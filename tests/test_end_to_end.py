@@ -541,3 +541,24 @@ def test_the_plan_is_cut_where_resources_change(corpus: Path, write_pipeline: Wr
     assert [row["text"] for row in rows(tmp_path / "out")] == [
         (document(n)["text"] or "").replace("-----", "—") or None for n in range(300)
     ]
+
+
+@pytest.mark.parametrize("report", [False, True])
+def test_the_books_say_what_was_replaced_by_kind_and_what_was_found_by_benchmark(
+    tmp_path: Path, write_pipeline: WritePipeline, report: bool
+) -> None:
+    """Over shards, and in the manifest; of verdicts the benchmark they name, with `report` all benchmarks."""
+    for name, start in (("herons", 0), ("tides", 20)):
+        words = " ".join(f"word{n}" for n in range(start, start + 13))
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"question": words}) + "\n")
+    both = " ".join(f"word{n}" for n in [*range(13), *range(20, 33)])
+    texts = [both, "word1 word2", "a@site.example.net b@posteo-mail.de", "tel 212-555-2368, c@posteo-mail.de d@posteo-mail.de"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"id": str(n), "text": text}) + "\n" for n, text in enumerate(texts)))
+    (tmp_path / "b.jsonl").write_text(json.dumps({"id": "b", "text": " ".join(f"word{n}" for n in range(20, 33))}) + "\n")
+    against = f"{{against: [herons.jsonl, tides.jsonl], report: {str(report).lower()}}}"
+    path = write_pipeline(f"source: {{jsonl: {{paths: '?.jsonl'}}}}\nstages: [{{decontaminate: {against}}}, pii]\n")
+    run(path, tmp_path / "out")
+    stages = run(path, tmp_path / "out").stages
+    assert stages["decontaminate"].dropped == {"contaminated": 2}
+    assert stages["decontaminate"].counts == {"herons.jsonl": 1, "tides.jsonl": 2 if report else 1}
+    assert stages["pii"].counts == {"email": 3, "phone": 1}

@@ -46,6 +46,8 @@ Opening takes 5 s, half of it to parse JSON; 85 MB/s on one core where the words
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -57,7 +59,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 
 from curate.errors import SpecError
 from curate.options import AssetPath
-from curate.schema import TEXT
+from curate.schema import DROP, TEXT
 from curate.stage import Batch, Edit, Kernel, Stage, drop_where, edit_rows
 
 if TYPE_CHECKING:
@@ -109,6 +111,14 @@ class Decontaminate(Stage):
     def writes(self) -> Mapping[str, pa.DataType]:
         text = {TEXT: pa.large_string()} if self.action == "cut" else {}
         return {**text, **({COLUMN: COLUMN_TYPE} if self.report else {})}
+
+    def counts(self, after: Batch) -> Mapping[str, int]:
+        """Documents by the benchmarks that their verdicts name; with `report`, by all whose items were found in them."""
+        if COLUMN in after:
+            named = ({item["benchmark"] for item in items or ()} for items in after[COLUMN].to_pylist())
+            return Counter(benchmark for benchmarks in named for benchmark in benchmarks)
+        details = after[DROP].field("detail").drop_null().to_pylist() if DROP in after else []
+        return Counter(re.sub(r":\d+ .*", "", detail, count=1, flags=re.DOTALL) for detail in details)
 
     def open(self) -> Kernel:
         from curate.text.benchmarks import read_passages

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from annotated_types import Ge, Le
 
 from curate.schema import TEXT
@@ -115,6 +116,12 @@ class Pii(Stage):
             total = np.sum([*counts.values()], axis=0)
             batch = drop_where(batch, total > self.max_matches, "too_much_pii", value=total, limit=self.max_matches)
         return edit_rows(batch, made)
+
+    def counts(self, after: Batch) -> Mapping[str, int]:
+        """Values replaced, by kind; a document that is dropped keeps its own."""
+        kept = pa.array(~after.dropped)
+        sums = {kind: pc.sum(after[f"pii_{kind}"].filter(kept)).as_py() for kind in self.kinds}
+        return {kind: count for kind, count in sums.items() if count}
 
     def stand_in(self, match: Match) -> str:
         """What a value becomes."""

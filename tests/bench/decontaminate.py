@@ -3,18 +3,15 @@
 python tests/bench/decontaminate.py                   time to open, size of the index, MB/s on one core, hits per benchmark
 python tests/bench/decontaminate.py --method ratio
 python tests/bench/decontaminate.py --show 3          and the words that were found, in up to 3 documents of each benchmark
-python tests/bench/decontaminate.py --run OUT         the same of a finished run, from OUT/dropped and the column in OUT/data
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,11 +19,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curate.schema import MAX_BATCH_ROWS, TEXT
 from curate.stage import Batch
-from curate.stages.decontaminate import COLUMN, Decontaminate
+from curate.stages.decontaminate import Decontaminate
 from curate.text.benchmarks import Passages, read_passages
 from curate.text.buffers import text_buffers
 from curate.text.overlap import NgramIndex
@@ -111,49 +107,11 @@ def spelled(words: Words, first: int, last: int) -> str:
     return " ".join(bytes(words.stream[words.starts[w] : words.starts[w + 1]]).decode() for w in some)
 
 
-@dataclass(frozen=True)
-class Named:
-    """How often documents name a benchmark, and how many of its items."""
-
-    items: int
-    times: int
-
-
-def by_benchmark(out: Path) -> tuple[dict[str, Named], dict[str, Named]]:
-    """Of a finished run: what verdicts name, one item each, that of which most was found; and what the column of kept
-    documents names (`report: true`), every item. Whatever the stage is called in the pipeline."""
-    dropped: dict[str, list[str]] = defaultdict(list)
-    kept: dict[str, list[str]] = defaultdict(list)
-    for path in sorted((out / "dropped").glob("*.parquet")):
-        for row in pq.read_table(path, columns=["reason", "detail"]).to_pylist():
-            place = re.fullmatch(r"(.*):(\d+) .*", row["detail"] or "") if row["reason"] in Decontaminate.reasons else None
-            if place:
-                dropped[place[1]].append(place[2])
-    for path in sorted((out / "data").glob("*.parquet")):
-        if COLUMN in pq.read_schema(path).names:
-            for items in pq.read_table(path, columns=[COLUMN])[COLUMN].drop_null().to_pylist():
-                for item in items:
-                    kept[item["benchmark"]].append(str(item["item"]))
-    first, second = ({k: Named(len(set(v)), len(v)) for k, v in sorted(named.items())} for named in (dropped, kept))
-    return first, second
-
-
-def verdicts(out: Path) -> None:
-    for what, named in zip(("dropped", "kept, by the column"), by_benchmark(out), strict=True):
-        print(f"{what}: {sum(n.times for n in named.values()) or 'none'}; by file: items named, how often")
-        for name, number in named.items():
-            print(f"  {name:60}{number.items:>7}{number.times:>7}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", choices=["n_gram", "ratio"], default="n_gram")
     parser.add_argument("--show", type=int, default=0, metavar="N")
-    parser.add_argument("--run", type=Path, metavar="OUT")
     args = parser.parse_args()
-    if args.run:
-        verdicts(args.run)
-        return
     method: Literal["n_gram", "ratio"] = args.method
     stage = Decontaminate(against=(str(EVALS),), method=method)
     passages, index = opening(stage)

@@ -134,7 +134,7 @@ def test_a_chain_of_neighbours_does_not_take_all_of_it_along(write_pipeline: Wri
     (tmp_path / "corpus").mkdir()
     table = pa.table({"id": [str(number) for number in range(len(chain))], "text": chain})
     pq.write_table(table, tmp_path / "corpus" / "a.parquet")
-    left = {}
+    left: dict[str, list[int]] = {}
     for options in ("", ", max_cluster: 5", ", verify: true", ", max_cluster: 20"):
         out = tmp_path / f"out{len(left)}"
         curate.run(str(write_pipeline(PIPELINE.format(options=options))), out=str(out), inline=True)
