@@ -76,6 +76,7 @@ def test_a_worker_may_be_killed_inside_a_phase(pipeline: Path, expected: dict[st
     assert contents(tmp_path / "out") == expected
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_same_bytes_with_one_or_two_workers(
