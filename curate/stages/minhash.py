@@ -23,10 +23,11 @@ appendix A; Penedo et al. 2024, arXiv:2406.17557, appendix E.1 (14 x 8, 5-grams)
 
 Decisions. Words have letters or digits and are compared in lower case: layout and punctuation make no difference. Shuffled
 are 24 bytes per document and band. A bucket of equal keys adds one edge per document, and what a group of keys connects is
-one edge per document again; up to UNION_ROWS edges are united in one task, of 48 bytes of memory each, more are contracted by
-large-star and small-star (Kiveris et al. 2014, "Connected components in MapReduce and beyond") in tasks of bounded memory.
-Both find the same. True similarities need the n-grams of a document beside its sketch, 4 bytes each; two n-grams share 32
-bits once in 4e9 pairs. The documents of one cluster are in one task: the largest cluster is what `verify` cannot split.
+one edge per document again, in both directions. Up to UNION_ROWS of these are united in one task, at 150 bytes of memory each;
+more are contracted by large-star and small-star (Kiveris et al. 2014, "Connected components in MapReduce and beyond"), in
+rounds of tasks that have a share each. Both find the same. True similarities need the n-grams of a document beside its sketch,
+4 bytes each; two n-grams share 32 bits once in 4e9 pairs. The documents of one cluster are in one task, with their sketches:
+the largest cluster bounds its memory from below, at 250 bytes a document, and to verify 4 more per word.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
-UNION_ROWS = 20_000_000
-"""Edges that are united in one task, both directions counted."""
+UNION_ROWS = 8_000_000
+"""Rows with edges, two of each, that are united in one task: 1.2 GB."""
 NODE_SEED = 0xC0FFEE
 _EDGES: Columns = {KEY: pa.uint64(), ORDINAL: pa.uint64(), "rank": pa.uint64(), "other": pa.uint64(), "other_rank": pa.uint64()}
 _LABELS: Columns = {ORDINAL: pa.uint64(), "label": pa.uint64()}
