@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curate import recipe, shipping
-from curate.deciding import Context, counted, decide
+from curate.deciding import counted, decide
 from curate.engine import Engine, InlineEngine, Outcome, RayEngine
 from curate.errors import BooksError, CurateError, DataError, ExpectError, RunError, SpecError
+from curate.layout import Context
 from curate.lease import Lease
 from curate.ledger import SOURCE, Account, BottomK
 from curate.plan import Plan, Segment, limited, make_plan

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.deciding import Context
 from curate.kernels import open_kernels, open_marking
 from curate.layers import read_layers
+from curate.layout import Context
 from curate.ledger import EDITED_SCHEMA, SAMPLE_SEED, dropped_schema, with_values
 from curate.plan import TEXT_CHARS, Plan, Step
 from curate.schema import ORDINAL, keyed_hash

@@ -43,6 +43,7 @@ import pyarrow as pa
 from annotated_types import Ge, Gt, Le
 
 from curate.barriers import KEY, Columns, Phase, Worked
+from curate.components import CROOKED, EDGES, LABELS, NODE_SEED, connected, in_bands, labelled, large_star, small_star
 from curate.schema import ID, INDEXED, ORDINAL, keyed_hash
 from curate.stage import Batch, Decision
 from curate.winners import SIMILARITY, WINNER, Winners, with_indexed_first
@@ -55,10 +56,6 @@ U64 = npt.NDArray[np.uint64]
 
 UNION_ROWS = 8_000_000
 """Rows with edges, two of each, that are united in one task: 1.2 GB."""
-NODE_SEED = 0xC0FFEE
-_EDGES: Columns = {KEY: pa.uint64(), ORDINAL: pa.uint64(), "rank": pa.uint64(), "other": pa.uint64(), "other_rank": pa.uint64()}
-_LABELS: Columns = {ORDINAL: pa.uint64(), "label": pa.uint64()}
-CROOKED = "_crooked"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,14 +157,14 @@ class Minhash(Winners):
 
     def following(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
         attach = Phase("attach", "shard", self._members, sketches=tuple(self.sketches))
-        large = Phase("large-star", "key", _EDGES)
+        large = Phase("large-star", "key", EDGES)
         match phase.name:
             case "spread":
-                return Phase("bands", "key", _EDGES)
+                return Phase("bands", "key", EDGES)
             case "bands":
-                return Phase("union", "key", _LABELS, whole=True) if rows <= UNION_ROWS else large
+                return Phase("union", "key", LABELS, whole=True) if rows <= UNION_ROWS else large
             case "large-star":
-                return Phase("small-star", "key", _EDGES) if counts[CROOKED] else Phase("labels", "key", _LABELS)
+                return Phase("small-star", "key", EDGES) if counts[CROOKED] else Phase("labels", "key", LABELS)
             case "small-star":
                 return large
             case "union" | "labels":
@@ -185,15 +182,15 @@ class Minhash(Winners):
             case "spread":
                 return Worked(self._spread(sketches))
             case "bands":
-                return Worked(_connected(_in_bands(rows)))
+                return Worked(connected(in_bands(rows)))
             case "union":
-                return Worked(_labelled(_connected(rows)))
+                return Worked(labelled(connected(rows)))
             case "large-star":
                 return large_star(rows)
             case "small-star":
                 return Worked(small_star(rows))
             case "labels":
-                return Worked(_labelled(rows))
+                return Worked(labelled(rows))
             case "attach":
                 return Worked(self._attach(rows, sketches))
         return self._clusters(rows)
@@ -318,91 +315,3 @@ def _sets(shingles: Shingles) -> pa.Array:
     distinct(shingles.bounds, shingles.hashes, sets, ends)
     offsets = np.concatenate([[0], ends]).astype(np.int64)
     return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(sets[: offsets[-1]]))
-
-
-# -- edges between documents, in both directions
-
-
-def _in_bands(rows: pa.Table) -> pa.Table:
-    """Edges between neighbours among the documents that have a key."""
-    keys = rows[KEY].to_numpy()
-    order = np.argsort(keys)
-    same = keys[order[1:]] == keys[order[:-1]]
-    one, two = order[:-1][same], order[1:][same]
-    ordinals, ranks = rows[ORDINAL].to_numpy(), rows["rank"].to_numpy()
-    return _edges(ordinals[one], ranks[one], ordinals[two], ranks[two])
-
-
-def _edges(one: U64, one_rank: U64, two: U64, two_rank: U64) -> pa.Table:
-    """Both directions of edges, brought together by the node they start from."""
-    start, end = np.concatenate([one, two]), np.concatenate([two, one])
-    start_rank, end_rank = np.concatenate([one_rank, two_rank]), np.concatenate([two_rank, one_rank])
-    columns = [keyed_hash(start, NODE_SEED), start, start_rank, end, end_rank]
-    return pa.table(dict(zip(_EDGES, columns, strict=True)))
-
-
-def _connected(rows: pa.Table) -> pa.Table:
-    """Edges from every node to the best one it is connected with, in these rows."""
-    from curate.text.clusters import roots
-
-    left, left_rank, right, right_rank = (rows[name].to_numpy() for name in list(_EDGES)[1:])
-    forward = (left_rank < right_rank) | ((left_rank == right_rank) & (left < right))
-    nodes, places = np.unique(np.concatenate([left[forward], right[forward]]), return_inverse=True)
-    ranks = np.empty(len(nodes), np.uint64)
-    ranks[places] = np.concatenate([left_rank[forward], right_rank[forward]])
-    order = np.lexsort((nodes, ranks))
-    number = np.empty(len(nodes), np.int64)
-    number[order] = np.arange(len(nodes))
-    ends = number[places].reshape(2, -1)
-    best = order[roots(len(nodes), ends[0], ends[1])[number]]
-    below = best != np.arange(len(nodes))
-    return _edges(nodes[below], ranks[below], nodes[best[below]], ranks[best[below]])
-
-
-def _labelled(rows: pa.Table) -> pa.Table:
-    """The best of its neighbours and itself, for every node. In stars, that is the middle."""
-    node, rank, other, other_rank = (rows[name].to_numpy() for name in list(_EDGES)[1:])
-    order = np.lexsort((other, other_rank, node))
-    order = order[np.concatenate([[True], node[order][1:] != node[order][:-1]])] if len(order) else order
-    node, rank, other, other_rank = node[order], rank[order], other[order], other_rank[order]
-    better = (other_rank < rank) | ((other_rank == rank) & (other < node))
-    return pa.table({ORDINAL: node, "label": np.where(better, other, node)})
-
-
-def _stars(rows: pa.Table) -> tuple[U64, U64, U64, U64, npt.NDArray[np.bool_], U64, U64]:
-    """Edges without repetition; which of them lead to a worse node; and the best of each node's neighbours and itself."""
-    node, rank, other, other_rank = (rows[name].to_numpy() for name in list(_EDGES)[1:])
-    order = np.lexsort((other, other_rank, node))
-    node, rank, other, other_rank = node[order], rank[order], other[order], other_rank[order]
-    fresh = np.ones(len(node), np.bool_)
-    fresh[1:] = (node[1:] != node[:-1]) | (other[1:] != other[:-1])
-    node, rank, other, other_rank = node[fresh], rank[fresh], other[fresh], other_rank[fresh]
-    worse = (rank < other_rank) | ((rank == other_rank) & (node < other))
-    starts = np.concatenate([[True], node[1:] != node[:-1]]) if len(node) else np.zeros(0, np.bool_)
-    first = np.maximum.accumulate(np.where(starts, np.arange(len(node)), 0))
-    best, best_rank = np.where(worse[first], node, other[first]), np.where(worse[first], rank, other_rank[first])
-    return node, rank, other, other_rank, worse, best, best_rank
-
-
-def large_star(rows: pa.Table) -> Worked:
-    """Hang every worse neighbour of a node from the best of its neighbours and itself.
-
-    Counts nodes that are neither the middle of a star nor a ray of one: when there are none, all edges form stars.
-    """
-    node, _, other, other_rank, worse, best, best_rank = _stars(rows)
-    edges = _edges(other[worse], other_rank[worse], best[worse], best_rank[worse])
-    nodes, place = np.unique(node, return_inverse=True)
-    up = np.bincount(place, ~worse, len(nodes))
-    down = np.bincount(place, worse, len(nodes))
-    return Worked(edges, {CROOKED: int(((up > 1) | ((up > 0) & (down > 0))).sum())})
-
-
-def small_star(rows: pa.Table) -> pa.Table:
-    """Hang every better neighbour of a node, and the node, from the best of them."""
-    node, rank, other, other_rank, worse, best, best_rank = _stars(rows)
-    inner = ~worse & (other != best)
-    own = ~worse & (other == best)
-    return _edges(
-        np.concatenate([other[inner], node[own]]), np.concatenate([other_rank[inner], rank[own]]),
-        np.concatenate([best[inner], best[own]]), np.concatenate([best_rank[inner], best_rank[own]]),
-    )  # fmt: skip

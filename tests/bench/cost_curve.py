@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.deciding import Context, counted, decide, sketch_file
+from curate.deciding import counted, decide
+from curate.layout import Context, sketch_file
 from curate.plan import Plan
 from curate.runner import survey
 from curate.schema import keyed_hash

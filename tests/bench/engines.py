@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.deciding import Context
 from curate.engine import RayEngine
+from curate.layout import Context
 from curate.runner import survey
 from curate.segment import Work
 from curate.spec import load

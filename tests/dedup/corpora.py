@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate import deciding
+from curate import folds, layout
 
 VOCABULARY = [f"{first}{middle}{last}" for first in "bdfgklmnprst" for middle in "aeiou" for last in "bdgklmnprst"]
 
@@ -79,5 +79,6 @@ def connected(pairs: list[tuple[int, int]], count: int) -> list[set[int]]:
 
 def deal_finely(monkeypatch: pytest.MonkeyPatch, share: int) -> None:
     """Give tasks no more than so many bytes of sketches: many bundles and groups, of small corpora too."""
-    monkeypatch.setattr(deciding, "BUNDLE_BYTES", share)
-    monkeypatch.setattr(deciding, "BLOCK_BYTES", 0)
+    monkeypatch.setattr(layout, "BUNDLE_BYTES", share)
+    monkeypatch.setattr(folds, "BUNDLE_BYTES", share)
+    monkeypatch.setattr(layout, "BLOCK_BYTES", 0)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.barriers import groups_of
-from curate.stages.minhash import CROOKED, _connected, _edges, _labelled, large_star, small_star
+from curate.components import CROOKED, edges_of, labelled, large_star, small_star
+from curate.components import connected as united_edges
 from curate.text.clusters import leaders, roots
 from tests.dedup.corpora import connected
 
@@ -39,7 +40,7 @@ def by_stars(edges: pa.Table, groups: int) -> dict[int, int]:
         large = over_groups(edges, large_star)
         edges = pa.concat_tables([worked.rows for worked in large])
         if not sum(worked.counts[CROOKED] for worked in large):
-            labels = pa.concat_tables(over_groups(edges, _labelled))
+            labels = pa.concat_tables(over_groups(edges, labelled))
             return dict(zip(labels["ordinal"].to_pylist(), labels["label"].to_pylist(), strict=True))
         edges = pa.concat_tables(over_groups(edges, small_star))
     raise AssertionError("no stars after 20 rounds")
@@ -51,12 +52,12 @@ def test_stars_and_unions_give_every_node_the_best_of_its_component(
 ) -> None:
     one, two = (np.array([pair[side] for pair in pairs], np.uint64) for side in (0, 1))
     rank = np.array(ranks, np.uint64)
-    edges = _edges(one, rank[one.astype(np.int64)], two, rank[two.astype(np.int64)])
+    edges = edges_of(one, rank[one.astype(np.int64)], two, rank[two.astype(np.int64)])
     expected: dict[int, int] = {}
     for component in connected(pairs, 25):
         best = min(component, key=lambda node: (ranks[node], node))
         expected |= dict.fromkeys(component, best)
-    united = _labelled(_connected(edges))
+    united = labelled(united_edges(edges))
     assert dict(zip(united["ordinal"].to_pylist(), united["label"].to_pylist(), strict=True)) == expected
     assert by_stars(edges, groups) == expected
 
