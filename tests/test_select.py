@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import curate
 from curate.barriers import Question
 from curate.schema import keyed_hash
 from curate.stage import Batch, Decision
 from curate.stages import select as module
 from curate.stages.select import Select
+from tests.conftest import WritePipeline, contents
 
 SCORES = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.0, -0.0, 1.0, 1.0, 5e-324, -5e-324])
 
@@ -104,3 +107,15 @@ def test_a_million_equal_scores_are_cut_in_few_rounds_without_collecting_them(mo
     decision, rounds = decided(stage, [part])
     assert reasons(stage, part, decision).count(None) == 300_000
     assert rounds <= 7
+
+
+def test_many_rounds_of_a_run_come_to_the_same(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no bin is small enough to be fetched, the digits of the tie-break are asked for too."""
+    path = str(write_pipeline("source: {parquet: {paths: corpus/*.parquet}}\nstages: [{select: {column: count, top: 0.3}}]\n"))
+    curate.run(path, out=str(tmp_path / "few"), inline=True)
+    monkeypatch.setattr(module, "COLLECT", 0)
+    curate.run(path, out=str(tmp_path / "many"), inline=True)
+    assert len(list((tmp_path / "many").glob("steps/*/barrier/round-*"))) > 5
+    assert contents(tmp_path / "few") == contents(tmp_path / "many")
