@@ -26,7 +26,7 @@ def make_index(directory: str, stage: str, out: str, listener: Listener) -> Inde
     Raises SpecError where the run is not finished, has no such stage, or has not kept the sketches.
     """
     store, saved = recipe.opened(directory)
-    barriers = saved["sketches"]
+    barriers = saved.get("sketches", {})
     if stage not in barriers:
         raise SpecError(f"{directory!r} has no stage {stage!r} that an index can be made of. {known_values(stage, barriers)}")
     if not store.exists("manifest.json"):
