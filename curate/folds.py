@@ -87,6 +87,8 @@ def fold(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str, Any]:
         label = f"{segment.name}: leg {number + 1}"
         run_all(label, run_leg, items, lambda leg: store.exists(_leg_marker(segment, leg.chain, leg.number)))
         total.update(counted_in(store, [_leg_marker(segment, leg.chain, number) for leg in items])[1])
+    for legs in filter(None, chains):
+        store.delete(_state_file(segment, legs[-1].chain, legs[-1].number))
     return total
 
 

@@ -1,6 +1,6 @@
 """An index: the sketches of the documents that a finished run kept, for later runs to be held against (`against:`).
 
-    INDEX/index.json              what made it: stage, revision, options that must be the same; rows and sha256 of its parts
+    INDEX/dedup-index.json        what made it: stage, revision, options that must be the same; rows and sha256 of its parts
     INDEX/parts/NAME.parquet      one per shard with documents left: the rows of its sketch, in canonical order
 
 A run and its index need not lie in one place: nothing of the run is read when the index is used.
@@ -29,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Index:
-    """What `index.json` says."""
+    """What `dedup-index.json` says."""
 
     stage: str
     revision: int
@@ -46,9 +46,12 @@ class Index:
             raise SpecError(
                 f"{path!r} is no index (no {INDEX}). Make one of a finished run: curate index DIR STAGE --out INDEX"
             )
-        value = store.read_json(INDEX)
-        parts = tuple(Part(**part) for part in value.pop("parts"))
-        return cls(**{**value, "columns": tuple(value["columns"]), "parts": parts})
+        try:
+            value = store.read_json(INDEX)
+            parts = tuple(Part(**part) for part in value.pop("parts"))
+            return cls(**{**value, "columns": tuple(value["columns"]), "parts": parts})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SpecError(f"{path!r}: {INDEX} is not what this version writes ({error!r}). Make the index anew.") from error
 
 
 def check_index(path: str, kind: str, barrier: Shuffle) -> None:

@@ -45,7 +45,7 @@ def make_index(directory: str, stage: str, out: str, listener: Listener) -> Inde
     target = Store(out)
     if target.exists(INDEX):
         raise SpecError(f"{out!r} holds an index. Give another --out, or delete it.")
-    shards = store.list(f"steps/{before}/sketch")
+    shards = [name.replace(".json", ".parquet") for name in store.list(f"steps/{last}/ledger")]  # without failed ones
     listener.phase("index", len(shards), 0)
     parts: list[Part] = []
     columns: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ from curate.barriers import Shuffle
 from curate.errors import SpecError, known_values
 from curate.index import check_index
 from curate.options import OptionError, asset_paths, path_fields, values_of
-from curate.schema import EDITED, HTML, ID, IDENTITY, ORDINAL, PROVENANCE, RESERVED, TEXT, URL, compatible
+from curate.schema import EDITED, HTML, ID, IDENTITY, MAX_INDEXES, ORDINAL, PROVENANCE, RESERVED, TEXT, URL, compatible
 from curate.sources.source import Shard, Source
 from curate.spec import Expect, Pipeline, StageSpec
 from curate.stage import Barrier, Stage
@@ -193,6 +193,8 @@ def _check_assets(spec: StageSpec, where: str) -> None:
         if not store.is_url(path) and not os.path.exists(path):
             raise SpecError(f"{where}: {option}: {path!r} does not exist. Relative paths count from the file's folder.")
     if isinstance(spec.stage, Shuffle):
+        if len(spec.stage.indexes) > MAX_INDEXES:
+            raise SpecError(f"{where}: against: {len(spec.stage.indexes)} indexes are named, {MAX_INDEXES} at most can be.")
         for path in spec.stage.indexes:
             try:
                 check_index(path, spec.kind, spec.stage)
@@ -345,8 +347,10 @@ def _sketch_print(before: str, step: Step) -> str:
     """A segment that ends in a barrier depends on what the barrier sketches, not on what it decides later."""
     assert isinstance(step.stage, Barrier)
     identity = identity_of(step)
-    options = {name: identity["options"][name] for name in step.stage.sketch_options}
-    return _digest([before, "sketch", {**identity, "options": options}])
+    wanted = step.stage.sketch_options
+    options = {name: identity["options"][name] for name in wanted if name in identity["options"]}
+    assets = {name: digest for name, digest in identity["assets"].items() if name.split()[0] in (*wanted, "asset")}
+    return _digest([before, "sketch", {**identity, "options": options, "assets": assets}])
 
 
 def identity_of(step: Step) -> dict[str, Any]:

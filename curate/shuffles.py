@@ -41,12 +41,12 @@ class Task:
         return hash((self.segment, self.number, self.part))
 
 
-def _spill(segment: Segment, number: int, part: int) -> str:
-    return f"{barrier_folder(segment)}/phase-{number}/{part:05d}.rows"
+def _spill(segment: Segment, number: int, phase: Phase, part: int) -> str:
+    return f"{barrier_folder(segment)}/phase-{number}-{phase.name}/{part:05d}.rows"
 
 
-def _marker(segment: Segment, number: int, part: int) -> str:
-    return f"{barrier_folder(segment)}/phase-{number}/{part:05d}.json"
+def _marker(segment: Segment, number: int, phase: Phase, part: int) -> str:
+    return f"{barrier_folder(segment)}/phase-{number}-{phase.name}/{part:05d}.json"
 
 
 def _entering(context: Context, layout: Layout, item: Task) -> pa.Table:
@@ -54,7 +54,7 @@ def _entering(context: Context, layout: Layout, item: Task) -> pa.Table:
     if item.before is None:
         return pa.table({})
     segment = context.plan.segments[item.segment]
-    names = [_spill(segment, item.number - 1, part) for part in range(item.parts_before)]
+    names = [_spill(segment, item.number - 1, item.before, part) for part in range(item.parts_before)]
     group = None if item.phase.whole else item.part
     count = layout.groups if KEY in item.before.writes else layout.bundles
     return read_group(context.store, names, group, count, schema(item.before.writes))
@@ -79,9 +79,9 @@ def _write_worked(context: Context, layout: Layout, item: Task, done: Worked) ->
         groups, count = groups_of(rows, layout.groups), layout.groups
     else:
         groups, count = layout.bundles_of(rows[ORDINAL].to_numpy()), layout.bundles
-    write_spill(context.store, _spill(segment, item.number, item.part), rows, groups, count)
+    write_spill(context.store, _spill(segment, item.number, item.phase, item.part), rows, groups, count)
     marker = {"rows": rows.num_rows, "counts": dict(done.counts)}
-    context.store.write_json(_marker(segment, item.number, item.part), marker)
+    context.store.write_json(_marker(segment, item.number, item.phase, item.part), marker)
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,17 @@ class Settle:
 
     segment: int
     number: int
+    phase: Phase
+    """The last one."""
     parts: int
     bundle: int
 
     @property
     def name(self) -> str:
         return f"bundle {self.bundle}"
+
+    def __hash__(self) -> int:
+        return hash((self.segment, self.bundle))
 
 
 def _settled(segment: Segment, bundle: int) -> str:
@@ -106,7 +111,7 @@ def run_settle(context: Context, item: Settle) -> None:
     """One decision file per shard of a bundle."""
     store, segment = context.store, context.plan.segments[item.segment]
     barrier, layout = barrier_of(segment, Shuffle), Layout.load(store, segment)
-    names = [_spill(segment, item.number, part) for part in range(item.parts)]
+    names = [_spill(segment, item.number, item.phase, part) for part in range(item.parts)]
     rows = read_group(store, names, item.bundle, layout.bundles, schema(barrier.decisions))
     rows = rows.sort_by([(name, "ascending") for name in barrier.decisions]).combine_chunks()
     ordinals = rows[ORDINAL].to_numpy()
@@ -129,20 +134,22 @@ def shuffle(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str, Any
         parts = layout.bundles if phase.over == "shard" else 1 if phase.whole else layout.groups
         items = [Task(segment.index, number, phase, before, parts_before, part) for part in range(parts)]
         label = f"{segment.name}: {phase.name}"
-        run_all(label, run_task, items, lambda item: store.exists(_marker(segment, item.number, item.part)))
-        rows, counts = counted_in(store, [_marker(segment, number, part) for part in range(parts)])
+        run_all(label, run_task, items, lambda item: store.exists(_marker(segment, item.number, item.phase, item.part)))
+        rows, counts = counted_in(store, [_marker(segment, number, phase, part) for part in range(parts)])
         total.update({name: count for name, count in counts.items() if not name.startswith("_")})
-        _forget(store, segment, number - 1, parts_before)
+        if before:
+            _forget(store, segment, number - 1, before, parts_before)
         before, parts_before = phase, parts
         phase, number = barrier.following(phase, rows, counts), number + 1
-    settle = [Settle(segment.index, number - 1, parts_before, bundle) for bundle in range(layout.bundles)]
+    assert before is not None
+    settle = [Settle(segment.index, number - 1, before, parts_before, bundle) for bundle in range(layout.bundles)]
     label = f"{segment.name}: decisions"
     run_all(label, run_settle, settle, lambda item: store.exists(_settled(segment, item.bundle)))
-    _forget(store, segment, number - 1, parts_before)
+    _forget(store, segment, number - 1, before, parts_before)
     return total
 
 
-def _forget(store: Store, segment: Segment, number: int, parts: int) -> None:
+def _forget(store: Store, segment: Segment, number: int, phase: Phase, parts: int) -> None:
     """Delete the rows of a phase that the next has taken in; markers stay."""
     for part in range(parts):
-        store.delete(_spill(segment, number, part))
+        store.delete(_spill(segment, number, phase, part))

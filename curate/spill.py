@@ -7,7 +7,7 @@ numbers and then the block, so that a group is gathered from thousands of files 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -37,24 +37,27 @@ def write_spill(target: Store, name: str, rows: pa.Table, groups: npt.NDArray[np
         file.write(places.tobytes())
 
 
-def read_block(source: Store, name: str, group: int, count: int) -> pa.Table | None:
-    """The rows of one group; None where it has none. Raises BooksError where the file has been cut."""
+def read_blocks(source: Store, name: str, group: int | None, count: int) -> Iterator[pa.Table]:
+    """The rows of one group (None: of all), as far as it has any. Raises BooksError where the file has been cut."""
     table = _NUMBER * (count + 1)
     with source.reading(name) as file:
         size = file.seek(0, 2)
-        file.seek(size - table + _NUMBER * group)
-        start, end = np.frombuffer(file.read(2 * _NUMBER), "<i8").tolist()
+        start = end = -1
+        if size >= table:
+            file.seek(size - table + _NUMBER * (group or 0))
+            read = np.frombuffer(file.read(2 * _NUMBER if group is not None else table), "<i8")
+            start, end = int(read[0]), int(read[-1])
         if not 0 <= start <= end <= size - table:
-            raise BooksError(f"{name}: block {group} of {count} lies outside the file. Delete its folder and run again.")
-        if start == end:
-            return None
+            folder = name.split("/barrier/")[0]
+            raise BooksError(f"{name} has been cut. Delete {folder}/barrier and run the same command again.")
         file.seek(start)
-        with pa.ipc.open_stream(file.read(end - start)) as reader:
-            return reader.read_all()
+        data = pa.BufferReader(file.read(end - start))
+    while data.tell() < end - start:
+        with pa.ipc.open_stream(data) as reader:
+            yield reader.read_all()
 
 
 def read_group(source: Store, names: Iterable[str], group: int | None, count: int, schema: pa.Schema) -> pa.Table:
     """The rows of one group (None: of all) from all files, in the order of the files."""
-    wanted = range(count) if group is None else [group]
-    blocks = (read_block(source, name, number, count) for name in names for number in wanted)
-    return pa.concat_tables([schema.empty_table(), *(block for block in blocks if block is not None)])
+    blocks = (block for name in names for block in read_blocks(source, name, group, count))
+    return pa.concat_tables([schema.empty_table(), *blocks])

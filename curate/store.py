@@ -29,7 +29,7 @@ from fsspec.implementations.local import LocalFileSystem
 from curate.errors import SpecError, TransientError
 
 TEMPORARY = ".tmp"
-INDEX = "index.json"
+INDEX = "dedup-index.json"
 _FOOTER_BYTES = 64 * 2**10
 _PASSING = {
     errno.EIO, errno.EAGAIN, errno.ECONNRESET, errno.ETIMEDOUT, errno.EPIPE, errno.ENETUNREACH, errno.EHOSTUNREACH,
@@ -248,8 +248,8 @@ class Store:
 
     @contextlib.contextmanager
     def reading(self, name: str) -> Iterator[BinaryIO]:
-        """An open file, for what is not Parquet."""
-        with passing_faults(name), self._fs.open(self.path(name), "rb") as file:
+        """An open file of which only what is asked for is fetched, for what is not Parquet."""
+        with passing_faults(name), self._fs.open(self.path(name), "rb", cache_type="none") as file:
             yield file
 
     def read_text(self, name: str) -> str:
@@ -325,8 +325,12 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def adopt(self, other: Store, folder: str) -> None:
-        """Take over a folder of another store: hard links on one local disk, copies otherwise; ledgers last."""
-        for path in sorted(other._fs.find(other.path(folder)), key=lambda path: ("/ledger/" in path, path)):
+        """Take over a folder of another store: hard links on one local disk, copies otherwise; what means "done" last.
+
+        A decision is taken over, and not what it was made of.
+        """
+        found = [path for path in other._fs.find(other.path(folder)) if "/barrier/" not in path]
+        for path in sorted(found, key=lambda path: ("/ledger/" in path, path.endswith("/decision/counts.json"), path)):
             name = path[len(other._base.rstrip("/")) + 1 :]
             if self.is_local and other.is_local:
                 _link(path, self.path(name))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from curate.barriers import KEY, groups_of
 from curate.errors import BooksError
-from curate.spill import read_block, read_group, write_spill
+from curate.spill import read_blocks, read_group, write_spill
 from curate.store import Store
 
 SCHEMA = pa.schema([(KEY, pa.uint64()), ("id", pa.string()), ("more", pa.large_list(pa.uint32()))])
@@ -46,6 +46,7 @@ def test_a_file_that_was_cut_is_no_group(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     write_spill(store, "a.rows", table([1, 2**63]), np.array([0, 1]), 2)
     whole = (tmp_path / "a.rows").read_bytes()
-    (tmp_path / "a.rows").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BooksError, match="lies outside the file"):
-        read_block(store, "a.rows", 1, 2)
+    for size in (0, 10, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "a.rows").write_bytes(whole[:size])
+        with pytest.raises(BooksError, match=r"has been cut\. Delete"):
+            list(read_blocks(store, "a.rows", 1, 2))

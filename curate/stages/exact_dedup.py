@@ -5,12 +5,13 @@
   punctuation make no difference, numbers do.
 - `by: url`: the same address, but for scheme, fragment, port where it is the scheme's own, and the case of the host.
 
-The verdict's value is 1, the similarity with the winner (for `url` null: their texts may differ), the detail the winner's id. A
-document without a text, or by `url` without a URL, equals no other and stays; so does a text without words by `normalized`.
+The verdict's value is 1, the similarity with the winner (for `url` null: their texts may differ), the detail the winner's id.
+A document without a text, or by `url` without a URL, equals no other and stays; so does a text without words by `normalized`.
 
-Decisions. Keys are 128 bits of BLAKE2b, which nobody can make two texts share; with 64 bits a few of 10^10 documents would. A
-key, a rank, an ordinal and an id are shuffled per document, once. Empty texts are no duplicates of each other: a filter that
-drops them says so.
+Decisions. Keys are 128 bits of BLAKE2b: with 64 bits a few of 10^10 documents would share one. (Of words it is taken over
+their 64-bit hashes, so somebody could make two texts share one by `normalized`, and nobody by `text`.) A key, a rank, an
+ordinal and an id are shuffled per document, once. All copies of one text are in one task, of some 250 bytes of memory each.
+Empty texts are no duplicates of each other: a filter that drops them says so.
 """
 
 from __future__ import annotations

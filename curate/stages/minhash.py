@@ -88,6 +88,10 @@ class Minhash(Winners):
         super().__post_init__()
         if self.family == "datatrove-0.10" and self.unit == "chars":
             raise ValueError("family: datatrove-0.10 knows n-grams of words only. Leave out 'unit: chars'")
+        if self.family == "datatrove-0.10" and (self.hash_bits != 32 or self.seed >= 2**32):
+            raise ValueError("family: datatrove-0.10 has values of its own width and seeds below 2^32. Leave out hash_bits")
+        if self.family == "ours" and self.shingle_hash != "xxhash64":
+            raise ValueError("shingle_hash is an option of family: datatrove-0.10. Leave it out")
 
     @property
     def sketches(self) -> Mapping[str, pa.DataType]:
@@ -238,7 +242,7 @@ class Minhash(Winners):
             follows, like = members.leaders(start, stop, indexed, self.min_jaccard)
             winners[start:stop], similarities[start:stop] = start + follows, like
             counts["clusters over max_cluster"] += bool(self.max_cluster and size > self.max_cluster)
-            counts["kept, unlike any that stays"] += int((follows == np.arange(size)).sum()) - 1
+            counts["kept, unlike any that stays"] += int((follows == np.arange(size))[max(indexed, 1) :].sum())
         lost = (winners != np.arange(len(rows))) & (ordinals < np.uint64(INDEXED))
         decided = {
             ORDINAL: pa.array(ordinals[lost]),

@@ -57,7 +57,7 @@ def _sift(words, probes, documents, paragraphs, hashes, document_over, paragraph
             size, known = paragraphs[place + 1] - paragraphs[place], 0
             for i in range(paragraphs[place], paragraphs[place + 1]):
                 known += is_in(words, probes, hashes[i])
-            cut[place] = known > paragraph_over * size
+            cut[place] = size > 0 and known / size > paragraph_over
             if not cut[place]:
                 for i in range(paragraphs[place], paragraphs[place + 1]):
                     put_in(words, probes, hashes[i])

@@ -23,13 +23,17 @@ stages:
   - bloom_dedup: {ngram: 4, min_ngram: 2, filters: 2}
 output: {rows_per_file: 50}
 """
-SHUFFLED = {"01-exact_dedup": 2, "02-minhash": 5, "03-line_dedup_global": 2}
+SHUFFLED = {
+    "01-exact_dedup": ["spread", "groups"],
+    "02-minhash": ["spread", "bands", "union", "attach", "clusters"],
+    "03-line_dedup_global": ["spread", "units"],
+}
 """Phases of each shuffle."""
 
 
-def _points(step: str, phases: int) -> list[str]:
+def _points(step: str, phases: list[str]) -> list[str]:
     """Files of a shuffle in the order in which they are written."""
-    worked = [f"barrier/phase-{number}/00000.{kind}" for number in range(phases) for kind in ("rows", "json")]
+    worked = [f"barrier/phase-{n}-{name}/00000.{kind}" for n, name in enumerate(phases) for kind in ("rows", "json")]
     return [f"{step}/{name}" for name in ("barrier/layout", *worked, "decision/00002", "barrier/settled", "decision/counts")]
 
 

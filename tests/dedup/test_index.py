@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import curate
 from curate.cli import main
 from curate.errors import SpecError
+from curate.runner import Silent
 from tests.conftest import WritePipeline, contents, rows
 from tests.dedup.corpora import deal_finely, write_families
 
@@ -101,3 +102,37 @@ def test_an_index_is_made_of_a_finished_run_that_kept_its_sketches(write_pipelin
     }.items():
         done = runner.invoke(main, ["index", str(tmp_path / arguments[0]), arguments[1], "--out", str(tmp_path / "idx")])
         assert done.exit_code == 1 and message in done.output
+
+
+@pytest.mark.usefixtures("two_crawls")
+def test_two_indexes_take_all_that_they_know(write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    """Both know near-duplicates of each other's documents: those stay in the indexes and count for what is new."""
+    for name, files in (("a", "old/*"), ("b", "new/part*")):
+        text = PIPELINE.format(corpus="x", stage=stage("verified minhash")).replace("x/*", files)
+        curate.run(str(write_pipeline(text, f"{name}.yaml")), out=str(tmp_path / name), inline=True)
+        done = CliRunner().invoke(main, ["index", str(tmp_path / name), "minhash", "--out", str(tmp_path / f"idx-{name}")])
+        assert done.exit_code == 0, done.output
+    text = PIPELINE.format(corpus="new", stage=stage("verified minhash", ", against: [idx-a, idx-b, idx-a/../idx-a]"))
+    curate.run(str(write_pipeline(text, "c.yaml")), out=str(tmp_path / "c"), inline=True)
+    assert {row["text"] for row in rows(tmp_path / "c")} == {None, "", "..."}
+
+
+@pytest.mark.usefixtures("two_crawls")
+def test_an_index_that_is_added_needs_no_sketch_anew(write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    """Nor does another limit on clusters: the step before the barrier is taken over, decided is anew."""
+    notes: list[str] = []
+
+    class Notes(Silent):
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    path = write_pipeline(PIPELINE.format(corpus="old", stage=stage("minhash")), "a.yaml")
+    curate.run(str(path), out=str(tmp_path / "a"), inline=True)
+    index(tmp_path, "a", "minhash")
+    path = write_pipeline(PIPELINE.format(corpus="old", stage=stage("minhash", ", against: [idx], max_cluster: 2")), "b.yaml")
+    curate.run(str(path), out=str(tmp_path / "b"), inline=True, reuse=str(tmp_path / "a"), listener=Notes())
+    assert notes[0].startswith("00-read: taken over") and notes[1].startswith("01-minhash: not reused")
+    assert len(rows(tmp_path / "b")) < len(rows(tmp_path / "a"))
+    curate.run(str(path), out=str(tmp_path / "c"), inline=True, reuse=str(tmp_path / "b"), listener=Notes())
+    assert notes[-1].startswith("01-minhash: taken over") and not list((tmp_path / "c").glob("steps/*/barrier"))
+    assert contents(tmp_path / "b") == contents(tmp_path / "c")
