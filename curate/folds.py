@@ -79,6 +79,7 @@ def run_leg(context: Context, item: Leg) -> None:
 
 
 def fold(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str, Any]:
+    """Run all legs, those of different chains side by side; what they counted."""
     barrier, layout = barrier_of(segment, Fold), Layout.load(store, segment)
     chains = [list(_legs(segment, barrier, layout, chain)) for chain in range(barrier.chains)]
     total: Counter[str] = Counter()

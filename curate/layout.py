@@ -161,6 +161,7 @@ def sketches_of(context: Context, files: Sequence[SketchFile], columns: Iterable
 
 
 def counted_in(store: Store, markers: Sequence[str]) -> tuple[int, Counter[str]]:
+    """Rows and counts of some tasks, by their markers."""
     rows, counts = 0, Counter[str]()
     for name in markers:
         marker = store.read_json(name)

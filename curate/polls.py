@@ -68,6 +68,7 @@ def run_decide(context: Context, item: Decide) -> None:
 
 
 def poll(store: Store, segment: Segment, shards: Sequence[Shard], run_all: RunAll) -> None:
+    """Ask until the decision is written."""
     number = 0
     while not store.exists(decision_file(segment)):
         items = [Match(segment.index, shard, number) for shard in shards]

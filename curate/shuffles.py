@@ -125,6 +125,7 @@ def run_settle(context: Context, item: Settle) -> None:
 
 
 def shuffle(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str, Any]:
+    """Run phase after phase, then write the decisions; what was counted on the way."""
     barrier, layout = barrier_of(segment, Shuffle), Layout.load(store, segment)
     phase: Phase | None = barrier.first
     before: Phase | None = None

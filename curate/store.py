@@ -183,7 +183,7 @@ def _tail_hash(fs: fsspec.AbstractFileSystem, path: str, size: int) -> str:
 def hash_asset(path: str) -> str:
     """sha256 over the files of a model folder (names and contents), or over one file; for a URL, over name, size, etag.
 
-    An index for deduplication is what its `index.json` says, which names the hashes of the other files.
+    An index for deduplication is what its `dedup-index.json` says, which names the hashes of the other files.
     """
     if is_index(path):
         path = f"{path.rstrip('/')}/{INDEX}"
