@@ -165,6 +165,31 @@ def index(directory: str, stage: str, out: str) -> None:
 
 
 @main.command()
+@click.argument("recipe", type=click.Path())
+@click.option(
+    "--out", metavar="DIR", help="Where the result goes. Default: the recipe's folder if it is NAME, else scorers/NAME."
+)
+@click.option("--work", metavar="DIR", help="Where losses and checkpoints are kept, to continue. Default: out/fit/NAME.")
+@click.option(
+    "--ray", metavar="ADDRESS", help="A running Ray cluster, e.g. 'auto'. Default: Ray on this machine, if it is needed."
+)
+@click.option("--inline", is_flag=True, help="Everything in this process, without Ray.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Workers of the local Ray. Default: one per core.")
+@click.option("--device", default="cpu", show_default=True, metavar="D", help="Where models run, as torch names it: cpu, cuda.")
+def fit(recipe: str, **options: Any) -> None:
+    """Train what a recipe says: a fastText scorer, a PreSelect scorer, small language models.
+
+    The same again continues; with one thread it gives the same bytes.
+    """
+    from curate.fit.recipe import fit_file
+    from curate.progress import Progress
+
+    with Progress() as progress:
+        told = fit_file(recipe, listener=progress, **options)
+    click.echo(told)
+
+
+@main.command()
 @_directory
 @click.option("--stage", metavar="S", help="Documents this stage dropped or edited. Default: kept documents.")
 @click.option("--dropped", is_flag=True, help="Dropped documents of all stages.")

@@ -18,7 +18,7 @@ import re
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,10 +26,13 @@ from curate.errors import CurateError, DataError, RunError, SpecError, Transient
 from curate.worker import Function, after_deaths
 
 MAX_TRANSIENT_RETRIES = 4
+MAX_HOLDER_DEATHS = 2
 _TICK_S = 1.0
 
 Resources = Mapping[str, float]
 Follow = Callable[[Any, Any], Any]
+Open = Callable[[Any, str], Callable[[Any], Any]]
+Work = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,12 @@ class Engine(Protocol):
 
     def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[Outcome | None]:
         """Outcomes as they come; None now and then, so that the caller can report progress."""
+
+    def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[Outcome | None]:
+        """For every key of `work`, `open(context, key)` once, and what it returns applied to each of the key's items.
+
+        For models: what is opened is loaded once, and stays where it is.
+        """
 
     def drain(self) -> None:
         """Start nothing new; what runs is finished."""
@@ -70,6 +79,11 @@ class InlineEngine:
             yield None
             yield self._attempt(function, context, item)
             self.running.pop(item, None)
+
+    def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[Outcome | None]:
+        for key, items in work.items():
+            opened = open(context, key) if items and not self._draining else None
+            yield from self.map(lambda _, item, held=opened: held(item), None, items, resources)  # type: ignore[misc]
 
     def _attempt(self, function: Function, context: Any, item: Any) -> Outcome:
         for attempt in range(MAX_TRANSIENT_RETRIES + 1):
@@ -179,6 +193,47 @@ class RayEngine:
             again.append(retry)
             return None
 
+    def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[Outcome | None]:
+        """An actor per key. Those that find no place yet wait in Ray's queue, and begin when another key is done."""
+        ray = self._ray
+        holder = ray.remote(max_restarts=0, **_ray_options(resources))(_Holder)
+        shared = ray.put(context)
+        left = {key: deque(items) for key, items in work.items() if items}
+        actors = {key: holder.remote(open, shared, key) for key in left}
+        flying: dict[Any, tuple[str, Any]] = {}
+        deaths: Counter[str] = Counter()
+        while True:
+            idle = [key for key in actors if key not in {busy for busy, _ in flying.values()}]
+            for key in idle:
+                if left[key] and not self._draining:
+                    item = left[key].popleft()
+                    flying[actors[key].apply.remote(item)] = key, item
+                    self.running[item] = time.time()
+                else:
+                    ray.kill(actors.pop(key))
+            if not flying:
+                return
+            ready, _ = ray.wait(list(flying), timeout=_TICK_S)
+            if not ready:
+                yield None
+            for reference in ready:
+                key, item = flying.pop(reference)
+                self.running.pop(item, None)
+                try:
+                    yield Outcome(item, ray.get(reference))
+                except ray.exceptions.RayTaskError as error:
+                    known = error.cause if isinstance(error.cause, CurateError) else None
+                    yield Outcome(item, error=known or RunError(f"{key}, {_label(item)}: {error}"))
+                except ray.exceptions.RayActorError as error:
+                    deaths[key] += 1
+                    if deaths[key] > MAX_HOLDER_DEATHS:
+                        yield Outcome(
+                            item, error=RunError(f"{key}, {_label(item)}: its worker died {deaths[key]} times: {error}")
+                        )
+                    else:
+                        left[key].appendleft(item)
+                    actors[key] = holder.remote(open, shared, key)
+
     def _cluster(self) -> dict[str, float]:
         ray: Any = self._ray
         resources: dict[str, float] = ray.cluster_resources()
@@ -228,6 +283,18 @@ def _check_listening(address: str) -> None:
 def _label(item: Any) -> str:
     shard = getattr(item, "shard", None)
     return str(getattr(shard, "name", None) or getattr(item, "name", None) or type(item).__name__)
+
+
+class _Holder:
+    """An actor that opens something once, when it is first asked, so that an error in opening is an item's."""
+
+    def __init__(self, open: Open, context: Any, key: str) -> None:
+        self._open, self._context, self._key = open, context, key
+        self._opened: Callable[[Any], Any] | None = None
+
+    def apply(self, item: Any) -> Any:
+        self._opened = self._opened or self._open(self._context, self._key)
+        return self._opened(item)
 
 
 def _on_worker(function: Function, context: Any, item: Any) -> Any:

@@ -131,17 +131,16 @@ def _in_words(message: str) -> str:
 def resolve_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Options with relative paths made absolute, counted from `folder`."""
     kinds = dict(path_fields(cls))
-    return {name: _resolve(value, folder) if _is_path(kinds.get(name), value) else value for name, value in options.items()}
+    return {name: _resolve(value, folder, kinds[name]) if name in kinds else value for name, value in options.items()}
 
 
-def _is_path(mark: PathKind | None, value: Any) -> bool:
-    return mark is not None and (mark.kind != "dataset" or str(value).startswith("."))
-
-
-def _resolve(value: Any, folder: str) -> Any:
+def _resolve(value: Any, folder: str, mark: PathKind) -> Any:
+    """Paths of a list, or the keys of a mapping, are resolved one by one."""
     if isinstance(value, list):
-        return [_resolve(item, folder) for item in value]
-    if not isinstance(value, str) or is_url(value):
+        return [_resolve(item, folder, mark) for item in value]
+    if isinstance(value, dict):
+        return {_resolve(key, folder, mark): item for key, item in value.items()}
+    if not isinstance(value, str) or is_url(value) or (mark.kind == "dataset" and not value.startswith(".")):
         return value
     return os.path.normpath(os.path.join(folder, os.path.expanduser(value)))
 

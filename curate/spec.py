@@ -186,9 +186,9 @@ class Document:
 def load(file: str, *, source_file: str | None = None) -> Pipeline:
     """Read and check a pipeline file; `source_file` replaces its `source:`. Raises SpecError at the first mistake."""
     document = Document(file)
-    top = _mapping(document, document.value, (), "a pipeline")
+    top = mapping_at(document, document.value, (), "a pipeline")
     known = ("name", "source", "remove", "stages", "output", "keep_steps", "max_failed_shards")
-    _known_keys(document, top, (), known, "key")
+    check_keys(document, top, (), known, "key")
     if source_file is None and "source" not in top:
         raise document.error((), "'source' is missing. Add 'source: {parquet: {paths: ...}}', or run with --source FILE")
     name = top.get("name", Path(file).stem)
@@ -204,8 +204,8 @@ def load(file: str, *, source_file: str | None = None) -> Pipeline:
         source=source,
         source_place=source_document.place(("source", source_kind)),
         stages=stages,
-        remove=_options(document, Remove, top.get("remove"), ("remove",)) if "remove" in top else None,
-        output=_options(document, Output, top.get("output"), ("output",)),
+        remove=options_at(document, Remove, top.get("remove"), ("remove",)) if "remove" in top else None,
+        output=options_at(document, Output, top.get("output"), ("output",)),
         output_line=document.line(("output",)),
         keep_steps=_keep_steps(document, top.get("keep_steps", "all"), stages),
         max_failed_shards=_max_failed_shards(document, top.get("max_failed_shards", 0)),
@@ -213,23 +213,26 @@ def load(file: str, *, source_file: str | None = None) -> Pipeline:
 
 
 def _source(document: Document) -> tuple[str, Source]:
-    top = _mapping(document, document.value, (), "a source file")
+    top = mapping_at(document, document.value, (), "a source file")
     if "source" not in top:
         raise document.error((), f"'source' is missing. Add 'source: {{NAME: {{paths: ...}}}}'. Known: {', '.join(SOURCES)}.")
-    entry = top["source"]
+    return read_source(document, top["source"], ("source",))
+
+
+def read_source(document: Document, entry: Any, path: YamlPath) -> tuple[str, Source]:
+    """The kind and the source that stand at `path` of a document: `{parquet: {paths: ...}}`."""
     if isinstance(entry, str):
         entry = {entry: {}}
     table = table_of("curate.sources", SOURCES)
-    entry = _mapping(document, entry, ("source",), "source")
+    entry = mapping_at(document, entry, path, "source")
     if len(entry) != 1:
-        raise document.error(("source",), f"source: one source is read, found {list(entry)}. Known: {', '.join(table)}.")
+        raise document.error(path, f"source: one source is read, found {list(entry)}. Known: {', '.join(table)}.")
     ((kind, options),) = entry.items()
-    path = ("source", kind)
     try:
         cls = load_class(kind, table, "source")
     except SpecError as error:
-        raise document.error(path, f"source: {error}") from error
-    source: Source = _options(document, cls, options, path)
+        raise document.error((*path, kind), f"source: {error}") from error
+    source: Source = options_at(document, cls, options, (*path, kind))
     return kind, source
 
 
@@ -261,20 +264,21 @@ def _stage(document: Document, index: int, item: Any) -> StageSpec:
     except SpecError as error:
         raise document.error((*path, kind), f"{where}: {error}") from error
     path = (*path, kind)
-    options = dict(_mapping(document, {} if options is None else options, path, where))
+    options = dict(mapping_at(document, {} if options is None else options, path, where))
     name = options.pop("as", kind)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
         raise document.error((*path, "as"), f"{where}: as: {name!r} must be letters, digits, '_' or '-'")
     if name in ("source", "remove"):
         raise document.error((*path, "as"), f"{where}: as: {name!r} has a meaning of its own. Choose another name.")
     expect = _expect(document, options.pop("expect"), (*path, "expect"), where) if "expect" in options else None
-    stage = _options(document, cls, options, path, where)
+    stage = options_at(document, cls, options, path, where)
     return StageSpec(name, kind, stage, document.line(path), expect)
 
 
-def _options(document: Document, cls: type[Any], options: Any, path: YamlPath, where: str | None = None) -> Any:
+def options_at(document: Document, cls: type[Any], options: Any, path: YamlPath, where: str | None = None) -> Any:
+    """An instance of `cls` from the options at `path`, paths counted from the document's folder."""
     where = where or ".".join(str(key) for key in path)
-    values = _mapping(document, {} if options is None else options, path, where)
+    values = mapping_at(document, {} if options is None else options, path, where)
     try:
         return build(cls, resolve_paths(cls, values, os.path.dirname(os.path.abspath(document.file))))
     except OptionError as error:
@@ -282,8 +286,8 @@ def _options(document: Document, cls: type[Any], options: Any, path: YamlPath, w
 
 
 def _expect(document: Document, value: Any, path: YamlPath, where: str) -> Expect:
-    values = _mapping(document, value, path, f"{where}: expect")
-    _known_keys(document, values, path, ("drop",), f"{where}: key of expect")
+    values = mapping_at(document, value, path, f"{where}: expect")
+    check_keys(document, values, path, ("drop",), f"{where}: key of expect")
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)%\s*\.\.\s*(\d+(?:\.\d+)?)%\s*", str(values.get("drop", "")))
     bounds = [float(number) / 100 for number in match.groups()] if match else []
     if not bounds or not 0 <= bounds[0] <= bounds[1] <= 1:
@@ -314,13 +318,13 @@ def _max_failed_shards(document: Document, value: Any) -> int:
     return value
 
 
-def _mapping(document: Document, value: Any, path: YamlPath, where: str) -> Mapping[str, Any]:
+def mapping_at(document: Document, value: Any, path: YamlPath, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise document.error(path, f"{where}: {value!r} must be a mapping of names to values")
     return value
 
 
-def _known_keys(document: Document, value: Mapping[str, Any], path: YamlPath, known: tuple[str, ...], noun: str) -> None:
+def check_keys(document: Document, value: Mapping[str, Any], path: YamlPath, known: tuple[str, ...], noun: str) -> None:
     for key in value:
         if key not in known:
             raise document.error((*path, key), f"unknown {noun} {key!r}. {known_values(key, known)}")

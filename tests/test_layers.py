@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "curate"
 LAYERS = [
     {"errors"},
     {"schema", "store", "child"},
-    {"options", "text"},
+    {"options", "text", "probe"},
     {"stage", "models"},
     {"rules", "barriers", "cuts"},
     {"winners", "components"},
@@ -30,7 +30,7 @@ LAYERS = [
     {"worker"},
     {"engine"},
     {"runner"},
-    {"indexing"},
+    {"indexing", "fit"},
     {"thresholds"},
     {"recount"},
     {"describe", "inspection", "progress"},
@@ -39,11 +39,12 @@ LAYERS = [
 KERNELS = {
     f"text/{name}.py"
     for name in (
-        "bloom", "c4", "clusters", "dclm", "fineweb", "gopher", "hashing", "minhash", "ngrams", "normalize", "overlap",
-        "pii_places", "refinedweb", "repeated_lines", "repeats", "seen", "shares", "shingles", "spacy_words", "uax29",
-        "unigrams", "utf8", "whitespace", "word_search", "word_stream",
+        "bloom", "c4", "clusters", "dclm", "fasttext", "fineweb", "gopher", "hashing", "minhash", "ngrams", "normalize",
+        "overlap", "pii_places", "refinedweb", "repeated_lines", "repeats", "seen", "shares", "shingles", "spacy_words",
+        "uax29", "unigrams", "utf8", "whitespace", "word_search", "word_stream",
     )
-}  # fmt: skip
+} | {"fit/softmax.py"}  # fmt: skip
+MODELS = {"probe/loss.py", "probe/model.py", "probe/train.py"}
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},
@@ -52,12 +53,16 @@ HEAVY = {
     "py3langid": {"stages/language.py"},
     "ray": {"engine.py"},
     "resiliparse": {"text/decode.py", "text/extraction.py"},
+    "safetensors": MODELS,
     "spacy": {"text/spacy_rules.py"},
-    "tokenizers": {"stages/tokens.py"},
+    "tokenizers": {"stages/tokens.py", "probe/stream.py", "fit/causal_lm.py"},
+    "torch": MODELS | {"fit/losses.py"},
     "trafilatura": {"text/extraction.py"},
+    "transformers": {"fit/losses.py"},
+    "vllm": {"fit/losses.py"},
 }
 # Kernels are decorated when their module is imported; stages import those modules inside open().
-AT_MODULE_LEVEL = KERNELS | {"text/decode.py", "text/extraction.py"}
+AT_MODULE_LEVEL = KERNELS | MODELS | {"text/decode.py", "text/extraction.py"}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
@@ -129,7 +134,7 @@ result = CliRunner().invoke(main, ["stages"])
 assert result.exit_code == 0, result.output
 print(sorted(set(sys.argv[1].split()) & set(sys.modules)))
 """
-    result = subprocess.run([sys.executable, "-c", code, " ".join([*HEAVY, "torch", "vllm"])], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code, " ".join(HEAVY)], capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("[]\n", "")
 
 

@@ -2,28 +2,40 @@
 
     ---
     kind: fasttext
-    model: model.ftz
+    model: model.bin
+    sha256: 1f3c...
     columns: {edu: __label__good}
     transform: [newlines_to_spaces, lowercase]
+    end_of_line: drop
     ---
     Prose: training data, intended use, known biases.
 
 The text transform is part of the scorer: a card without one is refused, because a model served other text than it was
-trained on gives numbers that mean nothing.
+trained on gives numbers that mean nothing. So is a card whose `sha256` is not that of its model. `curate fit` writes cards,
+with `thresholds` for common shares; for a model from elsewhere one is written by hand. Other keys are for people.
+
+`end_of_line` is about the token `</s>` that fastText appends to every text. It weighs the same in a text of five words as in
+one of five thousand, and so makes scores depend on length (Shum et al. 2025, arXiv:2503.00808, appendix A.2): `drop` leaves
+it out, for models that were trained without; `keep`, the default, is fastText's own way.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
+from curate import store
 from curate.errors import SpecError, known_values
 
 TRANSFORMS: dict[str, Callable[[str], str]] = {
@@ -32,6 +44,7 @@ TRANSFORMS: dict[str, Callable[[str], str]] = {
     "newlines_to_spaces": lambda text: re.sub(r"[\r\n]+", " ", text),
     "strip": str.strip,
 }
+Scores = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +53,18 @@ class Card:
 
     kind: Literal["fasttext"]
     model: str
+    """The model's file, beside the card."""
+    sha256: str | None = None
+    """Of the model's file."""
     columns: dict[str, str]
     """Column -> label whose probability it holds."""
     transform: tuple[str, ...]
+    end_of_line: Literal["keep", "drop"] = "keep"
 
     def __post_init__(self) -> None:
         if not self.columns:
             raise ValueError("columns: name at least one column and its label")
-        for name in self.transform:
-            if name not in TRANSFORMS:
-                raise ValueError(f"transform: {name!r} is unknown. {known_values(name, TRANSFORMS)}")
+        check_transform(self.transform)
 
     def apply(self, text: str) -> str:
         """The text as the model was trained on it."""
@@ -58,32 +73,86 @@ class Card:
         return text
 
 
+def check_transform(names: Sequence[str]) -> None:
+    """Raises ValueError for a transform that is not known."""
+    for name in names:
+        if name not in TRANSFORMS:
+            raise ValueError(f"transform: {name!r} is unknown. {known_values(name, TRANSFORMS)}")
+
+
+def prepare(texts: pa.Array, transform: Sequence[str]) -> pa.Array:
+    """A column of texts transformed; null stays null. Equal to `Card.apply` text by text.
+
+    Lower case is by far the most common, and of ASCII it is Arrow's; whatever is not ASCII is left to Python.
+    """
+    texts = texts.cast(pa.large_string())
+    for name in transform:
+        if name == "lowercase":
+            texts = _where(texts, pc.invert(pc.string_is_ascii(texts)), str.lower, pc.ascii_lower(texts))
+        else:
+            texts = pa.array(
+                [None if text is None else TRANSFORMS[name](text) for text in texts.to_pylist()], pa.large_string()
+            )
+    return texts
+
+
+def _where(texts: pa.Array, mask: pa.Array, function: Callable[[str], str], others: pa.Array) -> pa.Array:
+    """`function` of the texts under the mask, and `others` elsewhere."""
+    mask = pc.fill_null(mask, False)
+    changed = [function(text) for text in texts.filter(mask).to_pylist()]
+    return pc.replace_with_mask(others, mask, pa.array(changed, pa.large_string()))
+
+
 class Scorer(Protocol):
-    """Texts in, one array per column out: shape (texts,), float32, NaN where a text is None."""
+    """Texts in, one array per column out: shape (texts,), float32, NaN where a text is None or has no feature.
+
+    A call is `score(prepare(texts))`. Scorers of equal `view` prepare texts alike, so that several read a text once.
+    """
+
+    view: str
 
     @property
     def columns(self) -> Sequence[str]: ...
-    def __call__(self, texts: Sequence[str | None]) -> dict[str, npt.NDArray[np.float32]]: ...
+    def prepare(self, texts: pa.Array) -> Any: ...
+    def score(self, prepared: Any) -> Scores: ...
+    def __call__(self, texts: Sequence[str | None] | pa.Array) -> Scores: ...
 
 
 def load_card(folder: str) -> Card:
-    """Read and check a card. Raises SpecError saying what is missing."""
+    """Read and check a card. Raises SpecError saying what is missing, and when the model is not the card's."""
     from curate.options import OptionError, build
 
     path = Path(folder) / "card.md"
     if not path.is_file():
         raise SpecError(f"scorer {folder!r} has no card.md. A scorer is a folder with a card and a model.")
     front = _front_matter(path)
-    known = ("kind", "model", "columns", "transform")
+    known = ("kind", "model", "sha256", "columns", "transform", "end_of_line")
     if "transform" not in front:
         raise SpecError(f"{path}: no 'transform'. Say how text was prepared in training: {', '.join(TRANSFORMS)}, or [].")
     try:
         card = build(Card, {name: front[name] for name in known if name in front})
     except OptionError as error:
         raise SpecError(f"{path}: {error}") from error
-    if not (Path(folder) / card.model).is_file():
+    model = Path(folder) / card.model
+    if not model.is_file():
         raise SpecError(f"{path}: model {card.model!r} is not in {folder!r}. Train it, or copy it there.")
+    if card.sha256 is not None and (found := _hash_of(str(model))) != card.sha256:
+        raise SpecError(
+            f"{path}: the card is of a model with sha256 {card.sha256}, and {card.model!r} has {found}. "
+            "Copy card and model again, together; or correct the card, if you know this model to be the one it describes."
+        )
     return card
+
+
+def _hash_of(path: str) -> str:
+    status = os.stat(path)
+    return _hash_once(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hash_once(path: str, size: int, mtime_ns: int) -> str:
+    """Of one state of a file: cards are read often, and models may be large."""
+    return store.file_hash(path)
 
 
 def _front_matter(path: Path) -> Mapping[str, Any]:
@@ -100,6 +169,6 @@ def _front_matter(path: Path) -> Mapping[str, Any]:
 def load_scorer(folder: str) -> Scorer:
     """The scorer a card describes, model loaded."""
     card = load_card(folder)
-    from curate.models.fasttext import FastTextScorer
+    from curate.models.fasttext import fasttext_scorer
 
-    return FastTextScorer(card, str(Path(folder) / card.model))
+    return fasttext_scorer(card, str(Path(folder) / card.model))

@@ -1,4 +1,8 @@
-"""Score texts with any scorer card and write the scores as columns. Choosing is left to `keep` and `select`."""
+"""Score texts with any scorer card and write the scores as columns. Choosing is left to `keep` and `select`.
+
+A text that is null, or holds no word that the model knows, has no score (NaN); `keep` and `select` drop it as `no_score`.
+Stages that follow one another read a text once, where their cards prepare it alike.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,7 @@ class Score(Stage):
         scorer, names = load_scorer(self.scorer), self._names()
 
         def kernel(batch: Batch) -> Batch:
-            scores = scorer(batch[TEXT].to_pylist())
+            scores = scorer.score(batch.view(scorer.view, lambda: scorer.prepare(batch[TEXT])))
             for column, name in names.items():
                 batch = batch.put(name, pa.array(scores[column]))
             return batch

@@ -1,0 +1,91 @@
+"""A scorer as an artefact: `model.bin`, `metrics.json`, `recipe.yaml` and `card.md`, written from what was trained on what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from curate import store
+from curate.fit.documents import Corpus, Documents
+
+
+@dataclass(frozen=True)
+class About:
+    """What people are told about a scorer besides numbers; a recipe's own words."""
+
+    intended_use: str
+    biases: str
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Everything a card is written from."""
+
+    name: str
+    kind: str
+    column: str
+    label: str
+    transform: Sequence[str]
+    end_of_line: str
+    about: About
+    sources: Mapping[str, Sequence[Documents]]
+    training: Corpus
+    metrics: Mapping[str, Any]
+    method: str
+    """A sentence or two on how labels came about."""
+
+
+def write_artefact(artefact: Artefact, folder: Path, recipe: str) -> None:
+    """Write metrics and recipe, then the card, which names the hash of the model that lies there already."""
+    (folder / "metrics.json").write_text(json.dumps(artefact.metrics, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    if not (folder / "recipe.yaml").exists():
+        (folder / "recipe.yaml").write_text(recipe, "utf-8")
+    front = {
+        "kind": "fasttext",
+        "model": "model.bin",
+        "sha256": store.file_hash(str(folder / "model.bin")),
+        "columns": {artefact.column: artefact.label},
+        "transform": list(artefact.transform),
+        "end_of_line": artefact.end_of_line,
+        "training_ids_sha256": artefact.training.digest(),
+        "thresholds": artefact.metrics["thresholds"],
+    }
+    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)
+    (folder / "card.md").write_text(f"---\n{head}---\n{_prose(artefact)}", "utf-8")
+
+
+def _prose(artefact: Artefact) -> str:
+    metrics = artefact.metrics
+    found, counts = metrics["auc"], metrics["texts"]
+    lines = [f"# {artefact.name}", "", artefact.method, "", "## Sources", ""]
+    for label, items in artefact.sources.items():
+        lines += [f"- {label}: {item.take.about or item.kind + ', not described'}" for item in items]
+    lines += [
+        "",
+        f"{counts['training']:,} texts to learn from, {counts['validation']:,} to choose by, {counts['test']:,} to judge; no "
+        f"group is in two of them. sha256 over the sorted ids learnt from: `{artefact.training.digest()}`.",
+        "",
+        "## Numbers",
+        "",
+        f"On the {counts['test']:,} texts of groups it has not seen: AUC {found['value']:.3f} (95 % of resampled groups: "
+        f"{found['low']:.3f} to {found['high']:.3f}), F1 {metrics['f1']:.3f}, "
+        f"calibration error {metrics['calibration_error']:.3f}.",
+        f"Vocabulary: {metrics['words']:,} words, {metrics['vocabulary_rule']}.",
+        f"Thresholds are of {metrics['thresholds_of']}: that of 10 % of the characters keeps 10 % of other such text, give or "
+        f"take {metrics['threshold_errors']['chars']['0.1']:.1%}. On text of another kind it keeps another share.",
+        "",
+        "## Intended use",
+        "",
+        artefact.about.intended_use or "Not said.",
+        "",
+        "## Known biases",
+        "",
+        artefact.about.biases or "Not looked into.",
+        "",
+    ]
+    return "\n".join(lines)

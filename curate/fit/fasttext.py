@@ -1,0 +1,49 @@
+"""Recipes of kind `fasttext`: a scorer that tells positives from negatives.
+
+    name: encyclopedic-v1
+    kind: fasttext
+    column: encyclopedic
+    transform: [newlines_to_spaces]
+    positives: [{source: {parquet: {paths: wiki/*.parquet}}, about: "Wikipedia, CC-BY-SA-4.0"}]
+    negatives: [{source: {parquet: {paths: crawl/*.parquet}}, about: "Common Crawl"}]
+    pool: [{source: {parquet: {paths: crawl/*.parquet}}, max_documents: 50_000}]
+
+`pool` is a sample of what the scorer will choose from; thresholds in the card are of it, or of the test texts without one.
+The method is that of DCLM's classifier (Li et al. 2024, arXiv:2406.11794, section 4.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from curate.fit.documents import Corpus, load_corpus
+from curate.fit.recipe import Recipe, Setting
+from curate.fit.scorer import Labelled, ScorerOptions, fit_scorer
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastText(ScorerOptions):
+    """Positives against negatives."""
+
+    documents: ClassVar[dict[str, bool]] = {"positives": True, "negatives": True, "pool": False}
+
+    def fit(self, recipe: Recipe, setting: Setting) -> str:
+        given = {key: load_corpus(items, self.group, seed=self.seed) for key, items in recipe.documents.items()}
+        positives, negatives = given["positives"], given["negatives"]
+        labelled = Labelled(Corpus.joined([positives, negatives]), np.repeat([True, False], [len(positives), len(negatives)]))
+        found = fit_scorer(
+            recipe.name,
+            labelled,
+            self,
+            kind=recipe.kind,
+            method="A fastText classifier of words and word n-grams that tells the positives from the negatives below.",
+            sources={key: items for key, items in recipe.documents.items() if key != "pool"},
+            pool=given.get("pool"),
+            folder=setting.out,
+            recipe=recipe.as_text(),
+            listener=setting.listener,
+        )
+        return f"AUC {found['auc']['value']:.3f} on {found['texts']['test']:,} texts of groups it has not seen"

@@ -1,0 +1,150 @@
+"""From a recipe file to a kind of training, its options and its documents. Mistakes are found here, with their line.
+
+    name: encyclopedic-v1
+    kind: fasttext
+    positives: [{source: {parquet: {paths: wiki/*.parquet}}}]
+    negatives: [{source: {parquet: {paths: crawl/*.parquet}}}]
+
+`name` ends in a version, since a scorer is never changed, only followed by another. The other keys are the options of the
+kind, with paths counted from the recipe's folder, and its lists of documents (`documents.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import yaml
+
+from curate.engine import Engine, InlineEngine, RayEngine
+from curate.errors import DriftError, SpecError, known_values
+from curate.fit.documents import Documents, parse_documents
+from curate.options import load_class, values_of
+from curate.runner import Listener, Silent
+from curate.spec import Document, mapping_at, options_at
+
+KINDS = {
+    "causal_lm": "curate.fit.causal_lm:CausalLMs",
+    "fasttext": "curate.fit.fasttext:FastText",
+    "preselect": "curate.fit.preselect:PreSelect",
+}
+
+
+class Kind(Protocol):
+    """A kind of training: its options are its fields."""
+
+    documents: ClassVar[Mapping[str, bool]]
+    """Keys of lists of documents, and whether each must be there."""
+
+    def fit(self, recipe: Recipe, setting: Setting) -> str:
+        """Train into the setting's folders; what there is to say about the result."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and with what a recipe is carried out."""
+
+    out: Path
+    """The folder of the result."""
+    work: Path
+    """The folder of what can be continued: losses, checkpoints."""
+    open_engine: Callable[[], Engine]
+    """Ray, or this process; opened by who has shards of work."""
+    listener: Listener
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe."""
+
+    file: str
+    name: str
+    kind: str
+    options: Kind
+    documents: Mapping[str, tuple[Documents, ...]]
+
+    def default_out(self) -> Path:
+        """The recipe's own folder if that bears its name, else `scorers/NAME`."""
+        own = Path(self.file).resolve().parent
+        return own if own.name == self.name else Path("scorers") / self.name
+
+    def as_text(self) -> str:
+        """The recipe with its defaults spelled out; paths as they were written."""
+        given: Any = Document(self.file).value
+        options: Any = self.options
+        plain = {**values_of(options), **{key: given[key] for key in given if key not in ("name", "kind")}}
+        head = "# Written by `curate fit`, defaults spelled out. Paths count from the folder of the recipe that was given.\n"
+        return head + yaml.safe_dump(
+            {"name": self.name, "kind": self.kind, **plain}, sort_keys=False, allow_unicode=True, width=120
+        )
+
+
+def load_recipe(file: str) -> Recipe:
+    """Read and check a recipe. Raises SpecError at the first mistake."""
+    document = Document(file)
+    top = dict(mapping_at(document, document.value, (), "a recipe"))
+    for key in ("name", "kind"):
+        if key not in top:
+            raise document.error((), f"'{key}' is missing. Add '{key}: ...'. Known kinds: {', '.join(KINDS)}.")
+    name, kind = top.pop("name"), top.pop("kind")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*-v\d+", name):
+        raise document.error(("name",), f"name: {name!r} must be letters, digits, '-' and a version, such as 'edu-v1'")
+    try:
+        cls = load_class(kind, KINDS, "kind of recipe") if isinstance(kind, str) else None
+    except SpecError as error:
+        raise document.error(("kind",), f"kind: {error}") from error
+    if cls is None:
+        raise document.error(("kind",), f"kind: {kind!r} must be a name. {known_values(str(kind), KINDS)}")
+    lists = {key: parse_documents(document, top.pop(key), (key,)) for key in cls.documents if key in top}
+    for key, needed in cls.documents.items():
+        if needed and key not in lists:
+            raise document.error((), f"'{key}' is missing: a recipe of kind {kind!r} needs that list of documents.")
+    known = [field.name for field in dataclasses.fields(cls)]
+    for key in top:
+        if key not in known:
+            raise document.error((key,), f"unknown key {key!r}. {known_values(key, [*known, *cls.documents])}")
+    return Recipe(file, name, kind, options_at(document, cls, top, (), f"kind {kind!r}"), lists)
+
+
+def fit_file(
+    file: str,
+    *,
+    out: str | None = None,
+    work: str | None = None,
+    ray: str | None = None,
+    inline: bool = False,
+    workers: int | None = None,
+    device: str = "cpu",
+    listener: Listener | None = None,
+) -> str:
+    """Carry out a recipe. See `curate fit --help` for the options.
+
+    Raises SpecError when the recipe is wrong or the folder holds another one's result, RunError when training fails.
+    """
+    if inline and (ray or workers):
+        raise SpecError("--inline runs without Ray: leave out --ray and --workers")
+    recipe = load_recipe(file)
+    folder = Path(out) if out else recipe.default_out()
+    _check_folder(recipe, folder)
+
+    def open_engine() -> Engine:
+        return InlineEngine() if inline else RayEngine(ray, workers)
+
+    setting = Setting(folder, Path(work or f"out/fit/{recipe.name}"), open_engine, listener or Silent(), device)
+    return f"{recipe.options.fit(recipe, setting)}; in {folder}"
+
+
+def _check_folder(recipe: Recipe, folder: Path) -> None:
+    """Raises DriftError when the folder has a recipe that says something else: a scorer is never changed."""
+    saved = folder / "recipe.yaml"
+    if not saved.exists() or saved.resolve() == Path(recipe.file).resolve():
+        return
+    if saved.read_text("utf-8") != recipe.as_text():
+        raise DriftError(
+            f"{folder} was trained from another recipe than {recipe.file}. Raise the version in 'name', or remove it."
+        )
