@@ -172,7 +172,9 @@ class _Torch:
     def __init__(self, model: str, work: LossWork) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         self._work = work
         self._tokenizer = AutoTokenizer.from_pretrained(model)
         self._bos = _bos_of(model, self._tokenizer)

@@ -76,6 +76,8 @@ class PreSelect(ScorerOptions):
 
     def fit(self, recipe: Recipe, setting: Setting) -> str:
         downstream = np.array([_downstream(model, given) for model, given in self.models.items()])
+        if len(np.unique(downstream)) < len(downstream):
+            raise SpecError(f"models: downstream scores {downstream.tolist()} are not all different, so they give no order.")
         seeds = self._draw(recipe, setting)
         work = LossWork(str(setting.work), self.measure, setting.device, seeds.digest())
         engine = setting.open_engine()
@@ -125,7 +127,8 @@ class PreSelect(ScorerOptions):
     def _label(self, seeds: Corpus, strength: npt.NDArray[np.float64]) -> Chosen:
         chosen = choose(strength, strata_of(seeds.chars, self.strata), hashes(seeds.ids, f"label {self.seed}"))
         if not len(chosen.positives):
-            raise DataError("no document orders all models as their downstream scores do. Are the scores in the right order?")
+            found = "every document orders" if (strength == 1).all() else "no document orders"
+            raise DataError(f"{found} all models as their downstream scores do. Are the scores right, and models close enough?")
         return chosen
 
     def _account(
