@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DONE   := $(VENV)/.installed
+VLLM   := .venv-vllm/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-slow lint format bench parity real lock sample clean
@@ -15,8 +16,8 @@ help:            ## Show the commands
 
 install: $(DONE) ## Create .venv with the locked versions
 
-# Nothing here needs torch: what will, brings its own target, with the CPU build from https://download.pytorch.org/whl/cpu
-# wherever the index in use does not have it.
+# Any build of torch will do. PyPI's for Linux brings gigabytes of CUDA; the one for CPUs comes with
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make install
 $(DONE): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "curate needs Python 3.11 or later: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,7 +31,15 @@ quickstart: $(DONE) ## Run the bundled sample crawl into out/quickstart
 test: $(DONE)    ## The tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4
 
-test-slow: $(DONE) ## Fault schedules, servers, engines
+# vLLM fixes older versions of numba and numpy than we use, so it has an environment of its own. --no-deps leaves out
+# torchvision, torchaudio and torchcodec, whose builds break transformers beside a torch for CPUs, and which text needs not.
+$(VLLM): pyproject.toml requirements-vllm.lock
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-vllm.lock
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+test-slow: $(DONE) $(VLLM) ## Fault schedules, servers, engines, vLLM
 	$(BIN)/python -m pytest -m slow
 
 lint: $(DONE)    ## ruff, mypy --strict, the sample crawl is what its script writes
@@ -55,10 +64,10 @@ real: $(DONE)    ## The shipped recipe over the real data beside the checkout, i
 lock: $(DONE)    ## Write requirements.lock anew, from the newest versions that fit pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --upgrade --editable . --group dev
-	$(BIN)/python -m pip freeze --exclude-editable --exclude curate --exclude pip > requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable --exclude curate --exclude pip | sed 's/^\(torch==[0-9.]*\)+.*/\1/' > requirements.lock
 
 sample: $(DONE)  ## Pack the sample pages as WARC again
 	$(BIN)/python pipelines/sample/build.py
 
 clean:           ## Remove .venv, out and caches
-	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,7 +10,9 @@ Importing the package costs nothing: these load what they need when they are cal
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,14 +26,15 @@ __version__ = "0.1.0"
 __all__ = ["apply", "load_scorer", "run", "whatif"]
 
 
-def run(pipeline: str, *, out: str, **options: Any) -> Summary:
+def run(pipeline: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Summary:
     """Run or continue a pipeline file into `out`. Options are those of `curate run`: ray, inline, source, limit, reuse.
 
     Raises SpecError when the file is wrong, RunError when the run fails.
     """
     from curate.runner import run_file
 
-    return run_file(pipeline, out=out, **options)
+    paths = {name: os.fspath(options[name]) for name in ("source", "reuse") if options.get(name) is not None}
+    return run_file(os.fspath(pipeline), out=os.fspath(out), **{**options, **paths})
 
 
 def apply(stage: str, table: pa.Table, **options: Any) -> pa.Table:

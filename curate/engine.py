@@ -31,7 +31,7 @@ _TICK_S = 1.0
 
 Resources = Mapping[str, float]
 Follow = Callable[[Any, Any], Any]
-Open = Callable[[Any, str], Callable[[Any], Any]]
+Open = Callable[[Any, str], contextlib.AbstractContextManager[Callable[[Any], Any]]]
 Work = Mapping[str, Sequence[Any]]
 
 
@@ -53,9 +53,9 @@ class Engine(Protocol):
         """Outcomes as they come; None now and then, so that the caller can report progress."""
 
     def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[Outcome | None]:
-        """For every key of `work`, `open(context, key)` once, and what it returns applied to each of the key's items.
+        """For every key of `work`, enter `open(context, key)` once, and apply what that gives to each of the key's items.
 
-        For models: what is opened is loaded once, and stays where it is.
+        For models: what is opened is loaded once, and stays where it is until the key is done.
         """
 
     def drain(self) -> None:
@@ -82,8 +82,9 @@ class InlineEngine:
 
     def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[Outcome | None]:
         for key, items in work.items():
-            opened = open(context, key) if items and not self._draining else None
-            yield from self.map(lambda _, item, held=opened: held(item), None, items, resources)  # type: ignore[misc]
+            if items and not self._draining:
+                with open(context, key) as apply:
+                    yield from self.map(lambda _, item, held=apply: held(item), None, items, resources)  # type: ignore[misc]
 
     def _attempt(self, function: Function, context: Any, item: Any) -> Outcome:
         for attempt in range(MAX_TRANSIENT_RETRIES + 1):
@@ -293,7 +294,8 @@ class _Holder:
         self._opened: Callable[[Any], Any] | None = None
 
     def apply(self, item: Any) -> Any:
-        self._opened = self._opened or self._open(self._context, self._key)
+        if self._opened is None:  # left when the actor is killed
+            self._opened = self._open(self._context, self._key).__enter__()
         return self._opened(item)
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal, TypeVar
@@ -131,18 +131,35 @@ def _in_words(message: str) -> str:
 def resolve_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Options with relative paths made absolute, counted from `folder`."""
     kinds = dict(path_fields(cls))
-    return {name: _resolve(value, folder, kinds[name]) if name in kinds else value for name, value in options.items()}
+
+    def resolved(path: str, mark: PathKind) -> str:
+        if mark.kind == "dataset" and not path.startswith("."):
+            return path
+        return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+
+    return {name: _each(value, kinds[name], resolved) if name in kinds else value for name, value in options.items()}
 
 
-def _resolve(value: Any, folder: str, mark: PathKind) -> Any:
-    """Paths of a list, or the keys of a mapping, are resolved one by one."""
+def relative_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Options with absolute paths counted from `folder`: what `resolve_paths` makes absolute again."""
+    kinds = dict(path_fields(cls))
+
+    def relative(path: str, mark: PathKind) -> str:
+        if not os.path.isabs(path):
+            return path
+        found = os.path.relpath(path, folder)
+        return f"./{found}" if mark.kind == "dataset" and not found.startswith(".") else found
+
+    return {name: _each(value, kinds[name], relative) if name in kinds else value for name, value in options.items()}
+
+
+def _each(value: Any, mark: PathKind, change: Callable[[str, PathKind], str]) -> Any:
+    """A path changed, or every path of a list, or among the keys of a mapping; URLs stay."""
     if isinstance(value, list):
-        return [_resolve(item, folder, mark) for item in value]
+        return [_each(item, mark, change) for item in value]
     if isinstance(value, dict):
-        return {_resolve(key, folder, mark): item for key, item in value.items()}
-    if not isinstance(value, str) or is_url(value) or (mark.kind == "dataset" and not value.startswith(".")):
-        return value
-    return os.path.normpath(os.path.join(folder, os.path.expanduser(value)))
+        return {_each(key, mark, change): item for key, item in value.items()}
+    return change(value, mark) if isinstance(value, str) and not is_url(value) else value
 
 
 def path_fields(cls: type[Any]) -> Iterator[tuple[str, PathKind]]:

@@ -69,9 +69,11 @@ def keyed_hash(ordinals: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.ui
 
 def compatible(found: pa.DataType, wanted: pa.DataType) -> bool:
     """Whether values of type `found` may stand where `wanted` is read: strings of both widths are one kind, so are
-    integers of all widths, and any number is good where a float is wanted."""
+    integers of all widths and moments of all units, and any number is good where a float is wanted."""
     if pa.types.is_floating(wanted):
         return bool(pa.types.is_floating(found) or pa.types.is_integer(found))
+    if pa.types.is_timestamp(found) and pa.types.is_timestamp(wanted):  # Parquet has no seconds: they come back as ms
+        return bool(found.tz == wanted.tz)
     kinds = (_is_text, _is_bytes, pa.types.is_integer)
     return bool(found == wanted or any(kind(found) and kind(wanted) for kind in kinds))
 

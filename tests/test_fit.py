@@ -100,8 +100,13 @@ def test_shuffled_labels_are_not_learnt(texts: Path, tmp_path: Path) -> None:
 
 def test_the_same_recipe_gives_the_same_bytes(texts: Path, scorer: Path, tmp_path: Path) -> None:
     fit_file(write_recipe(texts), out=str(tmp_path / "sea-v1"))
-    for file in ("model.bin", "card.md", "metrics.json", "recipe.yaml"):
+    for file in ("model.bin", "card.md", "metrics.json"):
         assert (tmp_path / "sea-v1" / file).read_bytes() == (scorer / file).read_bytes()
+
+
+def test_the_recipe_beside_a_scorer_can_be_run_from_there(scorer: Path, tmp_path: Path) -> None:
+    fit_file(str(scorer / "recipe.yaml"), out=str(tmp_path / "again"))
+    assert (tmp_path / "again" / "model.bin").read_bytes() == (scorer / "model.bin").read_bytes()
 
 
 def test_the_library_reads_the_model_and_scores_alike(texts: Path, scorer: Path) -> None:
@@ -152,8 +157,17 @@ def test_a_model_that_is_not_the_cards_is_refused(scorer: Path, tmp_path: Path) 
 
 
 def test_another_recipe_under_the_same_name_is_refused(texts: Path, scorer: Path) -> None:
-    with pytest.raises(DriftError, match=r"was trained from another recipe than .* Raise the version in 'name'"):
+    with pytest.raises(DriftError, match=r"from a recipe that says something else. .* raise the version in 'name'"):
         fit_file(write_recipe(texts, {"seed": 1}, "other.yaml"), out=str(scorer))
+
+
+def test_the_same_recipe_on_other_documents_is_refused(texts: Path, scorer: Path, tmp_path: Path) -> None:
+    for file in ("sea.parquet", "bread.parquet"):
+        (tmp_path / file).write_bytes((texts / file).read_bytes())
+    fit_file(write_recipe(tmp_path), out=str(tmp_path / "sea-v1"))
+    write_texts(tmp_path / "sea.parquet", SEA, 300, 9)
+    with pytest.raises(DriftError, match="from this recipe on other documents"):
+        fit_file(write_recipe(tmp_path), out=str(tmp_path / "sea-v1"))
 
 
 def test_no_group_is_in_two_splits(texts: Path) -> None:
@@ -338,6 +352,18 @@ def test_a_column_is_prepared_as_its_texts_are(transform: list[str]) -> None:
             text = None if text is None else TRANSFORMS[name](text)
         wanted.append(text)
     assert prepare(pa.array(texts), transform).to_pylist() == wanted
+
+
+def test_a_single_text_is_no_list_of_texts_and_a_column_is(texts: Path, scorer: Path) -> None:
+    load = curate.load_scorer(str(scorer))
+    with pytest.raises(TypeError, match="give a list of texts"):
+        load("the sea")
+    column = pq.read_table(texts / "sea.parquet")["text"]
+    assert load(column)["sea"].tolist() == load(column.to_pylist())["sea"].tolist()
+
+
+def test_a_text_without_a_known_word_has_no_score(texts: Path, by_end_of_line: dict[str, Path]) -> None:
+    assert np.isnan(curate.load_scorer(str(by_end_of_line["drop"]))(["unheard of", "", None])["sea"]).all()
 
 
 def test_two_scorers_in_a_row_give_what_they_give_alone(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,7 +122,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_texts(folder / "texts.parquet", 600)
     items = [{"query": "the tide comes", "choices": ["in twice a day", "item price"], "gold": 0}] * 3
     (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    shape = {"width": 16, "layers": 1, "heads": 2, "hidden": 32}
+    shape = {"width": 64, "layers": 1, "heads": 2, "hidden": 64}  # heads of 32 numbers, the least that vLLM has a kernel for
     recipe = {
         "name": "tiny-lms-v1",
         "kind": "causal_lm",
@@ -215,6 +218,31 @@ def test_a_recipe_that_cannot_be_carried_out_is_refused(
 ) -> None:
     with pytest.raises((CurateError, SpecError), match=message):
         fit_file(write_recipe(family, **changes), out=str(tmp_path / "out"), work=str(tmp_path / "work"), inline=True)
+
+
+VLLM = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "curate"
+
+
+@pytest.mark.slow
+def test_vllm_gives_the_losses_that_torch_gives(family: Path, tmp_path: Path) -> None:
+    """Prompt log-probabilities, long documents in windows too: equal to 1e-3 of a nat per token."""
+    if not VLLM.exists():
+        pytest.skip("no .venv-vllm: 'make test-slow' installs vLLM there")
+    measure = {**RECIPE["measure"], "window": 62}
+    losses = {}
+    for backend, curate_command in (("vllm", VLLM), ("torch", Path(sys.executable).parent / "curate")):
+        work = tmp_path / backend
+        recipe = write_recipe(family, measure={**measure, "backend": backend}, per_domain=20)
+        command: list[str | Path] = [curate_command, "fit", recipe, "--inline", "--out", work / "out", "--work", work]
+        environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        files = sorted((work / "losses").glob("*/part-*.parquet"))
+        assert len(files) == 3, done.stderr[-3000:]
+        losses[backend] = pa.concat_tables([pq.read_table(file) for file in files])
+    tokens = losses["torch"]["tokens"].to_numpy()
+    assert tokens.max() > 62
+    apart = np.abs(losses["vllm"]["nats"].to_numpy() - losses["torch"]["nats"].to_numpy()) / tokens
+    assert apart.max() < 1e-3
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.errors import DataError, SpecError
-from curate.schema import MAX_BATCH_BYTES
+from curate.schema import FETCHED_AT_TYPE, MAX_BATCH_BYTES
 from curate.sources.html import HtmlSource
 from curate.sources.hub import HubSource
 from curate.sources.jsonl import JsonlSource
@@ -138,10 +139,16 @@ def test_parquet_may_hold_html_as_bytes_or_text(tmp_path: Path) -> None:
 
 
 def test_parquet_written_by_a_run_keeps_its_provenance_when_read_again(tmp_path: Path) -> None:
-    columns = {"text": ["a"], "file": ["s3://crawl/x.warc.gz"], "offset": [123], "length": [45], "http_status": [200]}
+    """Moments too, though Parquet has no seconds and gives them back in thousandths."""
+    when = datetime(2024, 2, 29, 12, 30, 15, tzinfo=UTC)
+    columns = {
+        "text": ["a"], "file": ["s3://crawl/x.warc.gz"], "offset": [123], "length": [45], "http_status": [200],
+        "fetched_at": pa.array([when], FETCHED_AT_TYPE),
+    }  # fmt: skip
     pq.write_table(pa.table(columns), tmp_path / "p.parquet")
     (row,) = read(ParquetSource(paths=str(tmp_path / "p.parquet")))
     assert (row["file"], row["offset"], row["length"], row["http_status"]) == ("s3://crawl/x.warc.gz", 123, 45, 200)
+    assert row["fetched_at"] == when
 
 
 def test_a_column_with_a_reserved_name_is_refused_with_a_way_out(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from typing import Any
 import yaml
 
 from curate import store
+from curate.errors import DriftError
 from curate.fit.documents import Corpus, Documents
+from curate.fit.recipe import Recipe
+from curate.models.card import front_matter
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,6 @@ class Artefact:
     """Everything a card is written from."""
 
     name: str
-    kind: str
     column: str
     label: str
     transform: Sequence[str]
@@ -40,11 +42,24 @@ class Artefact:
     """A sentence or two on how labels came about."""
 
 
-def write_artefact(artefact: Artefact, folder: Path, recipe: str) -> None:
+def check_card(folder: Path, *, recipe_digest: str | None = None, ids_digest: str | None = None) -> None:
+    """Raises DriftError when the folder has a scorer of another recipe, or one that learnt from other documents."""
+    path = folder / "card.md"
+    if not path.exists():
+        return
+    front = front_matter(path)
+    way_out = f"A scorer is never changed, only followed by another: raise the version in 'name', or remove {path}."
+    if recipe_digest not in (None, front.get("recipe_sha256")):
+        raise DriftError(f"{folder} was trained from a recipe that says something else. {way_out}")
+    if ids_digest not in (None, front.get("training_ids_sha256")):
+        raise DriftError(f"{folder} was trained from this recipe on other documents. {way_out}")
+
+
+def write_artefact(artefact: Artefact, folder: Path, recipe: Recipe) -> None:
     """Write metrics and recipe, then the card, which names the hash of the model that lies there already."""
     (folder / "metrics.json").write_text(json.dumps(artefact.metrics, indent=1, ensure_ascii=False) + "\n", "utf-8")
     if not (folder / "recipe.yaml").exists():
-        (folder / "recipe.yaml").write_text(recipe, "utf-8")
+        (folder / "recipe.yaml").write_text(recipe.as_text(folder), "utf-8")
     front = {
         "kind": "fasttext",
         "model": "model.bin",
@@ -52,6 +67,7 @@ def write_artefact(artefact: Artefact, folder: Path, recipe: str) -> None:
         "columns": {artefact.column: artefact.label},
         "transform": list(artefact.transform),
         "end_of_line": artefact.end_of_line,
+        "recipe_sha256": recipe.digest(),
         "training_ids_sha256": artefact.training.digest(),
         "thresholds": artefact.metrics["thresholds"],
     }
@@ -72,8 +88,8 @@ def _prose(artefact: Artefact) -> str:
         "",
         "## Numbers",
         "",
-        f"On the {counts['test']:,} texts of groups it has not seen: AUC {found['value']:.3f} (95 % of resampled groups: "
-        f"{found['low']:.3f} to {found['high']:.3f}), F1 {metrics['f1']:.3f}, "
+        f"On {counts['test']:,} texts of {metrics['groups']:,} groups it has not seen: AUC {found['value']:.3f} (95 % of "
+        f"resampled groups: {found['low']:.3f} to {found['high']:.3f}), F1 {metrics['f1']:.3f}, "
         f"calibration error {metrics['calibration_error']:.3f}.",
         f"Vocabulary: {metrics['words']:,} words, {metrics['vocabulary_rule']}.",
         f"Thresholds are of {metrics['thresholds_of']}: that of 10 % of the characters keeps 10 % of other such text, give or "

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -25,7 +25,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from curate import store
-from curate.errors import DataError, SpecError
+from curate.errors import DataError, DriftError, SpecError
 from curate.fit.documents import Corpus, load_corpus
 from curate.fit.recipe import Recipe, Setting
 from curate.options import PatternPath
@@ -86,7 +86,7 @@ class CausalLMs:
         lines = []
         for name, size in self.models.items():
             lines.append(f"{name}: {self._train(name, size, corpus, tokenizer, items, setting):.4f}")
-        (setting.out / "recipe.yaml").write_text(recipe.as_text(), "utf-8")
+        (setting.out / "recipe.yaml").write_text(recipe.as_text(setting.out), "utf-8")
         return f"bits per character of the right answers: {', '.join(lines)}"
 
     def _train(self, name: str, size: Size, corpus: Corpus, tokenizer: Path, items: Items, setting: Setting) -> float:
@@ -96,9 +96,12 @@ class CausalLMs:
         from curate.probe.train import Training, train
 
         folder = setting.out / name
+        settings = {"lr": self.lr, "batch": self.batch, "context": self.context, "vocab_size": self.vocab_size, **asdict(size)}
         if (folder / DOWNSTREAM).exists():
-            found: float = json.loads((folder / DOWNSTREAM).read_text())["bits_per_character"]
-            return found
+            known = json.loads((folder / DOWNSTREAM).read_text())
+            if known["settings"] != settings:
+                raise DriftError(f"{folder} was trained with {known['settings']}, not {settings}. Rename one of them.")
+            return float(known["bits_per_character"])
         stream = token_stream(corpus.texts.to_pylist(), tokenizer, 0)
         shape = Shape(
             vocab_size=self.vocab_size, width=size.width, layers=size.layers, heads=size.heads, hidden=size.hidden,
@@ -124,6 +127,7 @@ class CausalLMs:
             "parameters": num_parameters(shape),
             "tokens": trained.tokens,
             "training_loss": float(np.mean(trained.losses[-50:])),
+            "settings": settings,
         }
         (folder / DOWNSTREAM).write_text(json.dumps(about, indent=1) + "\n")  # last: with it, the model is done
         return found

@@ -16,8 +16,9 @@ groups, and so does `part`: two items with disjoint parts share no group. Texts 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import DataError, SpecError, known_values
+from curate.options import relative_paths, values_of
 from curate.schema import DROP, ID, TEXT, URL
 from curate.sources.source import Reading, Source
 from curate.spec import Document, check_keys, mapping_at, options_at, read_source
@@ -66,6 +68,13 @@ class Documents:
     take: Take
     place: str
     """File and line, for errors."""
+
+    def as_options(self, folder: str) -> dict[str, Any]:
+        """As a recipe in `folder` would have it, defaults left out."""
+        source, take = (
+            {k: v for k, v in values_of(x).items() if v != _defaults(x).get(k, ...)} for x in (self.source, self.take)
+        )
+        return {"source": {self.kind: relative_paths(type(self.source), source, folder)}, **take}
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,13 @@ class Corpus:
 
 
 _NAMES = (attrgetter("ids"), attrgetter("groups"), attrgetter("domains"))
+
+
+def _defaults(instance: Any) -> dict[str, Any]:
+    """The options that an instance may leave out, as plain values."""
+    given = {field.name: field.default for field in fields(instance) if field.default is not MISSING}
+    plain: dict[str, Any] = json.loads(json.dumps(given))
+    return plain
 
 
 def parse_documents(document: Document, value: Any, path: tuple[Any, ...]) -> tuple[Documents, ...]:

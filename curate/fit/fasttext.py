@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from curate.fit.card import check_card
 from curate.fit.documents import Corpus, load_corpus
 from curate.fit.recipe import Recipe, Setting
 from curate.fit.scorer import Labelled, ScorerOptions, fit_scorer
@@ -31,19 +32,18 @@ class FastText(ScorerOptions):
     documents: ClassVar[dict[str, bool]] = {"positives": True, "negatives": True, "pool": False}
 
     def fit(self, recipe: Recipe, setting: Setting) -> str:
+        check_card(setting.out, recipe_digest=recipe.digest())
         given = {key: load_corpus(items, self.group, seed=self.seed) for key, items in recipe.documents.items()}
         positives, negatives = given["positives"], given["negatives"]
         labelled = Labelled(Corpus.joined([positives, negatives]), np.repeat([True, False], [len(positives), len(negatives)]))
         found = fit_scorer(
-            recipe.name,
+            recipe,
             labelled,
             self,
-            kind=recipe.kind,
             method="A fastText classifier of words and word n-grams that tells the positives from the negatives below.",
             sources={key: items for key, items in recipe.documents.items() if key != "pool"},
             pool=given.get("pool"),
             folder=setting.out,
-            recipe=recipe.as_text(),
             listener=setting.listener,
         )
         return f"AUC {found['auc']['value']:.3f} on {found['texts']['test']:,} texts of groups it has not seen"

@@ -10,10 +10,11 @@ Two backends give the same numbers to 1e-3 of a nat per token: torch with `trans
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -142,8 +143,9 @@ def _read(work: LossWork, model: str, names: Sequence[str]) -> npt.NDArray[np.fl
     return np.array(found, np.float64)
 
 
-def open_model(work: LossWork, model: str) -> Callable[[Part], int]:
-    """Load a model; the function that measures a part and writes it, whole or not at all."""
+@contextlib.contextmanager
+def open_model(work: LossWork, model: str) -> Iterator[Callable[[Part], int]]:
+    """Load a model; the function that measures a part and writes it, whole or not at all. Then the model is let go."""
     loaded: _Loaded = (_Vllm if work.measure.backend == "vllm" else _Torch)(model, work)
     about = json.dumps(work.about(model))
 
@@ -158,7 +160,10 @@ def open_model(work: LossWork, model: str) -> Callable[[Part], int]:
         os.replace(path.with_suffix(".tmp"), path)
         return len(documents)
 
-    return measure
+    try:
+        yield measure
+    finally:
+        loaded.close()
 
 
 class _Loaded(Protocol):
@@ -166,6 +171,7 @@ class _Loaded(Protocol):
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]: ...
     def nats(self, documents: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]: ...
+    def close(self) -> None: ...
 
 
 class _Torch:
@@ -174,7 +180,7 @@ class _Torch:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging
 
-        logging.disable_progress_bar()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self._work = work
         self._tokenizer = AutoTokenizer.from_pretrained(model)
         self._bos = _bos_of(model, self._tokenizer)
@@ -196,6 +202,9 @@ class _Torch:
             window=measure.window, stride=measure.stride, batch_tokens=measure.batch_tokens,
             device=self._work.device,
         )  # fmt: skip
+
+    def close(self) -> None:
+        del self._model
 
 
 class _Vllm:
@@ -235,6 +244,10 @@ class _Vllm:
             scored = list(zip(window.ids.tolist(), answer.prompt_logprobs, strict=True))[-window.scored :]
             sums[window.owner] -= sum(entry[token].logprob for token, entry in scored)
         return sums
+
+    def close(self) -> None:
+        """Two engines in one process wait for each other."""
+        self._llm.llm_engine.engine_core.shutdown()
 
 
 def _bos_of(model: str, tokenizer: Any) -> int:

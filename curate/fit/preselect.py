@@ -35,6 +35,7 @@ import pyarrow.parquet as pq
 from annotated_types import Ge
 
 from curate.errors import DataError, DriftError, SpecError
+from curate.fit.card import check_card
 from curate.fit.causal_lm import DOWNSTREAM
 from curate.fit.documents import Corpus, counts_by, hashes, load_corpus
 from curate.fit.losses import DOCUMENTS_PER_PART, LossWork, Measure, measure_losses
@@ -75,6 +76,7 @@ class PreSelect(ScorerOptions):
             raise ValueError(f"models: {len(self.models)} give too few orders to tell documents apart. Name six or so.")
 
     def fit(self, recipe: Recipe, setting: Setting) -> str:
+        check_card(setting.out, recipe_digest=recipe.digest())
         downstream = np.array([_downstream(model, given) for model, given in self.models.items()])
         if len(np.unique(downstream)) < len(downstream):
             raise SpecError(f"models: downstream scores {downstream.tolist()} are not all different, so they give no order.")
@@ -93,8 +95,8 @@ class PreSelect(ScorerOptions):
         chosen = self._label(seeds, strength)
         pool = load_corpus(recipe.documents["pool"], self.group) if "pool" in recipe.documents else seeds
         found = fit_scorer(
-            recipe.name, _labelled(seeds, chosen), self, kind=recipe.kind, method=_method(self, downstream, mass),
-            sources={"seeds": recipe.documents["seeds"]}, pool=pool, folder=setting.out, recipe=recipe.as_text(),
+            recipe, _labelled(seeds, chosen), self, method=_method(self, downstream, mass),
+            sources={"seeds": recipe.documents["seeds"]}, pool=pool, folder=setting.out,
             listener=setting.listener, extra=self._account(seeds, losses, strength, chosen), judged=(seeds, strength),
         )  # fmt: skip
         return f"AUC {found['auc']['value']:.3f}, Spearman with predictive strength {found['spearman']['value']:.3f}"

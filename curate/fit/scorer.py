@@ -20,8 +20,9 @@ from annotated_types import Ge, Gt, Lt
 
 from curate.errors import DataError
 from curate.fit import metrics
-from curate.fit.card import About, Artefact, write_artefact
+from curate.fit.card import About, Artefact, check_card, write_artefact
 from curate.fit.documents import Corpus, Documents, hashes
+from curate.fit.recipe import Recipe
 from curate.fit.softmax import Examples, Floats, Hyperparameters, predict, train
 from curate.fit.vocabulary import VocabularyRule, Word, choose_words
 from curate.models.card import check_transform, prepare
@@ -165,16 +166,14 @@ class _Model:
 
 
 def fit_scorer(
-    name: str,
+    recipe: Recipe,
     labelled: Labelled,
     options: ScorerOptions,
     *,
-    kind: str,
     method: str,
     sources: Mapping[str, tuple[Documents, ...]],
     pool: Corpus | None,
     folder: Path,
-    recipe: str,
     listener: Listener,
     extra: Mapping[str, Any] | None = None,
     judged: tuple[Corpus, npt.NDArray[np.float64]] | None = None,
@@ -193,6 +192,7 @@ def fit_scorer(
     if options.autotune_s:
         chosen, trials = _autotune(model, training, splits.validation, options, listener)
     weights = model.train(model.examples(training, chosen), chosen)
+    check_card(folder, ids_digest=training.corpus.digest())
     folder.mkdir(parents=True, exist_ok=True)
     model.write(folder / "model.bin", weights, chosen, training)
 
@@ -220,12 +220,12 @@ def fit_scorer(
     }
     if judged:
         rows = np.flatnonzero(_shares(judged[0], options) < options.test)
-        corpus = judged[0].take(rows)
-        found["spearman"] = metrics.bootstrap(metrics.spearman, corpus.groups, score(corpus), judged[1][rows]).as_json()
+        corpus, scores = judged[0].take(rows), np.nan_to_num(score(judged[0].take(rows)), nan=0.5)
+        found["spearman"] = metrics.bootstrap(metrics.spearman, corpus.groups, scores, judged[1][rows]).as_json()
     about = About(options.intended_use, options.biases)
     end_of_line = "drop" if options.end_of_line == "drop" else "keep"
     artefact = Artefact(
-        name, kind, options.column, POSITIVE, options.transform, end_of_line, about, sources, training.corpus, found, method
+        recipe.name, options.column, POSITIVE, options.transform, end_of_line, about, sources, training.corpus, found, method
     )
     write_artefact(artefact, folder, recipe)
     return found
@@ -234,7 +234,9 @@ def fit_scorer(
 def judge(test: Labelled, scores: npt.NDArray[np.float64]) -> dict[str, Any]:
     """AUC with its interval over groups, F1 at one half, calibration."""
     positive = test.positive
+    scores = np.nan_to_num(scores, nan=0.5)  # a text of which no word is known says nothing either way
     return {
+        "groups": len(set(test.corpus.groups)),
         "auc": metrics.bootstrap(metrics.auc, test.corpus.groups, positive, scores).as_json(),
         "f1": round(metrics.f1(positive, scores >= 0.5), 4),
         "calibration_error": round(metrics.calibration_error(positive, scores), 4),
@@ -243,7 +245,11 @@ def judge(test: Labelled, scores: npt.NDArray[np.float64]) -> dict[str, Any]:
 
 
 def _spread(corpus: Corpus, scores: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Thresholds of common shares, and quantiles, by documents, characters and tokens (runs without white space)."""
+    """Thresholds of common shares, and quantiles, by documents, characters and tokens (runs without white space).
+
+    Of the texts that have a score, as `select` takes its share.
+    """
+    corpus, scores = corpus.take(np.flatnonzero(~np.isnan(scores))), scores[~np.isnan(scores)]
     tokens = cut_tokens(text_buffers(corpus.texts), np.zeros(len(corpus), np.bool_)).counts
     weights = {"docs": np.ones(len(corpus), np.int64), "chars": corpus.chars, "tokens": tokens}
     served = np.minimum(1.0, scores + 1e-5).astype(np.float32).astype(np.float64)  # as `score` gives them
@@ -264,7 +270,7 @@ def _autotune(
     best, chosen = (-math.inf, options.hyperparameters), options.hyperparameters
     while True:
         weights = model.train(model.examples(training, chosen), chosen)
-        scores = predict(model.examples(validation, chosen), weights)[:, 1]
+        scores = np.nan_to_num(predict(model.examples(validation, chosen), weights)[:, 1], nan=0.5)
         found = metrics.auc(validation.positive, scores)
         trials.append({**asdict(chosen), "auc": round(found, 4)})
         listener.note(f"trial {len(trials)}: AUC {found:.4f} with {asdict(chosen)}")

@@ -40,6 +40,7 @@ class Hyperparameters:
     epochs: Annotated[int, Ge(1)] = 5
     word_ngrams: Annotated[int, Ge(1), Le(5)] = 2
     bucket: Annotated[int, Ge(1)] = 2_000_000
+    """Rows for n-grams: with 100 numbers each, 0.8 GB while training, and 8 MB in the model."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,13 @@ def train(examples: Examples, num_rows: int, num_labels: int, chosen: Hyperparam
 
 
 def predict(examples: Examples, weights: Floats) -> npt.NDArray[np.float64]:
-    """Probabilities of labels; even ones for a text without a feature. Shape (texts, labels)."""
+    """Probabilities of labels; NaN for a text without a feature, as in serving. Shape (texts, labels)."""
     logits = np.zeros((len(examples), weights.shape[1] + 1))
     _logits(examples.flat, examples.offsets, weights, logits)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    shares[np.diff(examples.offsets) == 0] = np.nan
+    return np.asarray(shares)
 
 
 @njit(nogil=True, cache=True)

@@ -96,6 +96,15 @@ def prepare(texts: pa.Array, transform: Sequence[str]) -> pa.Array:
     return texts
 
 
+def as_column(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
+    """Texts, however they come, as one array. Raises TypeError for a single text, which would be taken letter by letter."""
+    if isinstance(texts, str):
+        raise TypeError("give a list of texts: scorer(['some text'])")
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    return (texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())).cast(pa.large_string())
+
+
 def _where(texts: pa.Array, mask: pa.Array, function: Callable[[str], str], others: pa.Array) -> pa.Array:
     """`function` of the texts under the mask, and `others` elsewhere."""
     mask = pc.fill_null(mask, False)
@@ -115,7 +124,7 @@ class Scorer(Protocol):
     def columns(self) -> Sequence[str]: ...
     def prepare(self, texts: pa.Array) -> Any: ...
     def score(self, prepared: Any) -> Scores: ...
-    def __call__(self, texts: Sequence[str | None] | pa.Array) -> Scores: ...
+    def __call__(self, texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> Scores: ...
 
 
 def load_card(folder: str) -> Card:
@@ -125,7 +134,7 @@ def load_card(folder: str) -> Card:
     path = Path(folder) / "card.md"
     if not path.is_file():
         raise SpecError(f"scorer {folder!r} has no card.md. A scorer is a folder with a card and a model.")
-    front = _front_matter(path)
+    front = front_matter(path)
     known = ("kind", "model", "sha256", "columns", "transform", "end_of_line")
     if "transform" not in front:
         raise SpecError(f"{path}: no 'transform'. Say how text was prepared in training: {', '.join(TRANSFORMS)}, or [].")
@@ -155,7 +164,8 @@ def _hash_once(path: str, size: int, mtime_ns: int) -> str:
     return store.file_hash(path)
 
 
-def _front_matter(path: Path) -> Mapping[str, Any]:
+def front_matter(path: Path) -> Mapping[str, Any]:
+    """What stands between the two lines of dashes. Raises SpecError where that is no mapping."""
     match = re.match(r"---\n(.*?)\n---\n", path.read_text(encoding="utf-8"), re.DOTALL)
     try:
         front = yaml.safe_load(match.group(1)) if match else None

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.errors import SpecError
-from curate.models.card import Card, Scores, prepare
+from curate.models.card import Card, Scores, as_column, prepare
 from curate.models.fasttext_file import FoldedModel, ModelFile
 from curate.text.buffers import text_buffers
 from curate.text.fasttext import Tokens, cut_tokens, mean_weights
@@ -83,8 +83,8 @@ class FoldedScorer:
         found[tokens.null] = np.nan
         return {column: found[:, self._model.labels.index(label)].copy() for column, label in self._card.columns.items()}
 
-    def __call__(self, texts: Sequence[str | None] | pa.Array) -> Scores:
-        return self.score(self.prepare(pa.array(texts, pa.large_string())))
+    def __call__(self, texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> Scores:
+        return self.score(self.prepare(as_column(texts)))
 
 
 @dataclass(frozen=True)
@@ -123,5 +123,5 @@ class LibraryScorer:
             for column, label in self._card.columns.items()
         }
 
-    def __call__(self, texts: Sequence[str | None] | pa.Array) -> Scores:
-        return self.score(self.prepare(pa.array(texts, pa.large_string())))
+    def __call__(self, texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> Scores:
+        return self.score(self.prepare(as_column(texts)))

@@ -170,7 +170,8 @@ class ParquetReader(Source):
         fallback = {"file": pa.repeat(pa.scalar(shard.url), size), "offset": pa.array(rows.astype(np.int64))}
         for name, kind in {**IDENTITY, **PROVENANCE}.items():
             given = columns.get(name)
-            columns[name] = fallback.get(name, pa.nulls(size, kind)) if given is None else given.cast(kind)
+            whole = not pa.types.is_timestamp(kind)  # a fraction of a second may go
+            columns[name] = fallback.get(name, pa.nulls(size, kind)) if given is None else given.cast(kind, safe=whole)
         stem = shard.url.rsplit("/", 1)[-1]
         numbered = pc.binary_join_element_wise(stem, pa.array(rows).cast(pa.string()), ":")
         columns[ID] = pc.coalesce(columns[ID], numbered) if columns[ID].null_count else columns[ID]
