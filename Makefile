@@ -9,7 +9,7 @@ DONE   := $(VENV)/.installed
 VLLM   := .venv-vllm/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format bench parity real lock sample clean
+.PHONY: help install quickstart test test-slow lint format bench parity real preselect lock sample clean
 
 help:            ## Show the commands
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,14 @@ parity: $(DONE)  ## Hold our datatrove profile against datatrove itself on real 
 
 real: $(DONE)    ## The shipped recipe over the real data beside the checkout, into out/real
 	$(BIN)/python tests/bench/real.py
+
+preselect: $(DONE) ## The shipped PreSelect scorer and what it is compared with, from the same real data (an hour)
+	$(BIN)/python tests/bench/preselect/texts.py out/preselect/texts
+	$(BIN)/curate run tests/bench/preselect/distinct.yaml --out out/preselect/distinct
+	$(BIN)/curate fit scorers/recipes/mini-lms-v1.yaml --out out/preselect/lms --work out/preselect/lms-work
+	$(BIN)/curate fit scorers/recipes/encyclopedic-mini-v1.yaml --out out/preselect/encyclopedic-mini-v1
+	$(BIN)/curate fit scorers/preselect-mini-v1/recipe.yaml --work out/preselect/work
+	$(BIN)/python tests/bench/preselect/judge.py
 
 lock: $(DONE)    ## Write requirements.lock anew, from the newest versions that fit pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip

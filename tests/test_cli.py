@@ -124,6 +124,7 @@ def test_a_failed_run_has_exit_code_2(corpus: Path, write_pipeline: WritePipelin
 COMMANDS = {
     "check": {"pipeline", "source", "offline"},
     "explain": {"directory", "document"},
+    "fit": {"recipe", "out", "work", "ray", "inline", "workers", "device"},
     "index": {"directory", "stage", "out"},
     "plan": {"pipeline", "source"},
     "run": {"pipeline", "out", "ray", "inline", "workers", "source", "limit", "reuse"},
