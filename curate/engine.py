@@ -197,12 +197,14 @@ class RayEngine:
     def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[Outcome | None]:
         """An actor per key. Those that find no place yet wait in Ray's queue, and begin when another key is done."""
         ray = self._ray
+        self._check_resources(resources)
         holder = ray.remote(max_restarts=0, **_ray_options(resources))(_Holder)
         shared = ray.put(context)
         left = {key: deque(items) for key, items in work.items() if items}
         actors = {key: holder.remote(open, shared, key) for key in left}
         flying: dict[Any, tuple[str, Any]] = {}
         deaths: Counter[str] = Counter()
+        faults: Counter[Any] = Counter()
         while True:
             idle = [key for key in actors if key not in {busy for busy, _ in flying.values()}]
             for key in idle:
@@ -224,6 +226,11 @@ class RayEngine:
                     yield Outcome(item, ray.get(reference))
                 except ray.exceptions.RayTaskError as error:
                     known = error.cause if isinstance(error.cause, CurateError) else None
+                    if isinstance(known, TransientError) and faults[item] < MAX_TRANSIENT_RETRIES:
+                        time.sleep(_backoff(faults[item]))
+                        faults[item] += 1
+                        left[key].appendleft(item)
+                        continue
                     yield Outcome(item, error=known or RunError(f"{key}, {_label(item)}: {error}"))
                 except ray.exceptions.RayActorError as error:
                     deaths[key] += 1
@@ -234,6 +241,13 @@ class RayEngine:
                     else:
                         left[key].appendleft(item)
                     actors[key] = holder.remote(open, shared, key)
+
+    def _check_resources(self, resources: Resources) -> None:
+        """Raises SpecError for what no node of the cluster will ever have, which Ray would wait for."""
+        there = self._cluster()
+        for name, key in (("num_gpus", "GPU"), ("num_cpus", "CPU")):
+            if resources.get(name, 0) > there.get(key, 0):
+                raise SpecError(f"{resources[name]:g} {key} are asked for, the cluster has {there.get(key, 0):g}.")
 
     def _cluster(self) -> dict[str, float]:
         ray: Any = self._ray
@@ -291,12 +305,13 @@ class _Holder:
 
     def __init__(self, open: Open, context: Any, key: str) -> None:
         self._open, self._context, self._key = open, context, key
-        self._opened: Callable[[Any], Any] | None = None
+        self._manager: contextlib.AbstractContextManager[Callable[[Any], Any]] | None = None
 
     def apply(self, item: Any) -> Any:
-        if self._opened is None:  # left when the actor is killed
-            self._opened = self._open(self._context, self._key).__enter__()
-        return self._opened(item)
+        if self._manager is None:  # it is held here, and never left: the actor is killed
+            self._manager = self._open(self._context, self._key)
+            self._held = self._manager.__enter__()
+        return self._held(item)
 
 
 def _on_worker(function: Function, context: Any, item: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,16 @@ import yaml
 import curate
 from curate.errors import CurateError, DriftError, SpecError
 from curate.fit import metrics
-from curate.fit.documents import groups_of, load_corpus
-from curate.fit.recipe import fit_file, load_recipe
-from curate.fit.scorer import Labelled, split_by_group
+from curate.fit.documents import Corpus, groups_of, load_corpus
+from curate.fit.recipe import Recipe, fit_file, load_recipe
+from curate.fit.scorer import Labelled, Model, Splits, balanced, split_by_group
+from curate.fit.softmax import predict
 from curate.fit.vocabulary import VocabularyRule, choose_words
 from curate.models.card import TRANSFORMS, load_card, prepare
 from curate.models.fasttext import load_model
+from curate.models.fasttext_file import ModelFile
 from curate.text.buffers import text_buffers
-from curate.text.fasttext import cut_tokens
+from curate.text.fasttext import cut_tokens, mean_weights
 from tests.conftest import contents
 
 SEA = [f"sea{n}" for n in range(60)]
@@ -50,6 +53,7 @@ def write_texts(path: Path, own: list[str], number: int, seed: int, words: int =
         "text": texts,
         "url": [f"https://{path.stem}-{n // 3}.example/{n}" for n in range(number)],
         "kind": ["even" if n % 2 == 0 else "odd" for n in range(number)],
+        "number": list(range(number)),
     }
     pq.write_table(pa.table(rows), path)
 
@@ -107,6 +111,25 @@ def test_the_same_recipe_gives_the_same_bytes(texts: Path, scorer: Path, tmp_pat
 def test_the_recipe_beside_a_scorer_can_be_run_from_there(scorer: Path, tmp_path: Path) -> None:
     fit_file(str(scorer / "recipe.yaml"), out=str(tmp_path / "again"))
     assert (tmp_path / "again" / "model.bin").read_bytes() == (scorer / "model.bin").read_bytes()
+    before = contents_of(scorer)
+    assert fit_file(str(scorer / "recipe.yaml")).endswith(f"in {scorer}")  # a recipe's own folder, if that bears its name
+    assert contents_of(scorer) == before
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_scorer_is_not_overwritten_by_another_of_the_same_documents(texts: Path, scorer: Path, tmp_path: Path) -> None:
+    """Here texts have changed, and their ids have not."""
+    for file in ("sea.parquet", "bread.parquet"):
+        (tmp_path / file).write_bytes((texts / file).read_bytes())
+    fit_file(write_recipe(tmp_path), out=str(tmp_path / "sea-v1"))
+    before = contents_of(tmp_path / "sea-v1")
+    write_texts(tmp_path / "sea.parquet", SEA, 400, 77)
+    with pytest.raises(DriftError, match="has another model of the same recipe and documents: texts changed under their ids"):
+        fit_file(write_recipe(tmp_path), out=str(tmp_path / "sea-v1"))
+    assert contents_of(tmp_path / "sea-v1") == before
 
 
 def test_the_library_reads_the_model_and_scores_alike(texts: Path, scorer: Path) -> None:
@@ -118,13 +141,20 @@ def test_the_library_reads_the_model_and_scores_alike(texts: Path, scorer: Path)
     np.testing.assert_allclose(ours, [min(1, row["__label__1"]) for row in theirs], atol=2e-6)
 
 
-def test_trainer_and_server_prepare_texts_alike(texts: Path, scorer: Path) -> None:
-    """A text has one score, whether its lines end in line feeds or blanks; glued together they make other words."""
-    load = curate.load_scorer(str(scorer))
-    some = pq.read_table(texts / "bread.parquet")["text"].to_pylist()[:10]
-    scores = load(some)["sea"]
-    assert scores.tolist() == load([text.replace("\n", " ") for text in some])["sea"].tolist()
-    assert scores.tolist() != load([text.replace("\n", "") for text in some])["sea"].tolist()
+def test_trainer_and_server_give_a_text_one_score(texts: Path, scorer: Path) -> None:
+    """And line ends are blanks to both: a text whose lines are glued together has other words."""
+    recipe = load_recipe(write_recipe(texts))
+    options: Any = recipe.options
+    splits = split_of(recipe)
+    training, chosen = balanced(splits.training, options.seed), options.hyperparameters
+    model = Model(training, options)
+    trained = predict(model.examples(splits.test, chosen), model.train(model.examples(training, chosen), chosen))[:, 1]
+    load, some = curate.load_scorer(str(scorer)), splits.test.corpus.texts.to_pylist()
+    served = load(some)["sea"]
+    assert all("\n" in text for text in some) and len(some) > 100
+    np.testing.assert_allclose(np.minimum(1, trained + 1e-5), served, atol=1e-7)
+    assert served.tolist() == load([text.replace("\n", " ") for text in some])["sea"].tolist()
+    assert (served != load([text.replace("\n", "") for text in some])["sea"]).sum() > 10
 
 
 def test_the_card_says_what_the_scorer_was_made_of(scorer: Path) -> None:
@@ -136,14 +166,26 @@ def test_the_card_says_what_the_scorer_was_made_of(scorer: Path) -> None:
 
 
 def test_a_threshold_of_the_card_keeps_its_share_of_the_pool(texts: Path, tmp_path: Path) -> None:
-    pool = [{"source": {"parquet": {"paths": "*.parquet"}}}]
+    """Of the pool's groups that were not learnt from: the files of the training texts are in it, and do not count."""
+    write_texts(tmp_path / "pool.parquet", SEA + BREAD, 500, 8)
+    pool = [{"source": {"parquet": {"paths": [str(texts / "sea.parquet"), str(tmp_path / "pool.parquet")]}}}]
     fit_file(write_recipe(texts, {"pool": pool}, "pool.yaml"), out=str(tmp_path / "sea-v1"))
     front = yaml.safe_load((tmp_path / "sea-v1" / "card.md").read_text().split("---")[1])
-    rows = [text for file in ("bread", "sea") for text in pq.read_table(texts / f"{file}.parquet")["text"].to_pylist()]
-    scores = curate.load_scorer(str(tmp_path / "sea-v1"))(rows)["sea"].astype(np.float64)
-    chars = np.array([len(text) for text in rows])
+    recipe = load_recipe(str(texts / "pool.yaml"))
+    learnt = set(split_of(recipe).training.corpus.groups)
+    corpus = load_corpus(recipe.documents["pool"], ["host"])
+    unseen = corpus.take(np.flatnonzero([group not in learnt for group in corpus.groups]))
+    assert 500 < len(unseen) < 700
+    scores = curate.load_scorer(str(tmp_path / "sea-v1"))(unseen.texts)["sea"].astype(np.float64)
     kept = scores >= front["thresholds"]["chars"]["0.1"]
-    assert 0.095 < chars[kept].sum() / chars.sum() <= 0.1001
+    assert 0.095 < unseen.chars[kept].sum() / unseen.chars.sum() <= 0.1001
+
+
+def split_of(recipe: Recipe) -> Splits:
+    options: Any = recipe.options
+    parts = [load_corpus(recipe.documents[key], options.group) for key in ("positives", "negatives")]
+    labelled = Labelled(Corpus.joined(parts), np.repeat([True, False], [len(part) for part in parts]))
+    return split_by_group(labelled, options)
 
 
 def test_a_model_that_is_not_the_cards_is_refused(scorer: Path, tmp_path: Path) -> None:
@@ -171,13 +213,11 @@ def test_the_same_recipe_on_other_documents_is_refused(texts: Path, scorer: Path
 
 
 def test_no_group_is_in_two_splits(texts: Path) -> None:
-    recipe = load_recipe(write_recipe(texts))
-    corpus = load_corpus(recipe.documents["negatives"], ["host"])
-    splits = split_by_group(Labelled(corpus, np.arange(len(corpus)) % 2 == 0), recipe.options)  # type: ignore[arg-type]
+    splits = split_of(load_recipe(write_recipe(texts, {"validation": 0.1}, "three.yaml")))
     groups = [set(part.corpus.groups) for part in (splits.training, splits.validation, splits.test)]
     assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
-    assert sum(len(part) for part in (splits.training, splits.validation, splits.test)) == len(corpus)
-    assert 0.1 < len(splits.test) / len(corpus) < 0.3
+    assert sum(len(part) for part in (splits.training, splits.validation, splits.test)) == 1000
+    assert 0.1 < len(splits.test) / 1000 < 0.3 and 0.05 < len(splits.validation) / 1000 < 0.15
 
 
 def test_disjoint_parts_share_no_group(texts: Path) -> None:
@@ -255,13 +295,25 @@ def test_with_its_row_at_zero_the_margin_still_shrinks_with_length(by_end_of_lin
 
 
 def test_kept_it_turns_the_order_of_short_and_long_texts(by_end_of_line: dict[str, Path]) -> None:
+    """One model, with what `</s>` weighs and without."""
+    folded = ModelFile(str(by_end_of_line["keep"] / "model.bin")).fold(end_of_line=True)
+    without = folded.weights.copy()
+    without[folded.features.vocabulary.num_words - 1] = 0  # the last word
     draw = np.random.default_rng(4)
-    pairs = [[" ".join(map(letters, draw.choice(COMMON, size))) for size in (2, 100)] for _ in range(200)]
-    orders = {}
-    for name in ("drop", "keep"):
-        found = [margins(by_end_of_line[name], pair) for pair in pairs]
-        orders[name] = [short > long for short, long in found]
-    assert orders["drop"] != orders["keep"]
+    texts = [" ".join(map(letters, draw.choice(COMMON, size))) for _ in range(200) for size in (2, 100)]
+    tokens = cut_tokens(text_buffers(pa.array(texts, pa.large_string())), np.zeros(len(texts), np.bool_))
+    orders = [
+        [short > long for short, long in mean_weights(tokens, folded.features, weights).reshape(-1, 2).tolist()]
+        for weights in (folded.weights, without)
+    ]
+    assert orders[0] != orders[1]
+
+
+def test_with_bigrams_a_repeated_text_has_nearly_the_score_of_one(scorer: Path) -> None:
+    """The seams make bigrams of their own."""
+    text = " ".join(map(letters, [*SEA[:5], *COMMON[:15]]))
+    scores = curate.load_scorer(str(scorer))([" ".join([text] * k) for k in (1, 2, 4, 8)])["sea"]
+    assert np.ptp(scores) < 0.02
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------
@@ -269,7 +321,10 @@ def test_kept_it_turns_the_order_of_short_and_long_texts(by_end_of_line: dict[st
 
 def test_autotune_keeps_to_its_time_and_says_what_it_tried(texts: Path, tmp_path: Path) -> None:
     weak = {"lr": 0.001, "dim": 10, "epochs": 1, "bucket": 2000}
-    fit_file(write_recipe(texts, {"hyperparameters": weak, "autotune_s": 3}, "tuned.yaml"), out=str(tmp_path / "sea-v1"))
+    changes = {"hyperparameters": weak, "autotune_s": 2, "validation": 0.1}
+    started = time.monotonic()
+    fit_file(write_recipe(texts, changes, "tuned.yaml"), out=str(tmp_path / "sea-v1"))
+    assert 2 < time.monotonic() - started < 30
     found = json.loads((tmp_path / "sea-v1" / "metrics.json").read_text())
     assert found["trials"][0]["lr"] == 0.001 and len(found["trials"]) > 1
     best = max(found["trials"], key=lambda trial: trial["auc"])
@@ -313,6 +368,15 @@ def test_a_length_weighted_threshold_keeps_its_share_of_characters() -> None:
     [
         ({"kind": "fastest"}, r"recipe.yaml:2: kind: unknown kind of recipe 'fastest'. Did you mean 'fasttext'\?"),
         ({"name": "sea"}, r"recipe.yaml:1: name: 'sea' must be letters, digits, '-' and a version, such as 'edu-v1'"),
+        ({"autotune_s": 5}, r"autotune_s: hyper-parameters are chosen on validation groups. Set 'validation' above 0"),
+        ({"column": "text"}, r"column: 'text' has a meaning of its own. Choose another name"),
+        ({"vocabulary": {"min_groups": 900}}, r"no word passes the vocabulary rule"),
+        ({"test": 0.001}, r"test has \d positives and \d negatives, in \d groups. Give more groups"),
+        ({"pool": [{"source": {"parquet": {"paths": "sea.parquet"}}}], "test": 0.99}, r"training has|every group of the pool"),
+        (
+            {"negatives": [{"source": {"parquet": {"paths": "sea.parquet"}}, "where": {"number": ["x"]}}]},
+            r"no values of 'number'",
+        ),
         ({"colum": "x"}, r"unknown key 'colum'. Did you mean 'column'\?"),
         ({"transform": ["lower"]}, r"transform: 'lower' is unknown. Did you mean 'lowercase'\?"),
         ({"positives": []}, r"positives: \[\] must be a list of items"),

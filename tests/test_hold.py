@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from curate.engine import Engine, InlineEngine, Outcome, RayEngine
-from curate.errors import DataError
+from curate.errors import DataError, SpecError, TransientError
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,12 @@ def open_counting(folder: str, key: str) -> Iterator[Callable[[Item], str]]:
     (Path(folder) / f"{key}-opened-{number}").touch()
 
     def apply(item: Item) -> str:
+        assert not (Path(folder) / f"{key}-closed").exists(), "asked after it was closed"
         if item.name == "wrong":
             raise DataError(f"{key}: wrong")
+        if item.name == "flaky" and not (Path(folder) / "flaked").exists():
+            (Path(folder) / "flaked").touch()
+            raise TransientError("try again")
         if item.name.startswith("deadly") and number < int(item.name.removeprefix("deadly")):
             os._exit(1)
         return f"{key} {item.name}"
@@ -55,11 +59,17 @@ def test_in_this_process_a_key_is_closed_before_the_next_is_opened(tmp_path: Pat
 def test_on_ray_a_key_is_opened_again_after_its_worker_died(tmp_path: Path) -> None:
     engine = RayEngine(workers=2)
     try:
-        work = {"a": [Item("one"), Item("deadly1"), Item("two")], "b": [Item("wrong")], "c": [Item("deadly9"), Item("x")]}
+        work = {
+            "a": [Item("one"), Item("deadly1"), Item("flaky"), Item("two")],
+            "b": [Item("wrong")],
+            "c": [Item("deadly9"), Item("x")],
+        }
         found = {outcome.item.name: outcome for outcome in outcomes(engine, tmp_path, work)}
+        with pytest.raises(SpecError, match="4 GPU are asked for, the cluster has 0"):
+            list(engine.hold(open_counting, str(tmp_path), work, {"num_gpus": 4}))
     finally:
         engine.close()
     assert found["one"].result == "a one" and found["deadly1"].result == "a deadly1" and found["two"].result == "a two"
-    assert str(found["wrong"].error) == "b: wrong"
+    assert found["flaky"].result == "a flaky" and str(found["wrong"].error) == "b: wrong"
     assert "c, deadly9: its worker died 3 times" in str(found["deadly9"].error) and found["x"].result == "c x"
     assert len(list(tmp_path.glob("a-opened-*"))) == 2 and len(list(tmp_path.glob("c-opened-*"))) == 4

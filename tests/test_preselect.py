@@ -120,7 +120,9 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three language models that are nearly as good as one another, and texts."""
     folder = tmp_path_factory.mktemp("family")
     write_texts(folder / "texts.parquet", 600)
-    items = [{"query": "the tide comes", "choices": ["in twice a day", "item price"], "gold": 0}] * 3
+    texts = [text.split() for text in pq.read_table(folder / "texts.parquet")["text"].to_pylist()[:200]]
+    items: list[dict[str, Any]] = [{"context": " ".join(t[:10]), "continuation": " ".join(t[10:25])} for t in texts]
+    items[0] = {"query": items[0]["context"], "choices": ["no", items[0]["continuation"]], "gold": 1}
     (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     shape = {"width": 64, "layers": 1, "heads": 2, "hidden": 64}  # heads of 32 numbers, the least that vLLM has a kernel for
     recipe = {
@@ -145,7 +147,7 @@ RECIPE: dict[str, Any] = {
     "kind": "preselect",
     "column": "preselect",
     "transform": ["newlines_to_spaces"],
-    "models": {"./lms/a": 1.0, "./lms/c": 2.0, "./lms/b": 3.0},
+    "models": {"./lms/a": 1.0, "./lms/b": 2.0, "./lms/c": 3.0},
     "seeds": [{"source": {"parquet": {"paths": "texts.parquet"}}, "part": [0.3, 1.0], "about": "words"}],
     "domain": ["kind"],
     "per_domain": 150,
@@ -153,6 +155,7 @@ RECIPE: dict[str, Any] = {
     "strata": 2,
     "measure": {"window": 65, "stride": 16, "batch_tokens": 512},
     "hyperparameters": {"lr": 0.5, "dim": 5, "bucket": 500},
+    "vocabulary": {"min_documents": 2, "min_groups": 2},
 }
 
 
@@ -175,8 +178,8 @@ def test_from_seeds_to_a_scorer_and_on_from_what_is_there(family: Path, tmp_path
     recipe = write_recipe(family)
     fit_file(recipe, out=str(tmp_path / "one"), work=str(tmp_path / "work"), inline=True)
     found = json.loads((tmp_path / "one" / "metrics.json").read_text())
-    assert found["seeds"] == 300 and sum(found["predictive_strength"].values()) == 300
-    assert list(found["bits_per_character"]) == ["a", "c", "b"] and found["mean_strength_of_negatives"] < 0.8
+    assert found["seeds"] == {"drawn": 300, "unreadable": 0, "short": 0, "not_drawn": 122} and sum(found["predictive_strength"].values()) == 300
+    assert list(found["bits_per_character"]) == ["lms_a", "lms_b", "lms_c"] and found["mean_strength_of_negatives"] < 0.5
     assert 0.9 < found["median_chars"]["positives"] / found["median_chars"]["negatives"] < 1.1
     scores = curate.load_scorer(str(tmp_path / "one"))([TIDES, LISTS, None])["preselect"]
     assert np.isfinite(scores[:2]).all() and np.isnan(scores[2])

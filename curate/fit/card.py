@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,6 @@ class About:
 class Artefact:
     """Everything a card is written from."""
 
-    name: str
     column: str
     label: str
     transform: Sequence[str]
@@ -48,22 +48,33 @@ def check_card(folder: Path, *, recipe_digest: str | None = None, ids_digest: st
     if not path.exists():
         return
     front = front_matter(path)
-    way_out = f"A scorer is never changed, only followed by another: raise the version in 'name', or remove {path}."
     if recipe_digest not in (None, front.get("recipe_sha256")):
-        raise DriftError(f"{folder} was trained from a recipe that says something else. {way_out}")
+        raise DriftError(f"{folder} was trained from a recipe that says something else. {way_out(path)}")
     if ids_digest not in (None, front.get("training_ids_sha256")):
-        raise DriftError(f"{folder} was trained from this recipe on other documents. {way_out}")
+        raise DriftError(f"{folder} was trained from this recipe on other documents. {way_out(path)}")
+
+
+def way_out(path: Path) -> str:
+    return f"A scorer is never changed, only followed by another: raise the version in 'name', or remove {path}."
 
 
 def write_artefact(artefact: Artefact, folder: Path, recipe: Recipe) -> None:
-    """Write metrics and recipe, then the card, which names the hash of the model that lies there already."""
-    (folder / "metrics.json").write_text(json.dumps(artefact.metrics, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    if not (folder / "recipe.yaml").exists():
-        (folder / "recipe.yaml").write_text(recipe.as_text(folder), "utf-8")
+    """Put `model.bin.tmp` in its place, with metrics, recipe and, last, the card.
+
+    Raises DriftError, and leaves all as it was, when the folder has a card of another model.
+    """
+    made, card = folder / "model.bin.tmp", folder / "card.md"
+    digest = store.file_hash(str(made))
+    if card.exists() and front_matter(card).get("sha256") != digest:
+        made.unlink()
+        raise DriftError(
+            f"{folder} has another model of the same recipe and documents: texts changed under their ids, or it was trained by "
+            f"several threads or with autotune_s, where no two are alike. {way_out(card)}"
+        )
     front = {
         "kind": "fasttext",
         "model": "model.bin",
-        "sha256": store.file_hash(str(folder / "model.bin")),
+        "sha256": digest,
         "columns": {artefact.column: artefact.label},
         "transform": list(artefact.transform),
         "end_of_line": artefact.end_of_line,
@@ -72,13 +83,22 @@ def write_artefact(artefact: Artefact, folder: Path, recipe: Recipe) -> None:
         "thresholds": artefact.metrics["thresholds"],
     }
     head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)
-    (folder / "card.md").write_text(f"---\n{head}---\n{_prose(artefact)}", "utf-8")
+    os.replace(made, folder / "model.bin")
+    _write(folder / "metrics.json", json.dumps(artefact.metrics, indent=1, ensure_ascii=False) + "\n")
+    if Path(recipe.file).resolve() != (folder / "recipe.yaml").resolve():
+        _write(folder / "recipe.yaml", recipe.as_text(folder))
+    _write(card, f"---\n{head}---\n{_prose(recipe.name, artefact)}")
 
 
-def _prose(artefact: Artefact) -> str:
+def _write(path: Path, text: str) -> None:
+    path.with_suffix(".tmp").write_text(text, "utf-8")
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def _prose(name: str, artefact: Artefact) -> str:
     metrics = artefact.metrics
     found, counts = metrics["auc"], metrics["texts"]
-    lines = [f"# {artefact.name}", "", artefact.method, "", "## Sources", ""]
+    lines = [f"# {name}", "", artefact.method, "", "## Sources", ""]
     for label, items in artefact.sources.items():
         lines += [f"- {label}: {item.take.about or item.kind + ', not described'}" for item in items]
     lines += [

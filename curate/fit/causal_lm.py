@@ -15,8 +15,10 @@ the loss of the right answers orders models well before (Schaeffer et al. 2023, 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -32,7 +34,7 @@ from curate.options import PatternPath
 
 Items = dict[str, list[tuple[str, str]]]
 BOS = "<|endoftext|>"
-DOWNSTREAM = "downstream.json"
+DOWNSTREAM, FAMILY, TOKENIZER = "downstream.json", "family.json", "tokenizer.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,10 @@ class Size:
     tokens: Annotated[int, Ge(1)]
     seed: Annotated[int, Ge(0)] = 0
 
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times an even number")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CausalLMs:
@@ -55,7 +61,7 @@ class CausalLMs:
     evals: tuple[PatternPath, ...]
     """JSON lines of multiple choice (`query`, `choices`, `gold`) or of texts to go on with (`context`, `continuation`)."""
     max_items: Annotated[int, Ge(1)] = 500
-    """Of each file of `evals`, drawn by a hash."""
+    """Of each file of `evals`, spread evenly over it."""
     vocab_size: Annotated[int, Ge(258)] = 4096
     """Of the byte-level BPE tokenizer, which is trained on the same documents."""
     context: Annotated[int, Ge(8)] = 256
@@ -78,31 +84,59 @@ class CausalLMs:
     def fit(self, recipe: Recipe, setting: Setting) -> str:
         corpus = load_corpus(recipe.documents["documents"], self.group)
         setting.out.mkdir(parents=True, exist_ok=True)
-        tokenizer = setting.out / "tokenizer.json"
+        self._claim(corpus, setting)
+        tokenizer = setting.out / TOKENIZER
         if not tokenizer.exists():
             setting.listener.note(f"a tokenizer of {self.vocab_size:,} pieces from {len(corpus):,} documents")
             _train_tokenizer(corpus, self.vocab_size, tokenizer)
         items = read_items(self.evals, self.max_items)
-        lines = []
-        for name, size in self.models.items():
-            lines.append(f"{name}: {self._train(name, size, corpus, tokenizer, items, setting):.4f}")
+        told = [f"{name}: {self._model(name, size, corpus, items, setting):.4f}" for name, size in self.models.items()]
         (setting.out / "recipe.yaml").write_text(recipe.as_text(setting.out), "utf-8")
-        return f"bits per character of the right answers: {', '.join(lines)}"
+        return f"bits per character of the right answers: {', '.join(told)}"
 
-    def _train(self, name: str, size: Size, corpus: Corpus, tokenizer: Path, items: Items, setting: Setting) -> float:
-        """Train one model and measure it, unless that is done already; its loss."""
+    def _claim(self, corpus: Corpus, setting: Setting) -> None:
+        """Say what the family is trained on. Raises DriftError when the folder has another family."""
+        path = setting.out / FAMILY
+        about = {"documents": corpus.content_digest(), "vocab_size": self.vocab_size}
+        if not path.exists():
+            path.write_text(json.dumps(about) + "\n")
+        elif (found := json.loads(path.read_text())) != about:
+            differ = ", ".join(name for name in about if found.get(name) != about[name])
+            raise DriftError(f"{setting.out} has models of another family: {differ} differ. Raise the version in 'name'.")
+
+    def _model(self, name: str, size: Size, corpus: Corpus, items: Items, setting: Setting) -> float:
+        """Train one model, unless it is there, and measure it, unless that is done; its loss."""
+        from curate.probe.model import load, num_parameters
+
+        folder = setting.out / name
+        settings = {"lr": self.lr, "batch": self.batch, "context": self.context, **asdict(size)}
+        known = json.loads((folder / DOWNSTREAM).read_text()) if (folder / DOWNSTREAM).exists() else {}
+        if known and known["settings"] != settings:
+            raise DriftError(f"{folder} was trained with {known['settings']}, not {settings}. Rename one of them.")
+        evals = hashlib.sha256(json.dumps(items).encode()).hexdigest()
+        if known.get("evals_sha256") == evals:
+            return float(known["bits_per_character"])
+        training_loss = known["training_loss"] if known else self._train(name, size, corpus, setting)
+        model = load(folder)
+        about: dict[str, Any] = {
+            "bits_per_character": _measure(model, setting.out / TOKENIZER, items, self.context, setting.device),
+            "items": sum(len(pairs) for pairs in items.values()),
+            "parameters": num_parameters(model.shape),
+            "training_loss": training_loss,
+            "settings": settings,
+            "evals_sha256": evals,
+        }
+        (folder / f"{DOWNSTREAM}.tmp").write_text(json.dumps(about, indent=1) + "\n")
+        os.replace(folder / f"{DOWNSTREAM}.tmp", folder / DOWNSTREAM)  # last: with it, the model is done
+        return float(about["bits_per_character"])
+
+    def _train(self, name: str, size: Size, corpus: Corpus, setting: Setting) -> float:
+        """Train a model into its folder, from its last checkpoint; the loss at the end, in nats per token."""
         from curate.probe.model import Shape, num_parameters, save
         from curate.probe.stream import token_stream
         from curate.probe.train import Training, train
 
-        folder = setting.out / name
-        settings = {"lr": self.lr, "batch": self.batch, "context": self.context, "vocab_size": self.vocab_size, **asdict(size)}
-        if (folder / DOWNSTREAM).exists():
-            known = json.loads((folder / DOWNSTREAM).read_text())
-            if known["settings"] != settings:
-                raise DriftError(f"{folder} was trained with {known['settings']}, not {settings}. Rename one of them.")
-            return float(known["bits_per_character"])
-        stream = token_stream(corpus.texts.to_pylist(), tokenizer, 0)
+        stream = token_stream(corpus.texts.to_pylist(), setting.out / TOKENIZER, 0)
         shape = Shape(
             vocab_size=self.vocab_size, width=size.width, layers=size.layers, heads=size.heads, hidden=size.hidden,
             context=self.context, bos=0,
@@ -119,18 +153,8 @@ class CausalLMs:
             shape, training, stream, setting.work / name, device=setting.device, threads=self.threads,
             listener=lambda step: setting.listener.advance(name, f"step {step.step}, loss {step.loss:.3f}", None),
         )  # fmt: skip
-        save(trained.model, folder, tokenizer)
-        found = _measure(trained.model, tokenizer, items, self.context, setting.device)
-        about = {
-            "bits_per_character": found,
-            "items": sum(len(pairs) for pairs in items.values()),
-            "parameters": num_parameters(shape),
-            "tokens": trained.tokens,
-            "training_loss": float(np.mean(trained.losses[-50:])),
-            "settings": settings,
-        }
-        (folder / DOWNSTREAM).write_text(json.dumps(about, indent=1) + "\n")  # last: with it, the model is done
-        return found
+        save(trained.model, setting.out / name, setting.out / TOKENIZER)
+        return float(np.mean(trained.losses[-50:]))
 
 
 def _train_tokenizer(corpus: Corpus, vocab_size: int, path: Path) -> None:
@@ -144,7 +168,8 @@ def _train_tokenizer(corpus: Corpus, vocab_size: int, path: Path) -> None:
     tokenizer.train_from_iterator((text.as_py() for text in corpus.texts), trainer, len(corpus))
     if tokenizer.get_vocab_size() < vocab_size:
         raise DataError(f"vocab_size: the documents give {tokenizer.get_vocab_size():,} pieces, not {vocab_size:,}. Lower it.")
-    tokenizer.save(str(path))
+    tokenizer.save(str(path.with_suffix(".tmp")))
+    os.replace(path.with_suffix(".tmp"), path)
 
 
 def read_items(patterns: Sequence[str], max_items: int) -> Items:
@@ -155,12 +180,25 @@ def read_items(patterns: Sequence[str], max_items: int) -> Items:
         if not files:
             raise SpecError(f"evals: {pattern!r} matches no file. Check the path.")
         for file in files:
-            with store.open_decompressed(file) as lines:
-                items = [item for line in lines if (item := _item(json.loads(line)))]
+            items = [item for row in _rows(file) if (item := _item(row))]
             if not items:
                 raise SpecError(f"evals: {file!r} has neither query, choices, gold nor context, continuation.")
-            found[file] = items[:: -(-len(items) // max_items)]
+            places = np.linspace(0, len(items) - 1, min(max_items, len(items))).round().astype(int)
+            found[file] = [items[place] for place in places]
     return found
+
+
+def _rows(file: str) -> Iterator[Mapping[str, Any]]:
+    with store.open_decompressed(file) as lines:
+        for number, line in enumerate(lines):
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise SpecError(
+                    f"evals: {file}:{number + 1} is not JSON: {error}. One JSON object per line is read."
+                ) from error
+            if isinstance(row, dict):
+                yield row
 
 
 def _item(row: Mapping[str, Any]) -> tuple[str, str] | None:

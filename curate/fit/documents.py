@@ -48,7 +48,7 @@ class Take:
     part: tuple[float, float] = (0.0, 1.0)
     """The groups whose hash, as a number from 0 to 1, lies in from <= x < to."""
     max_documents: int | None = None
-    """At most so many, those whose hash of id and text is smallest."""
+    """At most so many, those whose hash of the id is smallest."""
     about: str = ""
     """For the card: what this is, and under which licence."""
 
@@ -113,6 +113,13 @@ class Corpus:
         """sha256 over the ids, sorted, one per line: which documents these are, whatever their order."""
         return hashlib.sha256("".join(f"{name}\n" for name in sorted(self.ids)).encode()).hexdigest()
 
+    def content_digest(self) -> str:
+        """sha256 over ids and texts in their order."""
+        digest = hashlib.sha256()
+        for name, text in zip(self.ids, self.texts, strict=True):
+            digest.update(json.dumps([name, text.as_py()]).encode())
+        return digest.hexdigest()
+
 
 _NAMES = (attrgetter("ids"), attrgetter("groups"), attrgetter("domains"))
 
@@ -122,6 +129,11 @@ def _defaults(instance: Any) -> dict[str, Any]:
     given = {field.name: field.default for field in fields(instance) if field.default is not MISSING}
     plain: dict[str, Any] = json.loads(json.dumps(given))
     return plain
+
+
+def listing_of(items: Iterable[Documents]) -> list[list[Any]]:
+    """Name, size and tag of every input file: what changes when the files do."""
+    return [[found.name, found.size, found.tag] for item in items for found in describe(item.source.files())]
 
 
 def parse_documents(document: Document, value: Any, path: tuple[Any, ...]) -> tuple[Documents, ...]:
@@ -181,7 +193,13 @@ def _taken(batch: pa.RecordBatch, item: Documents, group: Sequence[str], domain:
     left_out = size - batch.num_rows
     for name, values in (item.take.where or {}).items():
         column = batch.column(name)
-        batch = batch.filter(pc.fill_null(pc.is_in(column, pa.array(values).cast(column.type)), False))
+        try:
+            wanted = pa.array(values).cast(column.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise SpecError(
+                f"{item.place}: where: {list(values)} are no values of {name!r}, a column of {column.type}."
+            ) from error
+        batch = batch.filter(pc.fill_null(pc.is_in(column, wanted), False))
     groups, ids = groups_of(batch, group), batch.column(ID).to_pylist()
     low, high = item.take.part
     shares = hashes(groups, "part") / 2**64

@@ -8,7 +8,8 @@
     negatives: [{source: {parquet: {paths: crawl/*.parquet}}, about: "Common Crawl"}]
     pool: [{source: {parquet: {paths: crawl/*.parquet}}, max_documents: 50_000}]
 
-`pool` is a sample of what the scorer will choose from; thresholds in the card are of it, or of the test texts without one.
+`pool` is a sample of what the scorer will choose from. Thresholds in the card are of those of its groups that were not learnt
+from; without a pool, of the test texts.
 The method is that of DCLM's classifier (Li et al. 2024, arXiv:2406.11794, section 4.4).
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 from curate.fit.card import check_card
 from curate.fit.documents import Corpus, load_corpus
 from curate.fit.recipe import Recipe, Setting
-from curate.fit.scorer import Labelled, ScorerOptions, fit_scorer
+from curate.fit.scorer import Labelled, ScorerOptions, Task, fit_scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +37,8 @@ class FastText(ScorerOptions):
         given = {key: load_corpus(items, self.group, seed=self.seed) for key, items in recipe.documents.items()}
         positives, negatives = given["positives"], given["negatives"]
         labelled = Labelled(Corpus.joined([positives, negatives]), np.repeat([True, False], [len(positives), len(negatives)]))
-        found = fit_scorer(
-            recipe,
-            labelled,
-            self,
-            method="A fastText classifier of words and word n-grams that tells the positives from the negatives below.",
-            sources={key: items for key, items in recipe.documents.items() if key != "pool"},
-            pool=given.get("pool"),
-            folder=setting.out,
-            listener=setting.listener,
-        )
+        method = "A fastText classifier of words and word n-grams that tells the positives from the negatives below."
+        sources = {key: items for key, items in recipe.documents.items() if key != "pool"}
+        task = Task(labelled, method, sources, given.get("pool"))
+        found = fit_scorer(recipe, self, task, setting.out, setting.listener)
         return f"AUC {found['auc']['value']:.3f} on {found['texts']['test']:,} texts of groups it has not seen"

@@ -11,11 +11,13 @@ Two backends give the same numbers to 1e-3 of a nat per token: torch with `trans
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -25,8 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import store
-from curate.engine import Engine
 from curate.errors import DataError, DriftError, SpecError
+from curate.fit.causal_lm import DOWNSTREAM
+from curate.fit.recipe import OpenEngine
 from curate.runner import Listener
 
 ABOUT = b"curate.losses"
@@ -78,8 +81,19 @@ class LossWork:
     def about(self, model: str) -> dict[str, Any]:
         """What a file of losses depends on."""
         kept = {key: value for key, value in asdict(self.measure).items() if key not in ("backend", "batch_tokens", "gpus")}
-        identity = store.hash_asset(model) if os.path.isdir(model) else model
-        return {"model": identity, "documents": self.digest, **kept}
+        return {"model": _identity(model), "documents": self.digest, **kept}
+
+
+@lru_cache(maxsize=64)
+def _identity(model: str) -> str:
+    """What a model is: the hash of its files, apart from what was measured of it; a name on the hub stands for itself."""
+    if not os.path.isdir(model):
+        return model
+    digest = hashlib.sha256()
+    for path in sorted(Path(model).rglob("*")):
+        if path.is_file() and path.name != DOWNSTREAM:
+            digest.update(f"{path.relative_to(model)}\0{store.file_hash(str(path))}\n".encode())
+    return digest.hexdigest()
 
 
 def slug(model: str) -> str:
@@ -87,7 +101,9 @@ def slug(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", "/".join(Path(model).parts[-2:]))
 
 
-def measure_losses(models: Sequence[str], work: LossWork, engine: Engine, listener: Listener) -> npt.NDArray[np.float64]:
+def measure_losses(
+    models: Sequence[str], work: LossWork, open_engine: OpenEngine, listener: Listener
+) -> npt.NDArray[np.float64]:
     """Losses in nats of all documents under all models. Shape (documents, models).
 
     Raises DriftError for losses of other documents or settings, DataError where one is missing.
@@ -99,15 +115,24 @@ def measure_losses(models: Sequence[str], work: LossWork, engine: Engine, listen
     todo = {model: [part for part in _parts(model, names) if not _done(work, part)] for model in models}
     total = len(models) * len(names)
     listener.phase("losses", total, total - sum(map(len, todo.values())))
-    resources = {"num_gpus": work.measure.gpus} if work.measure.gpus else {}
-    for outcome in engine.hold(open_model, work, todo, resources):
-        if outcome is None:
-            listener.tick()
-        elif outcome.error:
-            raise outcome.error
-        else:
-            listener.advance("losses", f"{slug(outcome.item.model)} {outcome.item.name}", None)
+    if any(todo.values()):
+        _measure_rest(todo, work, open_engine, listener)
     return np.stack([_read(work, model, names) for model in models], axis=1)
+
+
+def _measure_rest(todo: Mapping[str, Sequence[Part]], work: LossWork, open_engine: OpenEngine, listener: Listener) -> None:
+    resources = {"num_gpus": work.measure.gpus} if work.measure.gpus else {}
+    engine = open_engine([work.folder, *(model for model in todo if os.path.isdir(model))])
+    try:
+        for outcome in engine.hold(open_model, work, todo, resources):
+            if outcome is None:
+                listener.tick()
+            elif outcome.error:
+                raise outcome.error
+            else:
+                listener.advance("losses", f"{slug(outcome.item.model)} {outcome.item.name}", None)
+    finally:
+        engine.close()
 
 
 def _parts(model: str, names: Sequence[str]) -> list[Part]:
@@ -151,7 +176,8 @@ def open_model(work: LossWork, model: str) -> Iterator[Callable[[Part], int]]:
 
     def measure(part: Part) -> int:
         documents = pq.read_table(Path(work.folder) / "seeds" / part.name, columns=["number", "text"])
-        tokens = loaded.encode(documents["text"].to_pylist())
+        encoded = loaded.tokenizer(documents["text"].to_pylist(), add_special_tokens=False, verbose=False)
+        tokens: list[list[int]] = encoded["input_ids"]
         nats = loaded.nats(tokens)
         table = pa.table({"number": documents["number"], "nats": nats, "tokens": [len(ids) for ids in tokens]})
         path = work.file(part)
@@ -169,7 +195,8 @@ def open_model(work: LossWork, model: str) -> Iterator[Callable[[Part], int]]:
 class _Loaded(Protocol):
     """A model and its tokenizer."""
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]: ...
+    tokenizer: Any
+
     def nats(self, documents: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]: ...
     def close(self) -> None: ...
 
@@ -182,16 +209,12 @@ class _Torch:
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self._work = work
-        self._tokenizer = AutoTokenizer.from_pretrained(model)
-        self._bos = _bos_of(model, self._tokenizer)
+        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        self._bos = _bos_of(model, self.tokenizer)
         dtype = getattr(torch, work.measure.dtype)
         loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
         self._model = loaded.to(work.device).eval()
         _check_window(work.measure, self._model.config, model)
-
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
 
     def nats(self, documents: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
         from curate.probe.loss import document_nats
@@ -219,12 +242,8 @@ class _Vllm:
             model=model, dtype=work.measure.dtype, max_model_len=work.measure.window + 1, enforce_eager=True,
             max_logprobs=1, seed=0, disable_log_stats=True,
         )  # fmt: skip
-        self._tokenizer = self._llm.get_tokenizer()
-        self._bos = _bos_of(model, self._tokenizer)
-
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
+        self.tokenizer = self._llm.get_tokenizer()
+        self._bos = _bos_of(model, self.tokenizer)
 
     def nats(self, documents: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
         from vllm import SamplingParams, TokensPrompt

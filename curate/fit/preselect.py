@@ -24,6 +24,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -32,18 +33,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 
 from curate.errors import DataError, DriftError, SpecError
 from curate.fit.card import check_card
 from curate.fit.causal_lm import DOWNSTREAM
-from curate.fit.documents import Corpus, counts_by, hashes, load_corpus
-from curate.fit.losses import DOCUMENTS_PER_PART, LossWork, Measure, measure_losses
+from curate.fit.documents import Corpus, counts_by, hashes, listing_of, load_corpus
+from curate.fit.losses import DOCUMENTS_PER_PART, LossWork, Measure, measure_losses, slug
 from curate.fit.recipe import Recipe, Setting
-from curate.fit.scorer import Labelled, ScorerOptions, fit_scorer
+from curate.fit.scorer import Labelled, ScorerOptions, Task, fit_scorer
 from curate.fit.strength import Chosen, choose, histogram, predictive_strength, strata_of
 from curate.options import DatasetPath
 
+Floats = npt.NDArray[np.float64]
 SEEDS = "seeds.json"
 MIN_MASS, MAX_MASS = 0.1, 0.6
 """Shares of documents with PS = 1 between which the models are close enough, and apart enough, to tell documents apart."""
@@ -66,6 +68,9 @@ class PreSelect(ScorerOptions):
     """Shorter documents are not drawn: their losses are noise."""
     strata: Annotated[int, Ge(1)] = 10
     """Of length, within which labels are chosen. With 1 the method is the paper's."""
+    label_share: Annotated[float, Gt(0), Le(0.5)] = 0.22
+    """At most this share of a stratum becomes positives, and as many negatives. 0.22 of the paper's seeds have PS = 1; where
+    more have, negatives up to that number would be documents that order nearly all models well."""
     measure: Measure = field(default_factory=Measure)
 
     documents: ClassVar[dict[str, bool]] = {"seeds": True, "pool": False}
@@ -81,40 +86,36 @@ class PreSelect(ScorerOptions):
         if len(np.unique(downstream)) < len(downstream):
             raise SpecError(f"models: downstream scores {downstream.tolist()} are not all different, so they give no order.")
         seeds = self._draw(recipe, setting)
-        work = LossWork(str(setting.work), self.measure, setting.device, seeds.digest())
-        engine = setting.open_engine()
-        try:
-            losses = measure_losses(list(self.models), work, engine, setting.listener)
-        finally:
-            engine.close()
+        work = LossWork(str(setting.work), self.measure, setting.device, seeds.content_digest())
+        losses = measure_losses(list(self.models), work, setting.open_engine, setting.listener)
         strength = predictive_strength(losses, downstream)
         mass = float((strength == 1).mean())
         setting.listener.note(f"predictive strength is 1 for {mass:.1%} of {len(seeds):,} documents")
         if not MIN_MASS <= mass <= MAX_MASS:
             setting.listener.note(_advice(mass))
         chosen = self._label(seeds, strength)
-        pool = load_corpus(recipe.documents["pool"], self.group) if "pool" in recipe.documents else seeds
-        found = fit_scorer(
-            recipe, _labelled(seeds, chosen), self, method=_method(self, downstream, mass),
-            sources={"seeds": recipe.documents["seeds"]}, pool=pool, folder=setting.out,
-            listener=setting.listener, extra=self._account(seeds, losses, strength, chosen), judged=(seeds, strength),
-        )  # fmt: skip
+        pool = load_corpus(recipe.documents["pool"], self.group) if "pool" in recipe.documents else None
+        method, sources = _method(self, downstream, mass), {"seeds": recipe.documents["seeds"]}
+        account = self._account(setting.work, downstream, seeds, losses, strength, chosen)
+        task = Task(_labelled(seeds, chosen), method, sources, pool, (seeds, strength), account)
+        found = fit_scorer(recipe, self, task, setting.out, setting.listener)
         return f"AUC {found['auc']['value']:.3f}, Spearman with predictive strength {found['spearman']['value']:.3f}"
 
     def _draw(self, recipe: Recipe, setting: Setting) -> Corpus:
         """The seeds, cut to their excerpts, from the work folder if they are there already."""
         folder, key = setting.work / "seeds", self._seed_key(recipe)
         if (folder / SEEDS).exists():
-            return _read_seeds(folder, key)
+            return read_seeds(folder, key)
         corpus = load_corpus(recipe.documents["seeds"], self.group, domain=self.domain, seed=self.seed)
         texts = [_excerpt(text, self.excerpt_chars) for text in corpus.texts.to_pylist()]
         corpus = replace(corpus, texts=pa.array(texts, pa.large_string()))
         long = np.flatnonzero([len(text) >= self.min_chars for text in texts])
         drawn = corpus.take(by_domain(corpus, long, self.domains, self.per_domain, self.seed))
+        account = {"unreadable": corpus.left_out, "short": len(corpus) - len(long), "not_drawn": len(long) - len(drawn)}
         if not len(drawn):
             raise DataError(f"no document of {len(corpus):,} has {self.min_chars} characters. Lower min_chars, or give others.")
         setting.listener.note(f"{len(drawn):,} seeds of {len(set(drawn.domains)):,} domains")
-        _write_seeds(folder, drawn, key)
+        write_seeds(folder, drawn, key, account)
         return drawn
 
     def _seed_key(self, recipe: Recipe) -> dict[str, Any]:
@@ -123,25 +124,30 @@ class PreSelect(ScorerOptions):
             name: getattr(self, name) for name in ("domain", "domains", "per_domain", "excerpt_chars", "min_chars", "seed")
         }
         items = [[item.kind, repr(item.source), repr(item.take)] for item in recipe.documents["seeds"]]
-        plain: dict[str, Any] = json.loads(json.dumps({**options, "group": self.group, "seeds": items}))
+        files = listing_of(recipe.documents["seeds"])
+        plain: dict[str, Any] = json.loads(json.dumps({**options, "group": self.group, "seeds": items, "files": files}))
         return plain
 
     def _label(self, seeds: Corpus, strength: npt.NDArray[np.float64]) -> Chosen:
-        chosen = choose(strength, strata_of(seeds.chars, self.strata), hashes(seeds.ids, f"label {self.seed}"))
+        chosen = choose(
+            strength, strata_of(seeds.chars, self.strata), hashes(seeds.ids, f"label {self.seed}"), self.label_share
+        )
         if not len(chosen.positives):
             found = "every document orders" if (strength == 1).all() else "no document orders"
             raise DataError(f"{found} all models as their downstream scores do. Are the scores right, and models close enough?")
         return chosen
 
     def _account(
-        self, seeds: Corpus, losses: npt.NDArray[np.float64], strength: npt.NDArray[np.float64], chosen: Chosen
+        self, work: Path, downstream: Floats, seeds: Corpus, losses: Floats, strength: Floats, chosen: Chosen
     ) -> dict[str, Any]:
+        """What `metrics.json` says of seeds, models and labels."""
         lengths, domains = seeds.chars, np.array(seeds.domains, np.object_)
+        names = [slug(model) for model in self.models]
         bits = losses.sum(axis=0) / np.log(2) / lengths.sum()
         return {
-            "seeds": len(seeds),
-            "bits_per_character": {Path(name).name: round(float(b), 4) for name, b in zip(self.models, bits, strict=True)},
-            "downstream": {Path(name).name: _downstream(name, given) for name, given in self.models.items()},
+            "seeds": {"drawn": len(seeds), **json.loads((work / "seeds" / SEEDS).read_text())["account"]},
+            "downstream": dict(zip(names, downstream.tolist(), strict=True)),
+            "bits_per_character": {name: round(float(b), 4) for name, b in zip(names, bits, strict=True)},
             "predictive_strength": histogram(strength, len(self.models)),
             "mean_strength_of_negatives": round(float(strength[chosen.negatives].mean()), 4),
             "median_chars": {
@@ -191,19 +197,22 @@ def _labelled(seeds: Corpus, chosen: Chosen) -> Labelled:
     return Labelled(seeds.take(rows), np.arange(len(rows)) < len(chosen.positives))
 
 
-def _write_seeds(folder: Path, seeds: Corpus, key: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def write_seeds(folder: Path, seeds: Corpus, key: dict[str, Any], account: dict[str, int]) -> None:
+    """Write seeds and, last, what they depend on and what was not drawn."""
+    shutil.rmtree(folder, ignore_errors=True)  # parts of a draw that was cut short
+    folder.mkdir(parents=True)
     table = pa.table({
         "number": np.arange(len(seeds)), "id": seeds.ids, "text": seeds.texts, "group": seeds.groups, "domain": seeds.domains,
     })  # fmt: skip
     for number, start in enumerate(range(0, len(table), DOCUMENTS_PER_PART)):
         pq.write_table(table.slice(start, DOCUMENTS_PER_PART), folder / f"part-{number:05d}.parquet")
-    (folder / f"{SEEDS}.tmp").write_text(json.dumps(key))
-    os.replace(folder / f"{SEEDS}.tmp", folder / SEEDS)  # last: with it, the seeds are all there
+    (folder / f"{SEEDS}.tmp").write_text(json.dumps({"key": key, "account": account}))
+    os.replace(folder / f"{SEEDS}.tmp", folder / SEEDS)
 
 
-def _read_seeds(folder: Path, key: dict[str, Any]) -> Corpus:
-    found = json.loads((folder / SEEDS).read_text())
+def read_seeds(folder: Path, key: dict[str, Any]) -> Corpus:
+    """Seeds that were drawn before. Raises DriftError when the draw was another one."""
+    found = json.loads((folder / SEEDS).read_text())["key"]
     if found != key:
         differ = sorted(name for name in key if found.get(name) != key[name])
         raise DriftError(f"{folder} has seeds drawn with another {', '.join(differ)}. Remove it, or give another --work.")

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -35,6 +36,10 @@ KINDS = {
 }
 
 
+OpenEngine = Callable[[Sequence[str]], Engine]
+"""Opens Ray, or this process, for work on some paths. Raises SpecError where a node of a cluster does not see them."""
+
+
 class Kind(Protocol):
     """A kind of training: its options are its fields."""
 
@@ -53,8 +58,7 @@ class Setting:
     """The folder of the result."""
     work: Path
     """The folder of what can be continued: losses, checkpoints."""
-    open_engine: Callable[[], Engine]
-    """Ray, or this process; opened by who has shards of work."""
+    open_engine: OpenEngine
     listener: Listener
     device: str = "cpu"
 
@@ -75,8 +79,9 @@ class Recipe:
         return own if own.name == self.name else Path("scorers") / self.name
 
     def digest(self) -> str:
-        """sha256 over all that the recipe says, defaults included, paths as they were written."""
-        return hashlib.sha256(self.as_text(Path(self.file).parent).encode()).hexdigest()
+        """sha256 over all that the recipe says, defaults included; of a path the last part only, so that it may be moved."""
+        plain = yaml.safe_load(self.as_text(Path("/")))
+        return hashlib.sha256(json.dumps(_moved(plain)).encode()).hexdigest()
 
     def as_text(self, folder: Path) -> str:
         """The recipe with its defaults spelled out and paths counted from `folder`, so that it can be run from there."""
@@ -85,6 +90,15 @@ class Recipe:
         lists = {key: [item.as_options(place) for item in items] for key, items in self.documents.items()}
         plain = {"name": self.name, "kind": self.kind, **relative_paths(type(options), values_of(options), place), **lists}
         return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _moved(value: Any) -> Any:
+    """Values with every path reduced to its last part."""
+    if isinstance(value, dict):
+        return {_moved(key): _moved(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_moved(item) for item in value]
+    return value.rsplit("/", 1)[-1] if isinstance(value, str) else value
 
 
 def load_recipe(file: str) -> Recipe:
@@ -134,8 +148,12 @@ def fit_file(
     recipe = load_recipe(file)
     folder = Path(out) if out else recipe.default_out()
 
-    def open_engine() -> Engine:
-        return InlineEngine() if inline else RayEngine(ray, workers)
+    def open_engine(paths: Sequence[str]) -> Engine:
+        if inline:
+            return InlineEngine()
+        engine = RayEngine(ray, workers)
+        engine.check_visible(paths)
+        return engine
 
-    setting = Setting(folder, Path(work or f"out/fit/{recipe.name}"), open_engine, listener or Silent(), device)
+    setting = Setting(folder, Path(work or f"out/fit/{recipe.name}").resolve(), open_engine, listener or Silent(), device)
     return f"{recipe.options.fit(recipe, setting)}; in {folder}"

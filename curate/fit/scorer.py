@@ -1,7 +1,8 @@
 """From labelled texts to a scorer: split by group, balance, choose words, train, measure, write.
 
 Groups fall into training, validation and test by a hash, so that a document never moves when others come or go. What is
-chosen (hyper-parameters, by `autotune`) is chosen on the validation groups; every number in a card is of the test groups.
+chosen (hyper-parameters, by `autotune_s`) is chosen on the validation groups; every number in a card is of groups that were not
+learnt from.
 """
 
 from __future__ import annotations
@@ -18,22 +19,20 @@ import numpy.typing as npt
 import pyarrow as pa
 from annotated_types import Ge, Gt, Lt
 
-from curate.errors import DataError
-from curate.fit import metrics
+from curate.errors import DataError, RunError
+from curate.fit import metrics, report
 from curate.fit.card import About, Artefact, check_card, write_artefact
 from curate.fit.documents import Corpus, Documents, hashes
 from curate.fit.recipe import Recipe
 from curate.fit.softmax import Examples, Floats, Hyperparameters, predict, train
 from curate.fit.vocabulary import VocabularyRule, Word, choose_words
-from curate.models.card import check_transform, prepare
+from curate.models.card import check_column, check_transform, prepare
 from curate.models.fasttext_file import Arguments, write_model
 from curate.runner import Listener
 from curate.text.buffers import TextBuffers, text_buffers
 from curate.text.fasttext import EOS, Features, Tokens, Vocabulary, cut_tokens, feature_rows
 
 NEGATIVE, POSITIVE = "__label__0", "__label__1"
-INFLUENTIAL = 40
-"""How many words of each side `metrics.json` lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +47,26 @@ class ScorerOptions:
     """fastText's `</s>`: left out; learnt and then set to zero (PreSelect's fix, arXiv:2503.00808, A.2); learnt and kept."""
     group: tuple[str, ...] = ("host",)
     """Columns that make a group, joined; `host` is that of the URL. What lacks one is a group of its own."""
-    validation: Annotated[float, Ge(0), Lt(1)] = 0.1
     test: Annotated[float, Gt(0), Lt(1)] = 0.2
-    """Shares of the groups."""
+    """Share of the groups that the scorer is judged by."""
+    validation: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the groups by which hyper-parameters are chosen."""
     balance: bool = True
     """Learn from as many texts of one label as of the other, drawn by a hash."""
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
-    autotune_s: Annotated[float, Ge(0)] = 0
-    """Look for better hyper-parameters for so many seconds; the trial that is running then is finished."""
+    autotune_s: Annotated[float, Ge(0)] = 0.0
+    """Look for better hyper-parameters for so many seconds; the trial that is running then is finished. How many trials that
+    makes differs from run to run, and so may the model: write the best ones into `hyperparameters` to have it again."""
     vocabulary: VocabularyRule = field(default_factory=VocabularyRule)
     seed: Annotated[int, Ge(0)] = 0
     threads: Annotated[int, Ge(1)] = 1
-    """With one, the same recipe on the same documents gives the same bytes."""
+    """With one, and without `autotune_s`, the same recipe on the same documents gives the same bytes."""
     intended_use: str = ""
     biases: str = ""
 
     def __post_init__(self) -> None:
         check_transform(self.transform)
+        check_column(self.column)
         if self.validation + self.test >= 1:
             raise ValueError(f"validation ({self.validation}) and test ({self.test}) leave nothing to learn from")
         if self.autotune_s and not self.validation:
@@ -122,7 +124,7 @@ def balanced(labelled: Labelled, seed: int) -> Labelled:
     return labelled.take(np.sort(np.concatenate([side[:number] for side in sides])))
 
 
-class _Model:
+class Model:
     """Vocabulary and features of the training texts, and the weights that were learnt."""
 
     def __init__(self, training: Labelled, options: ScorerOptions) -> None:
@@ -165,103 +167,85 @@ class _Model:
         write_model(str(path), arguments, [(word.text, word.count) for word in self.words], labels, weights, output)
 
 
-def fit_scorer(
-    recipe: Recipe,
-    labelled: Labelled,
-    options: ScorerOptions,
-    *,
-    method: str,
-    sources: Mapping[str, tuple[Documents, ...]],
-    pool: Corpus | None,
-    folder: Path,
-    listener: Listener,
-    extra: Mapping[str, Any] | None = None,
-    judged: tuple[Corpus, npt.NDArray[np.float64]] | None = None,
-) -> dict[str, Any]:
-    """Train on labelled texts and write the scorer's folder; its metrics. Raises DataError when there is too little.
+@dataclass(frozen=True)
+class Task:
+    """What there is to learn, and to say of it."""
 
-    `judged` are texts with a number each, which scores on those of the test groups are held against.
+    labelled: Labelled
+    method: str
+    """How labels came about, for the card."""
+    sources: Mapping[str, tuple[Documents, ...]]
+    pool: Corpus | None = None
+    """Texts of the kind that the scorer will choose from."""
+    judged: tuple[Corpus, npt.NDArray[np.float64]] | None = None
+    """Texts with a number each, which scores on those of the test groups are held against."""
+    account: Mapping[str, Any] = field(default_factory=dict)
+    """More for `metrics.json`."""
+
+
+def fit_scorer(recipe: Recipe, options: ScorerOptions, task: Task, folder: Path, listener: Listener) -> dict[str, Any]:
+    """Train and write the scorer's folder; its metrics.
+
+    Raises DataError when there is too little, DriftError when the folder has a scorer of other documents.
     """
-    splits = split_by_group(labelled, options)
+    splits = split_by_group(task.labelled, options)
     training = balanced(splits.training, options.seed) if options.balance else splits.training
-    listener.note(
-        f"{len(training):,} texts to learn from, {len(splits.validation):,} to choose by, {len(splits.test):,} to judge"
-    )
-    model = _Model(training, options)
+    check_card(folder, ids_digest=training.corpus.digest())
+    listener.note(f"{len(training):,} texts to learn from, {len(splits.test):,} to judge by")
+    model = Model(training, options)
     chosen, trials = options.hyperparameters, list[dict[str, Any]]()
     if options.autotune_s:
         chosen, trials = _autotune(model, training, splits.validation, options, listener)
     weights = model.train(model.examples(training, chosen), chosen)
-    check_card(folder, ids_digest=training.corpus.digest())
-    folder.mkdir(parents=True, exist_ok=True)
-    model.write(folder / "model.bin", weights, chosen, training)
 
     def score(corpus: Corpus) -> npt.NDArray[np.float64]:
         texts = Labelled(corpus, np.zeros(len(corpus), np.bool_))
         return predict(model.examples(texts, chosen), weights)[:, 1]
 
+    unseen = _unseen(task, splits, training, options)
     found = {
-        "texts": {
-            "training": len(training),
-            "validation": len(splits.validation),
-            "test": len(splits.test),
-            "left_out": labelled.corpus.left_out,
-        },
+        "texts": {name: len(part) for name, part in vars(splits).items()} | {"training": len(training)},
+        "left_out": task.labelled.corpus.left_out,
         "positives": {"training": int(training.positive.sum()), "test": int(splits.test.positive.sum())},
-        **judge(splits.test, score(splits.test.corpus)),
-        **_spread(pool or splits.test.corpus, score(pool or splits.test.corpus)),
-        "thresholds_of": f"{len(pool):,} texts of the pool" if pool else "the test texts",
+        **report.judge(splits.test.corpus.groups, splits.test.positive, score(splits.test.corpus)),
+        **report.spread(unseen, score(unseen)),
         "words": len(model.words),
-        "vocabulary_rule": _in_words(options.vocabulary),
+        "vocabulary_rule": options.vocabulary.in_words(),
         "hyperparameters": asdict(chosen),
         "trials": trials,
-        "influential_words": _influential(model.words, weights),
-        **(extra or {}),
+        "influential_words": report.influential(model.words, weights),
+        **task.account,
     }
-    if judged:
-        rows = np.flatnonzero(_shares(judged[0], options) < options.test)
-        corpus, scores = judged[0].take(rows), np.nan_to_num(score(judged[0].take(rows)), nan=0.5)
-        found["spearman"] = metrics.bootstrap(metrics.spearman, corpus.groups, scores, judged[1][rows]).as_json()
+    if task.judged:
+        rows = np.flatnonzero(_shares(task.judged[0], options) < options.test)
+        held = task.judged[0].take(rows)
+        found["spearman"] = report.agreement(held.groups, score(held), task.judged[1][rows])
+    folder.mkdir(parents=True, exist_ok=True)
+    model.write(folder / "model.bin.tmp", weights, chosen, training)
     about = About(options.intended_use, options.biases)
     end_of_line = "drop" if options.end_of_line == "drop" else "keep"
     artefact = Artefact(
-        recipe.name, options.column, POSITIVE, options.transform, end_of_line, about, sources, training.corpus, found, method
+        options.column, POSITIVE, options.transform, end_of_line, about, task.sources, training.corpus, found, task.method
     )
     write_artefact(artefact, folder, recipe)
     return found
 
 
-def judge(test: Labelled, scores: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """AUC with its interval over groups, F1 at one half, calibration."""
-    positive = test.positive
-    scores = np.nan_to_num(scores, nan=0.5)  # a text of which no word is known says nothing either way
-    return {
-        "groups": len(set(test.corpus.groups)),
-        "auc": metrics.bootstrap(metrics.auc, test.corpus.groups, positive, scores).as_json(),
-        "f1": round(metrics.f1(positive, scores >= 0.5), 4),
-        "calibration_error": round(metrics.calibration_error(positive, scores), 4),
-        "calibration": metrics.calibration(positive, scores),
-    }
-
-
-def _spread(corpus: Corpus, scores: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Thresholds of common shares, and quantiles, by documents, characters and tokens (runs without white space).
-
-    Of the texts that have a score, as `select` takes its share.
-    """
-    corpus, scores = corpus.take(np.flatnonzero(~np.isnan(scores))), scores[~np.isnan(scores)]
-    tokens = cut_tokens(text_buffers(corpus.texts), np.zeros(len(corpus), np.bool_)).counts
-    weights = {"docs": np.ones(len(corpus), np.int64), "chars": corpus.chars, "tokens": tokens}
-    served = np.minimum(1.0, scores + 1e-5).astype(np.float32).astype(np.float64)  # as `score` gives them
-    return {
-        "thresholds": {by: metrics.thresholds(served, weight) for by, weight in weights.items()},
-        "threshold_errors": {by: metrics.threshold_errors(served, weight, corpus.groups) for by, weight in weights.items()},
-        "quantiles": {by: metrics.quantiles(served, weight) for by, weight in weights.items()},
-    }
+def _unseen(task: Task, splits: Splits, training: Labelled, options: ScorerOptions) -> Corpus:
+    """The texts that thresholds are of: a pool without the groups learnt from, or test texts of whatever there is."""
+    if task.pool:
+        learnt = set(training.corpus.groups)
+        rows = [row for row, group in enumerate(task.pool.groups) if group not in learnt]
+        if not rows:
+            raise DataError("every group of the pool is learnt from too, so it gives no threshold. Give other documents.")
+        return task.pool.take(np.array(rows))
+    if task.judged:
+        return task.judged[0].take(np.flatnonzero(_shares(task.judged[0], options) < options.test))
+    return splits.test.corpus
 
 
 def _autotune(
-    model: _Model, training: Labelled, validation: Labelled, options: ScorerOptions, listener: Listener
+    model: Model, training: Labelled, validation: Labelled, options: ScorerOptions, listener: Listener
 ) -> tuple[Hyperparameters, list[dict[str, Any]]]:
     """The hyper-parameters of the best AUC on validation texts, and every trial. The recipe's own are the first."""
     draw = np.random.Generator(np.random.PCG64(options.seed))
@@ -269,12 +253,10 @@ def _autotune(
     trials: list[dict[str, Any]] = []
     best, chosen = (-math.inf, options.hyperparameters), options.hyperparameters
     while True:
-        weights = model.train(model.examples(training, chosen), chosen)
-        scores = np.nan_to_num(predict(model.examples(validation, chosen), weights)[:, 1], nan=0.5)
-        found = metrics.auc(validation.positive, scores)
-        trials.append({**asdict(chosen), "auc": round(found, 4)})
-        listener.note(f"trial {len(trials)}: AUC {found:.4f} with {asdict(chosen)}")
-        if found > best[0]:
+        found = _trial(model, training, validation, chosen)
+        trials.append({**asdict(chosen), "auc": found and round(found, 4)})
+        listener.note(f"trial {len(trials)}: AUC {found} with {asdict(chosen)}")
+        if found is not None and found > best[0]:
             best = (found, chosen)
         if time.monotonic() >= until:
             return best[1], trials
@@ -287,23 +269,11 @@ def _autotune(
         )
 
 
-def _influential(words: list[Word], weights: Floats) -> dict[str, list[dict[str, Any]]]:
-    """The words that add most to either side. PreSelect's influence (arXiv:2503.00808, A.3): in . (out_1 - out_0)."""
-    order = np.argsort(weights[: len(words), 0], kind="stable")
-
-    def rows(places: npt.NDArray[Any]) -> list[dict[str, Any]]:
-        return [
-            {
-                "word": words[place].text.decode("utf-8", "replace"),
-                "weight": round(float(weights[place, 0]), 4),
-                "documents": words[place].documents,
-            }
-            for place in places.tolist()
-        ]
-
-    return {"positive": rows(order[::-1][:INFLUENTIAL]), "negative": rows(order[:INFLUENTIAL])}
-
-
-def _in_words(rule: VocabularyRule) -> str:
-    held = "" if rule.personal else ", none with '@' or two digits in a row"
-    return f"each in at least {rule.min_documents} texts of {rule.min_groups} groups{held}"
+def _trial(model: Model, training: Labelled, validation: Labelled, chosen: Hyperparameters) -> float | None:
+    """The AUC on validation texts, None where training breaks down."""
+    try:
+        weights = model.train(model.examples(training, chosen), chosen)
+    except RunError:
+        return None
+    scores = predict(model.examples(validation, chosen), weights)[:, 1]
+    return metrics.auc(validation.positive, np.nan_to_num(scores, nan=0.5))

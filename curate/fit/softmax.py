@@ -39,7 +39,7 @@ class Hyperparameters:
     dim: Annotated[int, Ge(1), Le(1000)] = 100
     epochs: Annotated[int, Ge(1)] = 5
     word_ngrams: Annotated[int, Ge(1), Le(5)] = 2
-    bucket: Annotated[int, Ge(1)] = 2_000_000
+    bucket: Annotated[int, Ge(1), Le(2**30)] = 2_000_000
     """Rows for n-grams: with 100 numbers each, 0.8 GB while training, and 8 MB in the model."""
 
 
@@ -73,11 +73,12 @@ def train(examples: Examples, num_rows: int, num_labels: int, chosen: Hyperparam
         with ThreadPoolExecutor(threads) as pool:
             for done in [pool.submit(_descend, *texts, order[part], rates[part], input, output) for part in parts]:
                 done.result()
-    if not np.isfinite(output).all():
-        raise RunError(f"weights are no longer numbers at lr {chosen.lr}. Lower it.")
     logits = np.empty((num_rows, num_labels), np.float64)
     fold(input, output.astype(np.float64), logits)
-    return (logits[:, 1:] - logits[:, :1]).astype(np.float32)
+    weights = (logits[:, 1:] - logits[:, :1]).astype(np.float32)
+    if not np.isfinite(weights).all():
+        raise RunError(f"weights are no longer numbers at lr {chosen.lr}. Lower it.")
+    return weights
 
 
 def predict(examples: Examples, weights: Floats) -> npt.NDArray[np.float64]:

@@ -58,17 +58,17 @@ def strata_of(lengths: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.int
     return ranks * number // max(1, len(lengths))
 
 
-def choose(strength: Floats, strata: npt.NDArray[np.int64], ranks: npt.NDArray[np.uint64]) -> Chosen:
+def choose(strength: Floats, strata: npt.NDArray[np.int64], ranks: npt.NDArray[np.uint64], share: float = 0.5) -> Chosen:
     """Positives (PS = 1) and as many negatives, from the lowest PS up, in every stratum. `ranks` decides between equals.
 
-    Where more than half of a stratum has PS = 1, positives are as many as the others are.
+    Neither are more than `share` of a stratum, and nothing is both.
     """
     positives, negatives = [], []
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
         rows = rows[np.lexsort((ranks[rows], strength[rows]))]
         perfect = rows[strength[rows] == 1.0]
-        number = min(len(perfect), len(rows) - len(perfect))
+        number = min(len(perfect), len(rows) - len(perfect), int(np.ceil(share * len(rows))))
         positives.append(perfect[:number])
         negatives.append(rows[:number])
     return Chosen(np.sort(np.concatenate(positives)), np.sort(np.concatenate(negatives)))

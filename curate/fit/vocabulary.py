@@ -31,6 +31,10 @@ class VocabularyRule:
     personal: bool = False
     """Allow `@` and runs of digits: for scorers that are not given away."""
 
+    def in_words(self) -> str:
+        held = "" if self.personal else ", none with '@' or two digits in a row"
+        return f"each in at least {self.min_documents} texts of {self.min_groups} groups{held}"
+
 
 @dataclass(frozen=True)
 class Word:
@@ -49,15 +53,11 @@ def choose_words(texts: TextBuffers, tokens: Tokens, groups: Sequence[str], rule
     counts = tokens.counts[order]
     places = _places(tokens.firsts[order], counts)
     documents = np.repeat(np.arange(len(order)), counts)
-    keys = tokens.keys[places]
-    slots = np.zeros((1 << max(4, (2 * len(keys)).bit_length()), 2), np.uint64)
-    table = np.zeros((len(slots), 5), np.int64)
-    count_words(keys, documents, np.repeat(group_of, counts), slots, table)
-    passing = (slots[:, 0] > 0) & (table[:, 1] >= rule.min_documents) & (table[:, 2] >= rule.min_groups)
+    firsts, table = count_words(tokens.keys[places], documents, np.repeat(group_of, counts))
+    passing = (table[:, 1] >= rule.min_documents) & (table[:, 2] >= rule.min_groups)
     words = []
-    for slot in np.flatnonzero(passing):
-        text = _bytes_at(texts, int(tokens.starts[places[slots[slot, 1]]]))
-        count, in_documents, in_groups = (int(n) for n in table[slot, :3])
+    for first, (count, in_documents, in_groups) in zip(firsts[passing], table[passing].tolist(), strict=True):
+        text = _bytes_at(texts, int(tokens.starts[places[first]]))
         if rule.personal or not _PERSONAL.search(text.decode("utf-8", "replace")):
             words.append(Word(text, count, in_documents, in_groups))
     return sorted(words, key=lambda word: (-word.count, word.text))

@@ -21,6 +21,7 @@ it out, for models that were trained without; `keep`, the default, is fastText's
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ import yaml
 
 from curate import store
 from curate.errors import SpecError, known_values
+from curate.schema import HTML, ID, RESERVED, TEXT, URL
 
 TRANSFORMS: dict[str, Callable[[str], str]] = {
     "collapse_whitespace": lambda text: " ".join(text.split()),
@@ -65,6 +67,8 @@ class Card:
         if not self.columns:
             raise ValueError("columns: name at least one column and its label")
         check_transform(self.transform)
+        for name in self.columns:
+            check_column(name)
 
     def apply(self, text: str) -> str:
         """The text as the model was trained on it."""
@@ -78,6 +82,12 @@ def check_transform(names: Sequence[str]) -> None:
     for name in names:
         if name not in TRANSFORMS:
             raise ValueError(f"transform: {name!r} is unknown. {known_values(name, TRANSFORMS)}")
+
+
+def check_column(name: str) -> None:
+    """Raises ValueError for a column that documents have already, which scores would replace."""
+    if name in (*RESERVED, ID, URL, TEXT, HTML):
+        raise ValueError(f"column: {name!r} has a meaning of its own. Choose another name.")
 
 
 def prepare(texts: pa.Array, transform: Sequence[str]) -> pa.Array:
@@ -100,9 +110,10 @@ def as_column(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.La
     """Texts, however they come, as one array. Raises TypeError for a single text, which would be taken letter by letter."""
     if isinstance(texts, str):
         raise TypeError("give a list of texts: scorer(['some text'])")
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
-    return (texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())).cast(pa.large_string())
+    if isinstance(texts, pa.Array | pa.ChunkedArray):
+        texts = texts.cast(pa.large_string())
+        return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    return pa.array(texts, pa.large_string())
 
 
 def _where(texts: pa.Array, mask: pa.Array, function: Callable[[str], str], others: pa.Array) -> pa.Array:
@@ -138,6 +149,9 @@ def load_card(folder: str) -> Card:
     known = ("kind", "model", "sha256", "columns", "transform", "end_of_line")
     if "transform" not in front:
         raise SpecError(f"{path}: no 'transform'. Say how text was prepared in training: {', '.join(TRANSFORMS)}, or [].")
+    for name in front:
+        if name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.8)):
+            raise SpecError(f"{path}: key {name!r}: did you mean {near[0]!r}? A misspelt key would be passed over.")
     try:
         card = build(Card, {name: front[name] for name in known if name in front})
     except OptionError as error:

@@ -85,6 +85,8 @@ class _Matrix(Protocol):
     @property
     def rows(self) -> int: ...
     @property
+    def dim(self) -> int: ...
+    @property
     def end(self) -> int: ...
     def chunks(self, file: BinaryIO) -> Iterator[Floats]: ...
 
@@ -108,6 +110,25 @@ class ModelFile:
             raise SpecError(f"{path!r} is no model file of fastText, or is cut short: {error}. Copy it again.") from error
         if self.output.end > os.path.getsize(path):
             raise SpecError(f"{path!r} is cut short: {self.output.end:,} bytes are needed. Copy it again.")
+        if wrong := self._disagreement():
+            raise SpecError(f"{path!r} is no sound model file: {wrong}. Train or copy it again.")
+
+    def _disagreement(self) -> str | None:
+        """What in the header does not fit the matrices, which are read by numbers that the header gives."""
+        given, words = self.arguments, len(self.words.starts)
+        buckets = given.bucket if given.word_ngrams > 1 or given.maxn > 0 else 0
+        kept = 0 if self.pruned is None else int((self.pruned >= 0).sum())
+        if given.bucket < 0 or (buckets == 0 and (given.word_ngrams > 1 or given.maxn > 0)):
+            return f"n-grams without buckets ({given.bucket})"
+        if not self.input.dim == self.output.dim == given.dim:
+            return f"rows of {self.input.dim} and {self.output.dim} numbers, where its header says {given.dim}"
+        if self.input.rows < words + (buckets if self.pruned is None else kept):
+            return f"{self.input.rows:,} rows for {words:,} words and {buckets if self.pruned is None else kept:,} buckets"
+        if kept and int(self.pruned.max()) >= self.input.rows - words:  # type: ignore[union-attr]
+            return "a bucket in a row that is not there"
+        if given.model == SUPERVISED and self.output.rows != len(self.labels):
+            return f"{self.output.rows:,} rows of output for {len(self.labels):,} labels"
+        return None
 
     def _read_header(self, mapped: mmap.mmap) -> int:
         magic, version = struct.unpack_from("<2i", mapped)
@@ -126,6 +147,8 @@ class ModelFile:
         self.pruned = None
         if num_pruned >= 0:
             pairs = np.frombuffer(mapped[at : at + 8 * num_pruned], "<i4").reshape(num_pruned, 2)
+            if num_pruned and not 0 <= pairs.min() <= pairs[:, 0].max() < self.arguments.bucket:
+                raise ValueError("it names buckets that are not there")
             self.pruned = np.full(self.arguments.bucket, -1, np.int32)
             self.pruned[pairs[:, 0]] = pairs[:, 1]
         return at + 8 * int(max(0, num_pruned))
@@ -162,7 +185,10 @@ class ModelFile:
                 fold(chunk, output, logits)
                 weights[done : done + len(chunk)] = logits[:, 1:] - logits[:, :1]
                 done += len(chunk)
-        words = Vocabulary.of(self.words)
+        try:
+            words = Vocabulary.of(self.words)
+        except ValueError as error:
+            raise SpecError(f"{self.path!r} is no sound model file: {error}. Train or copy it again.") from error
         given = self.arguments
         return FoldedModel(Features(words, given.word_ngrams, given.bucket, end_of_line, self.pruned), self.labels, weights)
 
@@ -208,7 +234,7 @@ class _Dense:
 
 class _Quantised:
     def __init__(self, file: BinaryIO) -> None:
-        normed, self.rows, _, size = _unpack(file, "<?2qi")
+        normed, self.rows, self.dim, size = _unpack(file, "<?2qi")
         codes = _read(file, "u1", size)
         self._quantiser = _Quantiser(file)
         self._codes = codes.reshape(self.rows, -1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from curate.models.card import load_card, load_scorer
+from curate.models.card import check_column, load_card, load_scorer
 from curate.options import AssetPath
 from curate.schema import TEXT
 from curate.stage import Batch, Kernel, Stage
@@ -28,6 +28,7 @@ class Score(Stage):
 
     def __post_init__(self) -> None:
         columns = load_card(self.scorer).columns
+        check_column(self.column or next(iter(columns)))
         if self.column and len(columns) > 1:
             raise ValueError(f"column: the card has {len(columns)} columns ({', '.join(columns)}); they keep their names")
 

@@ -311,24 +311,20 @@ def _rows(firsts, lasts, hashes, keys, slots, num_words, ngrams, bucket, eos, pr
 
 
 @njit(nogil=True, cache=True)
-def count_words(keys, documents, groups, slots, counts):  # type: ignore[no-untyped-def]
-    """Count tokens by key, with documents and groups they occur in: columns (tokens, documents, groups) of `counts`.
-
-    Tokens come in the order of their documents, and documents of one group next to each other: one is known again as the
-    one a word was last seen in. `slots` has (key, token of the first occurrence); `counts` has five columns, the last two
-    being that memory. Returns the number of different keys.
-    """
+def _count_words(keys, documents, groups, first, slots, counts, used):  # type: ignore[no-untyped-def]
+    """Count from token `first` on; (tokens done, slots used). It ends early where half of the slots are used."""
     mask = np.uint64(len(slots) - 1)
-    found = 0
-    for token in range(len(keys)):
+    for token in range(first, len(keys)):
         place = keys[token] & mask
         while slots[place, 0] and slots[place, 0] != keys[token]:
             place = (place + np.uint64(1)) & mask
         if not slots[place, 0]:
+            if 2 * used >= len(slots):
+                return token, used
             slots[place, 0] = keys[token]
             slots[place, 1] = np.uint64(token)
             counts[place, 3] = counts[place, 4] = -1
-            found += 1
+            used += 1
         counts[place, 0] += 1
         if counts[place, 3] != documents[token]:
             counts[place, 3] = documents[token]
@@ -336,7 +332,40 @@ def count_words(keys, documents, groups, slots, counts):  # type: ignore[no-unty
         if counts[place, 4] != groups[token]:
             counts[place, 4] = groups[token]
             counts[place, 2] += 1
-    return found
+    return len(keys), used
+
+
+@njit(nogil=True, cache=True)
+def _grown(slots, counts):  # type: ignore[no-untyped-def]
+    """The same entries in twice as many slots."""
+    more, their = np.zeros((2 * len(slots), 2), np.uint64), np.zeros((2 * len(slots), counts.shape[1]), np.int64)
+    mask = np.uint64(len(more) - 1)
+    for slot in range(len(slots)):
+        if slots[slot, 0]:
+            place = slots[slot, 0] & mask
+            while more[place, 0]:
+                place = (place + np.uint64(1)) & mask
+            more[place] = slots[slot]
+            their[place] = counts[slot]
+    return more, their
+
+
+def count_words(
+    keys: npt.NDArray[np.uint64], documents: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], slots: int = 1 << 16
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Different tokens by key: where each occurs first, and how many tokens, documents and groups it has.
+
+    Tokens come in the order of their documents, and documents of one group next to each other: one is known again as the
+    one a word was last seen in. Shapes (words,), (words, 3); 56 bytes for up to four times as many words as there are.
+    """
+    table, counts = np.zeros((slots, 2), np.uint64), np.zeros((slots, 5), np.int64)
+    done = used = 0
+    while True:
+        done, used = _count_words(keys, documents, groups, done, table, counts, used)
+        if done == len(keys):
+            taken = table[:, 0] > 0
+            return table[taken, 1].astype(np.int64), counts[taken, :3]
+        table, counts = _grown(table, counts)
 
 
 @njit(nogil=True, cache=True)

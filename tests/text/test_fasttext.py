@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +16,9 @@ from hypothesis import strategies as st
 
 from curate.errors import SpecError
 from curate.models.fasttext import load_model
-from curate.models.fasttext_file import ModelFile
+from curate.models.fasttext_file import Arguments, ModelFile, write_model
 from curate.text.buffers import text_buffers
-from curate.text.fasttext import Features, Tokens, Vocabulary, cut_tokens, feature_rows, mean_weights
+from curate.text.fasttext import Features, Tokens, Vocabulary, count_words, cut_tokens, feature_rows, mean_weights
 
 BLANKS = " \t\n\v\f\r\0"
 WORDS = ["sea", "tide", "é", "海", "</s>", "__label__x", "a" * 40, "sea."]
@@ -164,3 +166,65 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"PK\x03\x04 something else, long enough to have a header of its own")
     with pytest.raises(SpecError, match="does not begin as files of versions 11 and 12 do"):
         ModelFile(str(tmp_path / "model.bin"))
+
+
+def damaged(model: bytes, **changes: Any) -> bytes:
+    """A model file with other numbers in its header: arguments, or rows and columns of its matrices."""
+    arguments = list(struct.unpack_from(Arguments.FORMAT, model, 8))
+    names = list(Arguments.__dataclass_fields__)
+    for name, value in changes.items():
+        arguments[names.index(name)] = value
+    return model[:8] + struct.pack(Arguments.FORMAT, *arguments) + model[8 + struct.calcsize(Arguments.FORMAT) :]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bucket": -7}, r"n-grams without buckets \(-7\)"),
+        ({"bucket": 0}, r"n-grams without buckets \(0\)"),
+        ({"bucket": 2_000_000_000}, "rows for 111 words and 2,000,000,000 buckets"),
+        ({"dim": 13}, "rows of 12 and 12 numbers, where its header says 13"),
+    ],
+)
+def test_a_header_that_its_matrices_do_not_bear_out_is_refused(
+    models: Path, tmp_path: Path, changes: dict[str, int], message: str
+) -> None:
+    (tmp_path / "model.bin").write_bytes(damaged((models / "bigrams.bin").read_bytes(), **changes))
+    with pytest.raises(SpecError, match=message):
+        ModelFile(str(tmp_path / "model.bin"))
+
+
+def test_matrices_that_do_not_fit_words_and_labels_are_refused(tmp_path: Path) -> None:
+    def write(words: list[bytes], rows: int, labels: list[str], output: int) -> str:
+        path = str(tmp_path / "model.bin")
+        given = Arguments(dim=2, epoch=1, word_ngrams=1, bucket=0)
+        counted = [(word, 1) for word in words], [(label, 1) for label in labels]
+        write_model(path, given, *counted, np.ones((rows, 2), np.float32), np.ones((output, 2), np.float32))
+        return path
+
+    both = ["__label__0", "__label__1"]
+    assert ModelFile(write([b"sea", b"tide"], 2, both, 2)).fold(end_of_line=False).weights.shape == (2, 1)
+    with pytest.raises(SpecError, match="1 rows for 2 words and 0 buckets"):
+        ModelFile(write([b"sea", b"tide"], 1, both, 2))
+    with pytest.raises(SpecError, match="3 rows of output for 2 labels"):
+        ModelFile(write([b"sea", b"tide"], 2, both, 3))
+    with pytest.raises(SpecError, match="word 1 of the vocabulary has the key of an earlier one"):
+        ModelFile(write([b"sea", b"sea"], 2, both, 2)).fold(end_of_line=False)
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=12), max_size=20), st.integers(1, 3))
+def test_words_are_counted_with_documents_and_groups(texts: list[list[int]], documents_per_group: int) -> None:
+    """From a table of two slots, so that it grows."""
+    keys = np.array([word + 1 for text in texts for word in text], np.uint64)
+    documents = np.array([number for number, text in enumerate(texts) for _ in text], np.int64)
+    firsts, counts = count_words(keys, documents, documents // documents_per_group, slots=2)
+    found = {int(keys[first]): row for first, row in zip(firsts, counts.tolist(), strict=True)}
+    assert found == {
+        int(key): [
+            int((keys == key).sum()),
+            len(set(documents[keys == key].tolist())),
+            len(set((documents[keys == key] // documents_per_group).tolist())),
+        ]
+        for key in set(keys.tolist())
+    }
+    assert all(keys[:first].tolist().count(keys[first]) == 0 for first in firsts)
