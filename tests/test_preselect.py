@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ import yaml
 
 import curate
 from curate.errors import CurateError, DataError, DriftError, SpecError
+from curate.fit.documents import Corpus
+from curate.fit.preselect import read_seeds, write_seeds
 from curate.fit.recipe import fit_file
 from curate.fit.strength import choose, histogram, predictive_strength, strata_of
 
@@ -178,7 +181,10 @@ def test_from_seeds_to_a_scorer_and_on_from_what_is_there(family: Path, tmp_path
     recipe = write_recipe(family)
     fit_file(recipe, out=str(tmp_path / "one"), work=str(tmp_path / "work"), inline=True)
     found = json.loads((tmp_path / "one" / "metrics.json").read_text())
-    assert found["seeds"] == {"drawn": 300, "unreadable": 0, "short": 0, "not_drawn": 122} and sum(found["predictive_strength"].values()) == 300
+    assert (
+        found["seeds"] == {"drawn": 300, "unreadable": 0, "short": 0, "not_drawn": 122}
+        and sum(found["predictive_strength"].values()) == 300
+    )
     assert list(found["bits_per_character"]) == ["lms_a", "lms_b", "lms_c"] and found["mean_strength_of_negatives"] < 0.5
     assert 0.9 < found["median_chars"]["positives"] / found["median_chars"]["negatives"] < 1.1
     scores = curate.load_scorer(str(tmp_path / "one"))([TIDES, LISTS, None])["preselect"]
@@ -221,6 +227,67 @@ def test_a_recipe_that_cannot_be_carried_out_is_refused(
 ) -> None:
     with pytest.raises((CurateError, SpecError), match=message):
         fit_file(write_recipe(family, **changes), out=str(tmp_path / "out"), work=str(tmp_path / "work"), inline=True)
+
+
+def copied(family: Path, to: Path) -> Path:
+    """The family in a folder of its own, where a test may change it."""
+    shutil.copytree(family, to, ignore=shutil.ignore_patterns("lms-work"))
+    return to
+
+
+def test_losses_are_those_of_the_texts_that_are_judged(family: Path, tmp_path: Path) -> None:
+    """Other excerpts, other texts in the files: neither is judged by losses that are there already."""
+    folder, work = copied(family, tmp_path / "family"), tmp_path / "work"
+    fit_file(write_recipe(folder, excerpt_chars=120), out=str(tmp_path / "one"), work=str(work), inline=True)
+    shutil.rmtree(work / "seeds")
+    with pytest.raises(DriftError, match="was measured with another documents"):
+        fit_file(write_recipe(folder, excerpt_chars=200), out=str(tmp_path / "two"), work=str(work), inline=True)
+    table = pq.read_table(folder / "texts.parquet")
+    pq.write_table(table.slice(1), folder / "texts.parquet")
+    with pytest.raises(DriftError, match="seeds drawn with another files"):
+        fit_file(write_recipe(folder, excerpt_chars=200), out=str(tmp_path / "three"), work=str(work), inline=True)
+
+
+def test_parts_of_a_draw_that_was_cut_short_are_not_mixed_in(tmp_path: Path) -> None:
+    def corpus(number: int) -> Corpus:
+        names = [f"d{n}" for n in range(number)]
+        return Corpus(pa.array(names, pa.large_string()), names, names, names)
+
+    write_seeds(tmp_path / "seeds", corpus(5000), {"draw": 1}, {})
+    (tmp_path / "seeds" / "seeds.json").unlink()
+    write_seeds(tmp_path / "seeds", corpus(10), {"draw": 2}, {})
+    assert read_seeds(tmp_path / "seeds", {"draw": 2}).ids == corpus(10).ids
+
+
+def test_a_family_of_other_documents_or_settings_is_refused_and_other_evals_are_measured(family: Path, tmp_path: Path) -> None:
+    folder = copied(family, tmp_path / "family")
+    recipe = yaml.safe_load((folder / "lms.yaml").read_text())
+
+    def fit(**changes: Any) -> str:
+        (folder / "lms.yaml").write_text(yaml.safe_dump({**recipe, **changes}))
+        return fit_file(str(folder / "lms.yaml"), out=str(folder / "lms"), work=str(tmp_path / "work"))
+
+    weights = (folder / "lms" / "a" / "model.safetensors").read_bytes()
+    (folder / "other.jsonl").write_text(json.dumps({"context": "add to cart", "continuation": "buy now"}) + "\n")
+    before = json.loads((folder / "lms" / "a" / "downstream.json").read_text())
+    fit(evals=["other.jsonl"])
+    after = json.loads((folder / "lms" / "a" / "downstream.json").read_text())
+    assert after["items"] == 1 and after["bits_per_character"] != before["bits_per_character"]
+    assert (folder / "lms" / "a" / "model.safetensors").read_bytes() == weights
+    with pytest.raises(DriftError, match="models of another family: vocab_size differ"):
+        fit(vocab_size=310)
+    with pytest.raises(DriftError, match="models of another family: documents differ"):
+        fit(documents=[{**recipe["documents"][0], "part": [0.0, 0.2]}])
+    with pytest.raises(DriftError, match=r"a was trained with .* Rename one of them"):
+        fit(lr=0.5)
+    (folder / "bad.jsonl").write_text('{"context": "a", "continuation": "b"}\nno json\n')
+    with pytest.raises(SpecError, match=r"bad.jsonl:2 is not JSON"):
+        fit(evals=["bad.jsonl"])
+    (folder / "bad.jsonl").write_text('{"question": "a"}\n')
+    with pytest.raises(SpecError, match="has neither query, choices, gold nor context, continuation"):
+        fit(evals=["bad.jsonl"])
+    with pytest.raises(SpecError, match=r"width \(15\) must be heads \(2\) times an even number"):
+        fit(models={"a": {**recipe["models"]["a"], "width": 15}})
 
 
 VLLM = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "curate"
