@@ -58,11 +58,15 @@ def run(pipeline: str, out: str, **options: Any) -> None:
     from curate.progress import Progress, print_summary
     from curate.runner import run_file
 
-    if options["inline"] and (options["ray"] or options["workers"]):
-        raise click.UsageError("--inline runs without Ray: leave out --ray and --workers")
+    _check_inline(options)
     with Progress() as progress:
         summary = run_file(pipeline, out=out, listener=progress, **options)
     print_summary(summary)
+
+
+def _check_inline(options: dict[str, Any]) -> None:
+    if options["inline"] and (options["ray"] or options["workers"]):
+        raise click.UsageError("--inline runs without Ray: leave out --ray and --workers")
 
 
 @main.command()
@@ -179,11 +183,12 @@ def index(directory: str, stage: str, out: str) -> None:
 def fit(recipe: str, **options: Any) -> None:
     """Train what a recipe says: a fastText scorer, a PreSelect scorer, small language models.
 
-    The same again continues; with one thread it gives the same bytes.
+    The same again continues. With one thread, and without autotune_s, it gives the same bytes.
     """
     from curate.fit.recipe import fit_file
     from curate.progress import Progress
 
+    _check_inline(options)
     with Progress() as progress:
         told = fit_file(recipe, listener=progress, **options)
     click.echo(told)

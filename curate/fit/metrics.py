@@ -93,7 +93,10 @@ def calibration_error(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
 
 
 def thresholds(scores: Floats, weights: npt.NDArray[np.int64], shares: Sequence[float] = SHARES) -> dict[str, float]:
-    """Share -> the lowest score kept when the best texts with at most that share of the weight are, as `select` keeps them."""
+    """Share -> the lowest score kept when the best texts with at most that share of the weight are, the best text at least.
+
+    Texts of equal score go together, where `select` draws between them; so do all that score 1.
+    """
     order = np.argsort(-scores, kind="stable")
     total = np.cumsum(weights[order])
     kept = np.searchsorted(total, np.array(shares) * total[-1], side="right")

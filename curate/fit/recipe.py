@@ -143,8 +143,6 @@ def fit_file(
 
     Raises SpecError when the recipe is wrong or the folder holds another one's result, RunError when training fails.
     """
-    if inline and (ray or workers):
-        raise SpecError("--inline runs without Ray: leave out --ray and --workers")
     recipe = load_recipe(file)
     folder = Path(out) if out else recipe.default_out()
 
