@@ -55,6 +55,7 @@ def shown(notebook: Any) -> list[list[str]]:
     return [[output.get("text") or output.data["text/plain"] for output in cell.outputs] for cell in cells]
 
 
+@pytest.mark.slow
 @every_notebook
 def test_a_notebook_prints_what_it_shows(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """UPDATE_GOLDEN=1 stores the outputs anew."""
