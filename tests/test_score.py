@@ -52,6 +52,11 @@ def test_score_then_keep_in_a_run(scorer: Path, tmp_path: Path, write_pipeline: 
     assert [row["reason"] for row in rows(tmp_path / "out", "dropped")] == ["too_low"] * 4 + ["no_score"]
 
 
+def test_a_score_may_not_take_the_place_of_the_text(scorer: Path) -> None:
+    with pytest.raises(SpecError, match="column: 'text' has a meaning of its own. Choose another name"):
+        curate.apply("score", pa.table({"text": ["waves"]}), scorer=str(scorer), column="text")
+
+
 def test_apply_scores_a_table(scorer: Path) -> None:
     table = curate.apply("score", pa.table({"text": ["waves"]}), scorer=str(scorer))
     assert table["tide"][0].as_py() > 0.5
@@ -76,6 +81,8 @@ def test_a_retrained_model_is_another_recipe(scorer: Path, tmp_path: Path) -> No
         (CARD.replace("lowercase]", "lowercased]"), r"transform: 'lowercased' is unknown. Did you mean 'lowercase'\?"),
         (CARD.replace("kind: fasttext", "kind: fastext"), r"kind: 'fastext': must be 'fasttext'"),
         (CARD.replace("model.bin", "gone.bin"), r"model 'gone.bin' is not in"),
+        (CARD.replace("transform:", "sha265: 12\ntransform:"), r"key 'sha265': did you mean 'sha256'\?"),
+        (CARD.replace("tide:", "text:"), r"column: 'text' has a meaning of its own"),
         ("no front matter", r"no front matter. Begin the card with '---'"),
     ],
 )
