@@ -53,7 +53,7 @@ def test_score_then_keep_in_a_run(scorer: Path, tmp_path: Path, write_pipeline: 
 
 
 def test_a_score_may_not_take_the_place_of_the_text(scorer: Path) -> None:
-    with pytest.raises(SpecError, match="column: 'text' has a meaning of its own. Choose another name"):
+    with pytest.raises(SpecError, match=r"column: 'text' has a meaning of its own. Choose another name"):
         curate.apply("score", pa.table({"text": ["waves"]}), scorer=str(scorer), column="text")
 
 
