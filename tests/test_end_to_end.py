@@ -211,6 +211,7 @@ def test_a_stage_that_breaks_its_contract_is_named(
     assert "p.yaml:2: stage 'example_broken', shard '00000-part-0'" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_document_that_kills_its_worker_is_quarantined_by_name_and_no_neighbour_is_lost(
     tmp_path: Path, write_pipeline: WritePipeline
@@ -231,6 +232,7 @@ def test_a_document_that_kills_its_worker_is_quarantined_by_name_and_no_neighbou
     assert [r["text"] for r in rows(tmp_path / "out")] == [text for text in texts if text != "POISON"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_worker_that_dies_once_costs_nothing(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
     path = write_pipeline(

@@ -92,6 +92,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.lists(st.lists(PIECES, max_size=14).map("".join), min_size=1, max_size=4))
 def test_the_words_left_over_are_counted_as_if_cut_anew(texts: list[str]) -> None:
