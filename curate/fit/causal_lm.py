@@ -113,11 +113,11 @@ class CausalLMs:
         known = json.loads((folder / DOWNSTREAM).read_text()) if (folder / DOWNSTREAM).exists() else {}
         if known and known["settings"] != settings:
             raise DriftError(f"{folder} was trained with {known['settings']}, not {settings}. Rename one of them.")
-        evals = hashlib.sha256(json.dumps(items).encode()).hexdigest()
+        evals = hashlib.sha256(json.dumps(list(items.values())).encode()).hexdigest()
         if known.get("evals_sha256") == evals:
             return float(known["bits_per_character"])
         training_loss = known["training_loss"] if known else self._train(name, size, corpus, setting)
-        model = load(folder)
+        model = load(folder).to(setting.device)
         about: dict[str, Any] = {
             "bits_per_character": _measure(model, setting.out / TOKENIZER, items, self.context, setting.device),
             "items": sum(len(pairs) for pairs in items.values()),
