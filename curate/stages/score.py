@@ -26,6 +26,8 @@ class Score(Stage):
     column: str | None = None
     """Another name for the card's column, if it has one only."""
 
+    revision = 2
+
     def __post_init__(self) -> None:
         columns = load_card(self.scorer).columns
         check_column(self.column or next(iter(columns)))

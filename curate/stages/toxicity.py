@@ -9,7 +9,8 @@ what a limit would do (`unit: document`, `values: true`).
   are cut (edits `toxic_line`, as in `cuts.py`); blank lines stay. A document of which no line is left goes
   (`nothing_left`), and so does one that loses more than `max_removed_frac` of its characters (`too_many_chars_removed`).
 
-A text that is null, or has none but blank lines where lines are scored, has no score (`no_score`), unless `max` is null.
+A text that is null, holds no word that the model knows, or has none but blank lines where lines are scored, has no score
+(`no_score`), unless `max` is null.
 
 Source: Soldaini et al. 2024, "Dolma" (arXiv:2402.00159): two fastText classifiers trained on Jigsaw's comments, for hate and
 for adult content; what is above 0.4 is cut, and documents stay however much they lose, which is the default here.
@@ -58,6 +59,7 @@ class Toxicity(Stage):
     values: bool = False
     """Record the column for every document the stage sees, dropped ones too: `curate whatif` can then move `max`."""
 
+    revision = 2
     reasons = ("no_score", "toxic", "nothing_left", "too_many_chars_removed")
 
     def __post_init__(self) -> None:
@@ -87,7 +89,7 @@ class Toxicity(Stage):
         return lambda batch: judge(batch, lambda texts: scorer(texts)[column])
 
     def _documents(self, batch: Batch, score: ScoreTexts) -> Batch:
-        scores = score(batch[TEXT].to_pylist())
+        scores = score(batch[TEXT])
         batch = self._put(batch, scores)
         if self.max is not None:
             batch = drop_where(batch, scores > np.float64(self.max), "toxic", value=scores, limit=self.max)
