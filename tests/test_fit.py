@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 import curate
-from curate.errors import CurateError, DriftError, SpecError
-from curate.fit import metrics
+from curate.errors import CurateError, DataError, DriftError, SpecError
+from curate.fit import metrics, report
 from curate.fit.documents import Corpus, groups_of, load_corpus
 from curate.fit.recipe import Recipe, fit_file, load_recipe
 from curate.fit.scorer import Labelled, Model, Splits, balanced, split_by_group
@@ -358,6 +358,18 @@ def test_a_length_weighted_threshold_keeps_its_share_of_characters() -> None:
     few = metrics.thresholds(scores[:600], chars[:600], (0.1,))["0.1"]
     error = metrics.threshold_errors(scores[:600], chars[:600], [str(n) for n in range(600)], (0.1,))["0.1"]
     assert 0.005 < error < 0.04 and abs(chars[scores >= few].sum() / chars.sum() - 0.1) < 4 * error
+
+
+def test_thresholds_are_of_the_texts_that_have_a_score() -> None:
+    """As `select` takes its share; a text of which no word is known is dropped there."""
+    names = [str(n) for n in range(40)]
+    corpus = Corpus(pa.array(names, pa.large_string()), names, names, names)
+    scores = np.where(np.arange(40) < 20, np.arange(40) / 100, np.nan)
+    found = report.spread(corpus, scores)
+    assert found["thresholds"]["docs"]["0.1"] == pytest.approx(0.18, abs=1e-4)
+    assert found["thresholds_of"] == "20 texts of groups it has not seen"
+    with pytest.raises(DataError, match="none of 40 texts holds a word that the scorer knows"):
+        report.spread(corpus, np.full(40, np.nan))
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
