@@ -247,7 +247,9 @@ class RayEngine:
         there = self._cluster()
         for name, key in (("num_gpus", "GPU"), ("num_cpus", "CPU")):
             if resources.get(name, 0) > there.get(key, 0):
-                raise SpecError(f"{resources[name]:g} {key} are asked for, the cluster has {there.get(key, 0):g}.")
+                raise SpecError(
+                    f"{resources[name]:g} {key} are asked for, the cluster has {there.get(key, 0):g}. Ask for less."
+                )
 
     def _cluster(self) -> dict[str, float]:
         ray: Any = self._ray

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from operator import attrgetter
@@ -197,7 +198,7 @@ def _taken(batch: pa.RecordBatch, item: Documents, group: Sequence[str], domain:
             wanted = pa.array(values).cast(column.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise SpecError(
-                f"{item.place}: where: {list(values)} are no values of {name!r}, a column of {column.type}."
+                f"{item.place}: where: {list(values)} are no values of {name!r}, a column of {column.type}. Give such."
             ) from error
         batch = batch.filter(pc.fill_null(pc.is_in(column, wanted), False))
     groups, ids = groups_of(batch, group), batch.column(ID).to_pylist()
@@ -234,7 +235,4 @@ def hashes(names: Sequence[str], salt: str) -> npt.NDArray[np.uint64]:
 
 def counts_by(values: Iterable[str]) -> Mapping[str, int]:
     """How often each value occurs, the most frequent first, then by name."""
-    counted: dict[str, int] = {}
-    for value in values:
-        counted[value] = counted.get(value, 0) + 1
-    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))

@@ -112,7 +112,8 @@ def measure_losses(
     if len(set(slugs)) < len(slugs):
         raise SpecError(f"models: two end alike, so their losses would share a folder: {slugs}. Rename one.")
     names = sorted(path.name for path in (Path(work.folder) / "seeds").glob("part-*.parquet"))
-    todo = {model: [part for part in _parts(model, names) if not _done(work, part)] for model in models}
+    parts = {model: [Part(model, name) for name in names] for model in models}
+    todo = {model: [part for part in parts[model] if not _done(work, part)] for model in models}
     total = len(models) * len(names)
     listener.phase("losses", total, total - sum(map(len, todo.values())))
     if any(todo.values()):
@@ -133,10 +134,6 @@ def _measure_rest(todo: Mapping[str, Sequence[Part]], work: LossWork, open_engin
                 listener.advance("losses", f"{slug(outcome.item.model)} {outcome.item.name}", None)
     finally:
         engine.close()
-
-
-def _parts(model: str, names: Sequence[str]) -> list[Part]:
-    return [Part(model, name) for name in names]
 
 
 def _done(work: LossWork, part: Part) -> bool:

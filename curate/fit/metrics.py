@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,9 @@ def spearman(left: Floats, right: Floats, weights: Floats | None = None) -> floa
     return float((weights * x * y).sum() / scale) if scale else float("nan")
 
 
-def bootstrap(statistic: Any, groups: Sequence[str], *columns: Any, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+def bootstrap(
+    statistic: Callable[..., float], groups: Sequence[str], *columns: Any, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval:
     """`statistic(*columns, weights)` and its spread over groups drawn with replacement: rows of a group go together."""
     _, group = np.unique(np.array(groups, np.object_), return_inverse=True)
     draw = np.random.Generator(np.random.PCG64(seed))

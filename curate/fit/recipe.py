@@ -150,7 +150,11 @@ def fit_file(
         if inline:
             return InlineEngine()
         engine = RayEngine(ray, workers)
-        engine.check_visible(paths)
+        try:
+            engine.check_visible(paths)
+        except SpecError:
+            engine.close()
+            raise
         return engine
 
     setting = Setting(folder, Path(work or f"out/fit/{recipe.name}").resolve(), open_engine, listener or Silent(), device)

@@ -155,14 +155,13 @@ class ModelFile:
 
     def _read_dictionary(self, mapped: mmap.mmap, at: int, size: int, num_words: int) -> int:
         data = np.frombuffer(mapped, np.uint8)
-        starts, ends, counts = (np.empty(size, np.int64) for _ in range(3))
-        end = int(parse_entries(data.ctypes.data, at, size, len(data), starts, ends, counts, np.empty(size, np.int8)))
+        starts, ends = np.empty(size, np.int64), np.empty(size, np.int64)
+        end = int(parse_entries(data.ctypes.data, at, size, len(data), starts, ends))
         entries = data[at : max(at, end)].copy()
         del data  # or the file could not be closed
         if end < 0:
             raise ValueError("it ends inside the dictionary")
         self.words = TextBuffers(entries, starts[:num_words] - at, ends[:num_words] - at)
-        self.counts = counts
         places = zip(starts[num_words:] - at, ends[num_words:] - at, strict=True)
         self.labels = tuple(entries[a:b].tobytes().decode("utf-8", "replace") for a, b in places)
         return end

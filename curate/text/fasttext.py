@@ -369,21 +369,16 @@ def count_words(
 
 
 @njit(nogil=True, cache=True)
-def parse_entries(base, at, count, size, starts, ends, counts, kinds):  # type: ignore[no-untyped-def]
+def parse_entries(base, at, count, size, starts, ends):  # type: ignore[no-untyped-def]
     """The entries of a dictionary in a model file: word, NUL, int64 count, int8 kind. Where they end, or -1 if cut short."""
     for entry in range(count):
         starts[entry] = at
         while at < size and load_byte(base + at):
             at += 1
         ends[entry] = at
-        if at + 10 > size:
-            return -1
-        number = np.uint64(0)
-        for i in range(8):
-            number |= np.uint64(load_byte(base + at + 1 + i)) << np.uint64(8 * i)
-        counts[entry] = np.int64(number)
-        kinds[entry] = np.int8(load_byte(base + at + 9))
         at += 10
+        if at > size:
+            return -1
     return at
 
 
