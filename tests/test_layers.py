@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "curate"
 LAYERS = [
     {"errors"},
     {"schema", "store", "child"},
-    {"options", "text", "probe"},
-    {"stage", "models"},
+    {"options", "text", "probe", "answers"},
+    {"stage", "models", "prox"},
     {"rules", "barriers", "cuts"},
     {"winners", "components"},
     {"sources", "stages"},
@@ -39,12 +39,12 @@ LAYERS = [
 KERNELS = {
     f"text/{name}.py"
     for name in (
-        "bloom", "c4", "clusters", "dclm", "fasttext", "fineweb", "gopher", "hashing", "minhash", "ngrams", "normalize",
-        "overlap", "pii_places", "refinedweb", "repeated_lines", "repeats", "seen", "shares", "shingles", "spacy_words",
-        "uax29", "unigrams", "utf8", "whitespace", "word_search", "word_stream",
+        "alignment", "bloom", "c4", "clusters", "dclm", "fasttext", "fineweb", "gopher", "hashing", "minhash", "ngrams",
+        "normalize", "overlap", "pii_places", "refinedweb", "repeated_lines", "repeats", "seen", "shares", "shingles",
+        "spacy_words", "uax29", "unigrams", "utf8", "whitespace", "word_search", "word_stream",
     )
 } | {"fit/softmax.py"}  # fmt: skip
-MODELS = {"probe/loss.py", "probe/model.py", "probe/train.py"}
+MODELS = {f"probe/{name}.py" for name in ("decide", "loss", "model", "supervised", "train")}
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},
@@ -55,7 +55,7 @@ HEAVY = {
     "resiliparse": {"text/decode.py", "text/extraction.py"},
     "safetensors": MODELS,
     "spacy": {"text/spacy_rules.py"},
-    "tokenizers": {"stages/tokens.py", "probe/stream.py", "fit/causal_lm.py"},
+    "tokenizers": {"stages/tokens.py", "probe/stream.py", "fit/causal_lm.py", "fit/refiner.py"},
     "torch": MODELS | {"fit/losses.py"},
     "trafilatura": {"text/extraction.py"},
     "transformers": {"fit/losses.py"},
