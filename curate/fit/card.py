@@ -125,3 +125,41 @@ def _prose(name: str, artefact: Artefact) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def write_refiner(
+    folder: Path, recipe: Recipe, training: Corpus, metrics: Mapping[str, Any], *, window: int, max_line_tokens: int
+) -> None:
+    """Metrics, recipe and, last, the card of a model that lies in the folder already."""
+    options: Any = recipe.options
+    front = {
+        "kind": "prox",
+        "model": ".",
+        "sha256": store.file_hash(str(folder / "model.safetensors")),
+        "form": "marked",
+        "window": window,
+        "max_line_tokens": max_line_tokens,
+        "threshold": metrics["threshold"],
+        "recipe_sha256": recipe.digest(),
+        "training_ids_sha256": training.digest(),
+    }
+    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)
+    best, counts = metrics["thresholds"][str(metrics["threshold"])], metrics["documents"]
+    lines = [
+        f"# {recipe.name}", "",
+        "A language model of the Llama architecture that decides which lines of a text go, and whether the text stays.", "",
+        "## Sources", "",
+        *(f"- {item.take.about or item.kind + ', not described'}" for items in recipe.documents.values() for item in items), "",
+        f"{counts['training']:,} documents to learn from, {counts['validation']:,} of other groups to choose the threshold by. "
+        f"sha256 over the sorted ids learnt from: `{training.digest()}`.", "",
+        "## Numbers", "",
+        f"On the {counts['validation']:,} documents: F1 of the lines removed {best['line_f1']:.3f}, F1 of the words left "
+        f"{best['word_f1']:.3f}, lines lost that should stay {best['good_lines_lost']:.1%}; means over documents, at the "
+        f"threshold {metrics['threshold']}, which was chosen there.", "",
+        "## Intended use", "", options.intended_use or "Not said.", "",
+        "## Known biases", "", options.biases or "Not looked into.", "",
+    ]  # fmt: skip
+    _write(folder / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
+    if Path(recipe.file).resolve() != (folder / "recipe.yaml").resolve():
+        _write(folder / "recipe.yaml", recipe.as_text(folder))
+    _write(folder / "card.md", f"---\n{head}---\n" + "\n".join(lines))

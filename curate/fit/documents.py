@@ -19,7 +19,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
@@ -89,6 +89,8 @@ class Corpus:
     """What kind of text each is, where a recipe draws by that; else its group."""
     left_out: int = 0
     """Records of the sources that could not be read as documents, or have no text."""
+    columns: Mapping[str, list[Any]] = field(default_factory=dict)
+    """Other columns of the sources, where a recipe asks for them."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,7 +99,8 @@ class Corpus:
         """Some of the documents, by number."""
         chosen = rows.tolist()
         ids, groups, domains = ([column[row] for row in chosen] for column in (self.ids, self.groups, self.domains))
-        return Corpus(self.texts.take(pa.array(rows, pa.int64())), ids, groups, domains)
+        columns = {name: [values[row] for row in chosen] for name, values in self.columns.items()}
+        return Corpus(self.texts.take(pa.array(rows, pa.int64())), ids, groups, domains, columns=columns)
 
     @property
     def chars(self) -> npt.NDArray[np.int64]:
@@ -108,7 +111,8 @@ class Corpus:
     def joined(parts: Sequence[Corpus]) -> Corpus:
         texts = pa.chunked_array([part.texts for part in parts], pa.large_string()).combine_chunks()
         ids, groups, domains = ([name for part in parts for name in column(part)] for column in _NAMES)
-        return Corpus(texts, ids, groups, domains, left_out=sum(part.left_out for part in parts))
+        columns = {name: [value for part in parts for value in part.columns[name]] for name in parts[0].columns}
+        return Corpus(texts, ids, groups, domains, sum(part.left_out for part in parts), columns)
 
     def digest(self) -> str:
         """sha256 over the ids, sorted, one per line: which documents these are, whatever their order."""
@@ -155,15 +159,20 @@ def _item(document: Document, value: Any, path: tuple[Any, ...]) -> Documents:
 
 
 def load_corpus(
-    items: Iterable[Documents], group: Sequence[str], *, domain: Sequence[str] | None = None, seed: int = 0
+    items: Iterable[Documents],
+    group: Sequence[str],
+    *,
+    domain: Sequence[str] | None = None,
+    seed: int = 0,
+    columns: Sequence[str] = (),
 ) -> Corpus:
     """Read all items. Raises SpecError for columns that are not there, DataError where nothing is left of an item."""
-    return Corpus.joined([_load(item, group, domain or group, seed) for item in items])
+    return Corpus.joined([_load(item, group, domain or group, seed, columns) for item in items])
 
 
-def _load(item: Documents, group: Sequence[str], domain: Sequence[str], seed: int) -> Corpus:
-    _check_columns(item, [*group, *domain])
-    corpus = Corpus.joined([_taken(batch, item, group, domain) for batch in _batches(item.source)])
+def _load(item: Documents, group: Sequence[str], domain: Sequence[str], seed: int, columns: Sequence[str]) -> Corpus:
+    _check_columns(item, [*group, *domain, *columns])
+    corpus = Corpus.joined([_taken(batch, item, group, domain, columns) for batch in _batches(item.source)])
     if not len(corpus):
         raise DataError(f"{item.place}: nothing is left of this source. Look at 'where' and 'part', and at the input.")
     limit = item.take.max_documents
@@ -188,7 +197,9 @@ def _check_columns(item: Documents, columns: Sequence[str]) -> None:
             raise SpecError(f"{item.place}: the source has no column {name!r}. {known_values(name, there)}")
 
 
-def _taken(batch: pa.RecordBatch, item: Documents, group: Sequence[str], domain: Sequence[str]) -> Corpus:
+def _taken(
+    batch: pa.RecordBatch, item: Documents, group: Sequence[str], domain: Sequence[str], columns: Sequence[str]
+) -> Corpus:
     size = batch.num_rows
     batch = batch.filter(pc.and_(pc.is_null(batch.column(DROP)), pc.is_valid(batch.column(TEXT))))
     left_out = size - batch.num_rows
@@ -205,7 +216,8 @@ def _taken(batch: pa.RecordBatch, item: Documents, group: Sequence[str], domain:
     low, high = item.take.part
     shares = hashes(groups, "part") / 2**64
     rows = np.flatnonzero((low <= shares) & (shares < high))
-    found = Corpus(batch.column(TEXT).cast(pa.large_string()), ids, groups, groups_of(batch, domain))
+    others = {name: batch.column(name).to_pylist() for name in columns}
+    found = Corpus(batch.column(TEXT).cast(pa.large_string()), ids, groups, groups_of(batch, domain), columns=others)
     return replace(found.take(rows), left_out=left_out)
 
 

@@ -140,13 +140,22 @@ class CausalLM(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits (batch, length, vocab_size) in float32 of ids (batch, length)."""
+        return self.logits(self.hidden(ids))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (..., vocab_size) in float32 of hidden states (..., width)."""
+        return F.linear(hidden, self.embed_tokens.weight).float()
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """What the logits are made of (batch, length, width)."""
         length = ids.shape[1]
         if length > self.shape.context:
             raise ValueError(f"{length} ids at once, the model's context is {self.shape.context}: use shorter windows")
         x = self.embed_tokens(ids)
         for layer in self.layers:
             x = layer(x, self.cos[:length], self.sin[:length])
-        return F.linear(self.norm(x), self.embed_tokens.weight).float()
+        out: Tensor = self.norm(x)
+        return out
 
 
 def _config(shape: Shape) -> dict[str, Any]:

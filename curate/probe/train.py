@@ -88,12 +88,13 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class _State:
+class State:
     """What a checkpoint holds."""
 
     about: dict[str, Any]
     model: CausalLM
-    optimizer: torch.optim.Optimizer
+    optimizer: Any
+    """A torch optimizer, or what has its `state_dict` and `load_state_dict`."""
     losses: list[float]
 
     def write(self, path: Path) -> None:
@@ -119,9 +120,9 @@ def train(
 ) -> Trained:  # fmt: skip
     """Train to the end, from the last checkpoint in `folder` if there is one. `threads` are torch's, meanwhile."""
     plan = _Plan(shape, training, stream)
-    with _torch_threads(threads):
+    with torch_threads(threads):
         model = CausalLM(shape, training.seed).to(device)
-        state = _State(_about(shape, training, stream), model, _optimizer(model, training), [])
+        state = State(_about(shape, training, stream), model, _optimizer(model, training), [])
         if (folder / CHECKPOINT).exists():
             state.read(folder / CHECKPOINT)
         folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +180,7 @@ class _Plan:
 _order = lru_cache(maxsize=2)(window_order)  # A batch may end one epoch and begin the next.
 
 
-def _take(state: _State, batch: Tensor, lr: float, clip: float) -> float:
+def _take(state: State, batch: Tensor, lr: float, clip: float) -> float:
     """One step of the optimizer. Returns the loss before it, in nats per token."""
     state.optimizer.zero_grad()
     ids, targets, total = batch[:, :-1], batch[:, 1:], 0.0
@@ -218,7 +219,7 @@ def _line(step: Step) -> str:
 
 
 @contextlib.contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
+def torch_threads(threads: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:

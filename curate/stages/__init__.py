@@ -16,6 +16,7 @@ STAGES: dict[str, str] = {
     "gopher_quality": "curate.stages.gopher_quality:GopherQuality",
     "gopher_repetition": "curate.stages.gopher_repetition:GopherRepetition",
     "keep": "curate.stages.keep:Keep",
+    "label_lines": "curate.stages.label_lines:LabelLines",
     "language": "curate.stages.language:Language",
     "line_dedup": "curate.stages.line_dedup:LineDedup",
     "line_dedup_global": "curate.stages.line_dedup_global:LineDedupGlobal",

@@ -1,0 +1,273 @@
+"""Recipes of kind `prox`: a small language model that decides which lines of a text go, and whether the text stays.
+
+    name: prox-mini-v1
+    kind: prox
+    documents:
+      - source: {parquet: {paths: out/pairs/data/*.parquet}}
+        about: WCXB, CC-BY-4.0
+
+Documents are pairs: `text`, and `program`, which cleans it (`label_lines` writes them from pages whose main text is known; so
+may an annotating model, or people).
+
+The model has the Llama architecture, and begins from nothing: its tokenizer and its weights are made of these documents alone.
+It is asked by the prompt of `prox/marked.py`, and learns every decision on a line twice: at the line's own mark, where it has
+only seen what comes before, and at its slot, having seen all, which is the one that counts. It learns to write the program too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge, Gt, Lt
+
+from curate.errors import DataError, SpecError
+from curate.fit.card import check_card, write_refiner
+from curate.fit.documents import Corpus, hashes, load_corpus
+from curate.fit.recipe import Recipe, Setting
+from curate.prox import marked
+from curate.prox.align import line_f1, word_f1, words_of
+from curate.prox.marked import MarkedPrompt, marked_prompts, program_ids, shown_lines
+from curate.prox.removal import removed_lines
+
+if TYPE_CHECKING:
+    from curate.probe.model import CausalLM
+    from curate.probe.supervised import Example, Progress
+
+PROGRAM = "program"
+_BODY_WEIGHT, _DOCUMENT_WEIGHT, _PROGRAM_WEIGHT = 0.5, 4.0, 0.5
+THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(2, 15))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refiner:
+    """The shape of the model, its prompt, and how long it learns."""
+
+    width: Annotated[int, Ge(1)] = 128
+    layers: Annotated[int, Ge(1)] = 4
+    heads: Annotated[int, Ge(1)] = 4
+    hidden: Annotated[int, Ge(1)] = 352
+    vocab_size: Annotated[int, Ge(600)] = 4096
+    """Of the byte-level BPE tokenizer, special tokens included."""
+    min_groups: Annotated[int, Ge(1)] = 20
+    """In how many groups of documents a piece of the vocabulary occurs at least."""
+    window: Annotated[int, Ge(64)] = 640
+    """Tokens of a prompt."""
+    max_line_tokens: Annotated[int, Ge(8)] = 16
+    """Of a longer line the first and the last are shown."""
+    tokens: Annotated[int, Ge(1)]
+    """To train on."""
+    short_frac: Annotated[float, Ge(0), Lt(1)] = 0.6
+    """The share of the training in which windows are as short as `short_window`: lines are learnt before pages."""
+    short_window: Annotated[int, Ge(64)] = 256
+    batch_tokens: Annotated[int, Ge(64)] = 4096
+    lr: Annotated[float, Gt(0)] = 4e-3
+    """Of embeddings."""
+    matrix_lr: Annotated[float, Gt(0)] = 0.02
+    hidden_frac: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Tokens of lines that are hidden in training, so that no word decides alone."""
+    min_content_words: Annotated[int, Ge(0)] = 50
+    min_content_frac: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """A window should stay when the lines that stay have so many words, and this share of all words; a document, when one of
+    its windows should."""
+    group: tuple[str, ...] = ("host",)
+    """Columns that make a group, joined; `host` is that of the URL. Splits go by groups."""
+    validation: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Share of the groups by which the threshold is chosen."""
+    seed: Annotated[int, Ge(0)] = 0
+    threads: Annotated[int, Ge(1)] | None = None
+    intended_use: str = ""
+    biases: str = ""
+
+    documents: ClassVar[dict[str, bool]] = {"documents": True}
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times an even number")
+        if self.short_window > self.window:
+            raise ValueError(f"short_window ({self.short_window}) is greater than window ({self.window})")
+
+    def fit(self, recipe: Recipe, setting: Setting) -> str:
+        from curate.probe.model import CausalLM, Shape, num_parameters, save
+        from curate.probe.supervised import Tuning, tune
+
+        check_card(setting.out, recipe_digest=recipe.digest())
+        corpus = load_corpus(recipe.documents["documents"], self.group, columns=[PROGRAM], seed=self.seed)
+        held = hashes(corpus.groups, "split") / 2**64 < self.validation
+        training, validation = corpus.take(np.flatnonzero(~held)), corpus.take(np.flatnonzero(held))
+        if not len(training) or not len(validation):
+            raise DataError(f"{len(training)} documents to learn from, {len(validation)} to choose by. Give more groups.")
+        setting.work.mkdir(parents=True, exist_ok=True)
+        tokenizer = setting.work / "tokenizer.json"
+        _train_tokenizer(training, self.vocab_size, self.min_groups, tokenizer)
+        pages, judged = (self._pages(part, tokenizer) for part in (training, validation))
+        shape = Shape(
+            vocab_size=self.vocab_size, width=self.width, layers=self.layers, heads=self.heads, hidden=self.hidden,
+            context=self.window + self.window // 2, bos=0,
+        )  # fmt: skip
+        tuning = Tuning(
+            tokens=self.tokens, batch_tokens=self.batch_tokens, lr=self.lr, matrix_lr=self.matrix_lr, seed=self.seed
+        )
+        setting.listener.note(
+            f"{num_parameters(shape):,} parameters, {len(pages):,} documents to learn from, {len(judged):,} to judge"
+        )
+        setting.listener.phase("train", 100, 0)
+        reported = [0]
+
+        def tell(progress: Progress) -> None:
+            percent = int(100 * progress.tokens / progress.total)
+            if percent > reported[0]:
+                reported[0] = percent
+                setting.listener.advance("train", f"step {progress.step}, loss {progress.loss:.3f}", None)
+
+        model = CausalLM(shape, self.seed)
+        losses = tune(
+            model, tuning, lambda number, over: self._epoch(pages, number, over), setting.work,
+            {"documents": corpus.content_digest(), "options": json.dumps(asdict(self), default=str)},
+            listener=tell, device=setting.device, threads=self.threads,
+        )  # fmt: skip
+        probabilities = [keep_probabilities(model, page.prompts(self.window), setting.device) for page in judged]
+        metrics = _metrics(judged, probabilities, losses, training, validation)
+        save(model, setting.out, tokenizer)
+        write_refiner(setting.out, recipe, training, metrics, window=self.window, max_line_tokens=self.max_line_tokens)
+        best = metrics["thresholds"][str(metrics["threshold"])]
+        return f"line F1 {best['line_f1']:.3f}, word F1 {best['word_f1']:.3f} on {len(judged):,} documents of other groups"
+
+    def _epoch(self, pages: Sequence[Page], number: int, over: float) -> list[Example]:
+        """Every page once, cut into windows from a line drawn anew."""
+        draw = np.random.Generator(np.random.PCG64([self.seed, number, 1]))
+        window = self.short_window if over < self.short_frac else self.window
+        examples = []
+        for page in pages:
+            start = int(draw.integers(0, max(1, min(40, len(page.shown) // 2)))) if draw.random() < 0.5 else 0
+            for prompt in marked_prompts(page.shown, window, start):
+                example = self._example(page, prompt)
+                hide = (draw.random(len(example.ids)) < self.hidden_frac) & (example.ids >= len(marked.SPECIAL))
+                examples.append(replace(example, ids=np.where(hide, marked.CUT_ID, example.ids)))
+        return examples
+
+    def _example(self, page: Page, prompt: MarkedPrompt) -> Example:
+        """What is to be predicted of a window: lines at their marks and at their slots, the document, the program."""
+        from curate.probe.supervised import Example
+
+        remove, words = page.remove[prompt.first : prompt.stop], page.words[prompt.first : prompt.stop]
+        lines = np.where(remove, marked.REMOVE_ID, marked.KEEP_ID)
+        end = len(prompt.ids)
+        decision = marked.KEEP_DOC_ID if self._has_content(words, remove) else marked.DROP_DOC_ID
+        program = program_ids(remove.tolist())
+        places = [*prompt.body, *prompt.places, end - 1, *range(end, end + len(program))]
+        targets = [*lines, *lines, decision, *program]
+        # A line weighs more the longer it is: what it says is as many words, and a blank one goes with its neighbours anyhow.
+        weight = 0.2 + 0.4 * np.log2(1 + words)
+        weights = np.concatenate([weight * _BODY_WEIGHT, weight, [_DOCUMENT_WEIGHT], np.full(len(program), _PROGRAM_WEIGHT)])
+        return Example(
+            np.array([*prompt.ids, decision, *program]), np.array(places), np.array(targets), weights.astype(np.float32)
+        )
+
+    def _has_content(self, words: npt.NDArray[np.int64], remove: npt.NDArray[np.bool_]) -> bool:
+        kept = int(words[~remove].sum())
+        return kept >= max(1, self.min_content_words) and kept >= self.min_content_frac * int(words.sum())
+
+    def _pages(self, corpus: Corpus, tokenizer: Path) -> list[Page]:
+        from tokenizers import Tokenizer
+
+        encoder = Tokenizer.from_file(str(tokenizer))
+        encoder.encode_special_tokens = True
+        pages = []
+        for row, text in enumerate(corpus.texts.to_pylist()):
+            lines = text.split("\n")
+            try:
+                remove = np.array(removed_lines(corpus.columns[PROGRAM][row], len(lines)), np.bool_)
+            except (ValueError, TypeError) as error:
+                raise SpecError(f"document {corpus.ids[row]!r}: its program cannot be read: {error}") from error
+            words = np.array([len(words_of(line)) for line in lines])
+            pages.append(Page(lines, shown_lines(lines, encoder, self.max_line_tokens), remove, words))
+        return pages
+
+
+@dataclass(frozen=True)
+class Page:
+    """A document ready to learn from."""
+
+    lines: Sequence[str]
+    shown: Sequence[Sequence[int]]
+    remove: npt.NDArray[np.bool_]
+    """Of every line."""
+    words: npt.NDArray[np.int64]
+    """In every line."""
+
+    def prompts(self, window: int) -> list[MarkedPrompt]:
+        return marked_prompts(self.shown, window)
+
+
+def _train_tokenizer(corpus: Corpus, vocab_size: int, min_groups: int, path: Path) -> None:
+    """Byte-level BPE over the words of the documents, each once per group: a piece is one that many groups have, so that no
+    site's names stand in it, and menus do not fill it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer, tokenizer.decoder = splitter, decoders.ByteLevel()
+    words: dict[str, set[str]] = {}
+    for text, group in zip(corpus.texts.to_pylist(), corpus.groups, strict=True):
+        for line in set(text.split("\n")):
+            pieces = splitter.pre_tokenize_str(line)
+            words.setdefault(group, set()).update(line[start:end] for _, (start, end) in pieces)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=list(marked.SPECIAL), min_frequency=min_groups, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator((sorted(words[group]) for group in sorted(words)), trainer)
+    if tokenizer.get_vocab_size() < vocab_size:
+        raise DataError(
+            f"vocab_size: the documents give {tokenizer.get_vocab_size():,} pieces that {min_groups} groups have, not "
+            f"{vocab_size:,}. Lower it, or min_groups."
+        )
+    tokenizer.save(str(path))
+
+
+def keep_probabilities(model: CausalLM, prompts: Sequence[MarkedPrompt], device: str) -> npt.NDArray[np.float32]:
+    """The probability that a line stays, of every line that the prompts show, in their order."""
+    from curate.probe.decide import pair_probabilities
+
+    pair = (marked.KEEP_ID, marked.REMOVE_ID)
+    asked = [(prompt.ids, prompt.places, pair, (), ()) for prompt in prompts]
+    return np.concatenate([np.zeros(0, np.float32), *(lines for lines, _ in pair_probabilities(model, asked, device))])
+
+
+def _metrics(
+    pages: Sequence[Page], probabilities: Sequence[npt.NDArray[np.float32]], losses: Sequence[float], training: Corpus,
+    validation: Corpus,
+) -> dict[str, Any]:  # fmt: skip
+    """How well lines are chosen, by threshold, means over documents; the best threshold by the F1 of words."""
+    table = {str(limit): _at(pages, probabilities, limit) for limit in THRESHOLDS}
+    best = max(THRESHOLDS, key=lambda limit: table[str(limit)]["word_f1"])
+    return {
+        "threshold": best,
+        "thresholds": table,
+        "training_loss": round(float(np.mean(losses[-100:])), 4),
+        "documents": {"training": len(training), "validation": len(validation)},
+        "groups": {"training": len(set(training.groups)), "validation": len(set(validation.groups))},
+    }
+
+
+def _at(pages: Sequence[Page], probabilities: Sequence[npt.NDArray[np.float32]], limit: float) -> Mapping[str, float]:
+    rows = []
+    for page, probability in zip(pages, probabilities, strict=True):
+        worded = page.words > 0
+        remove = probability < limit
+        kept = [line for line, gone in zip(page.lines, remove, strict=True) if not gone]
+        wanted = [line for line, gone in zip(page.lines, page.remove, strict=True) if not gone]
+        good = worded & ~page.remove
+        rows.append((
+            line_f1(remove & worded, page.remove & worded),
+            word_f1("\n".join(kept), "\n".join(wanted)),
+            float((remove & good).sum() / max(1, good.sum())),
+        ))  # fmt: skip
+    names = ("line_f1", "word_f1", "good_lines_lost")
+    return {name: round(float(value), 4) for name, value in zip(names, np.mean(rows, axis=0), strict=True)}

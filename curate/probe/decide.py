@@ -1,0 +1,50 @@
+"""What a model holds for likely at chosen places of sequences, in one forward pass each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from curate.probe.model import CausalLM
+
+Asked = tuple[Sequence[int], Sequence[int], tuple[int, int], Sequence[int], Sequence[int]]
+"""Ids; places; a pair of ids; ids for yes and ids for no."""
+_TOKENS_AT_ONCE = 2**14
+
+
+def pair_probabilities(
+    model: CausalLM, asked: Sequence[Asked], device: str
+) -> list[tuple[npt.NDArray[np.float32], tuple[float, float]]]:
+    """For each sequence: at every place P(the first of the pair comes next | one of them does), shape (places,); and at its end
+    P(one of yes | one of yes or no), with how likely it is that any of them comes.
+
+    Sequences of like length go through the model together; what fills up the shorter ones stands behind them and is not seen.
+    """
+    order = sorted(range(len(asked)), key=lambda number: len(asked[number][0]))
+    found: dict[int, tuple[npt.NDArray[np.float32], tuple[float, float]]] = {}
+    while order:
+        longest = len(asked[order[-1]][0])
+        some = [order.pop() for _ in range(min(len(order), max(1, _TOKENS_AT_ONCE // longest)))]
+        ids = torch.full((len(some), longest), model.shape.bos)
+        for row, number in enumerate(some):
+            ids[row, : len(asked[number][0])] = torch.tensor(asked[number][0])
+        with torch.inference_mode():
+            hidden = model.hidden(ids.to(device))
+            for row, number in enumerate(some):
+                found[number] = _read(model, hidden[row], asked[number])
+    return [found[number] for number in range(len(asked))]
+
+
+def _read(model: CausalLM, hidden: Tensor, asked: Asked) -> tuple[npt.NDArray[np.float32], tuple[float, float]]:
+    ids, places, pair, yes, no = asked
+    logits = model.logits(hidden[torch.tensor(list(places), dtype=torch.long, device=hidden.device)])
+    shares = logits[:, list(pair)].softmax(dim=-1)[:, 0].cpu().numpy()
+    if not yes:
+        return shares, (float("nan"), 0.0)
+    last = model.logits(hidden[len(ids) - 1]).softmax(dim=-1)
+    one, other = (float(last[list(some)].sum()) for some in (yes, no))
+    return shares, (one / (one + other), one + other)

@@ -1,0 +1,113 @@
+"""The prompt of a model that decides every line in one forward pass, without writing anything.
+
+    [bos] [doc] [first]                       or [next], where lines of the document come before this window
+      <w2> some words of line 0 [000]
+      <w5> the first words of a long line [cut] its last words [001]
+    [/doc] [end]                              or [more], where lines come after it
+      [000] [001] [/doc] x DELAY [doc]        the slots
+
+A line is shown by a token for its number of words, its tokens (of a long line the first and the last), and its mark. Then every
+mark stands once more, alone: at slot i + DELAY the model says `keep` or `remove` of line i, having seen the whole window, and
+the slots of the lines after it. At the very end it says `keep_doc()` or `drop_doc()`. What follows is a program, if one is
+wanted: the same decisions as calls, in tokens of their own.
+
+So a page costs its prefill and one token per line. A model that generates pays for every token of the program one forward pass
+of its own, and has no probabilities of lines, by which a threshold can be moved afterwards. Long lines cost no more than
+short ones, and none is too long to be judged.
+
+Text is encoded without special tokens: a `[000]` in a document is text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from curate.prox.removal import runs
+
+MARKS = 256
+"""Lines that a window can have."""
+BUCKETS = 16
+DELAY = 6
+"""Slots after a line's own at which it is decided."""
+BOS, EOS, DOC, END_DOC, CUT = "[bos]", "[eos]", "[doc]", "[/doc]", "[cut]"
+FIRST, NEXT, END, MORE = "[first]", "[next]", "[end]", "[more]"
+KEEP, REMOVE, KEEP_DOC, DROP_DOC = "keep", "remove", "keep_doc()\n", "drop_doc()\n"
+KEEP_CHUNK, CALL, COMMA, CLOSE = "keep_chunk()", "remove_lines(line_start=", ", line_end=", ")\n"
+SPECIAL = (
+    BOS, EOS, DOC, END_DOC, CUT, FIRST, NEXT, END, MORE, KEEP, REMOVE, KEEP_DOC, DROP_DOC, KEEP_CHUNK, CALL, COMMA, CLOSE,
+    *(f"<w{number}>" for number in range(BUCKETS)), *(f"[{number:03d}]" for number in range(MARKS)),
+)  # fmt: skip
+"""The special tokens of a tokenizer for such a model, in the order of their ids, from 0."""
+_ID = {token: number for number, token in enumerate(SPECIAL)}
+KEEP_ID, REMOVE_ID, KEEP_DOC_ID, DROP_DOC_ID, EOS_ID, CUT_ID = (
+    _ID[name] for name in (KEEP, REMOVE, KEEP_DOC, DROP_DOC, EOS, CUT)
+)
+_MARK, _BUCKET = _ID["[000]"], _ID["<w0>"]
+_TAIL = 3
+_AROUND = 6 + DELAY
+"""Tokens of a prompt besides those of lines and slots."""
+
+
+@dataclass(frozen=True)
+class MarkedPrompt:
+    """The tokens of lines first..stop-1 of a document; decided at its slots."""
+
+    first: int
+    stop: int
+    ids: tuple[int, ...]
+    body: tuple[int, ...]
+    """Where the mark of every line stands among the lines."""
+
+    @property
+    def places(self) -> range:
+        """Where the decision on every line is predicted, in their order."""
+        return range(len(self.ids) - 1 - (self.stop - self.first), len(self.ids) - 1)
+
+
+def shown_lines(lines: Sequence[str], encoder: Any, max_line_tokens: int) -> list[list[int]]:
+    """What is shown of every line, without its mark; `encoder` is a `tokenizers.Tokenizer`."""
+    encoded = encoder.encode_batch(list(lines), add_special_tokens=False)
+    return [_shown(line, encoding.ids, max_line_tokens) for line, encoding in zip(lines, encoded, strict=True)]
+
+
+def _shown(line: str, ids: list[int], most: int) -> list[int]:
+    words = len(line.split())
+    if not words:
+        return []
+    if len(ids) > most:
+        ids = [*ids[: most - _TAIL - 1], _ID[CUT], *ids[-_TAIL:]]
+    return [_BUCKET + min(BUCKETS - 1, int(2 * math.log2(words))), *ids]
+
+
+def marked_prompts(shown: Sequence[Sequence[int]], window: int, start: int = 0) -> list[MarkedPrompt]:
+    """Prompts of at most `window` tokens for the lines of a document from number `start` on, packed greedily."""
+    prompts, first = [], start
+    while first < len(shown):
+        stop, size = first, _AROUND
+        while stop < len(shown) and stop - first < MARKS and size + len(shown[stop]) + 2 <= window:
+            size += len(shown[stop]) + 2
+            stop += 1
+        if stop == first:
+            raise ValueError(f"window ({window}) is less than what one line takes: {_AROUND + len(shown[first]) + 2} tokens")
+        prompts.append(_prompt(shown, first, stop))
+        first = stop
+    return prompts
+
+
+def _prompt(shown: Sequence[Sequence[int]], first: int, stop: int) -> MarkedPrompt:
+    ids, body = [_ID[BOS], _ID[DOC], _ID[NEXT if first else FIRST]], []
+    for number in range(stop - first):
+        ids += [*shown[first + number], _MARK + number]
+        body.append(len(ids) - 1)
+    ids += [_ID[END_DOC], _ID[MORE if stop < len(shown) else END]]
+    ids += [_MARK + number for number in range(stop - first)] + [_ID[END_DOC]] * DELAY + [_ID[DOC]]
+    return MarkedPrompt(first, stop, tuple(ids), tuple(body))
+
+
+def program_ids(remove: Sequence[bool]) -> list[int]:
+    """The tokens of the program that removes these lines of a window, and the end of it."""
+    calls = [(_ID[CALL], _MARK + first, _ID[COMMA], _MARK + last, _ID[CLOSE]) for first, last in runs(remove)]
+    return [*([token for call in calls for token in call] or [_ID[KEEP_CHUNK]]), EOS_ID]
