@@ -32,46 +32,37 @@ def key_of(about: str, ids: Iterable[int]) -> str:
 class Answers:
     """Answers by key. With a folder of a store they outlive this process; without, they are only in memory."""
 
-    def __init__(self, store: Store | None = None, folder: str = "", cache: str | None = None) -> None:
+    def __init__(self, store: Store | None = None, folder: str = "") -> None:
         self._store, self._folder = store, folder
-        self._cache = Store(cache) if cache else None
         self._known: dict[str, Any] = {}
         for name in store.list(folder) if store else []:
             assert store is not None
             if name.endswith(".jsonl"):
-                self._known.update(tuple(json.loads(line)) for line in store.read_text(f"{folder}/{name}").split("\n") if line)
+                lines = store.read_text(f"{folder}/{name}").split("\n")
+                self._known.update(tuple(json.loads(line)) for line in lines if line)
 
-    def with_cache(self, cache: str | None) -> Answers:
-        """These, and those in a folder that runs share."""
-        self._cache = Store(cache) if cache else None
-        return self
-
-    def find(self, keys: Iterable[str]) -> tuple[dict[str, Any], int]:
-        """The answers that are known, and how many of them only the cache had, which are logged now."""
+    def find(self, keys: Iterable[str], cache: str | None = None) -> dict[str, Any]:
+        """The answers that are known, here or in the cache."""
         wanted = dict.fromkeys(keys)
         found = {key: self._known[key] for key in wanted if key in self._known}
-        if self._cache is None:
-            return found, 0
-        fresh = {
-            key: self._cache.read_json(_file(key)) for key in wanted if key not in found and self._cache.exists(_file(key))
-        }
-        self._log(fresh)
-        return {**found, **fresh}, len(fresh)
+        if cache is None:
+            return found
+        shared = Store(cache)
+        fresh = {key: shared.read_json(_file(key)) for key in wanted if key not in found and shared.exists(_file(key))}
+        self.add(fresh)
+        return {**found, **fresh}
 
-    def add(self, answers: Mapping[str, Any]) -> None:
-        """Keep new answers: plain values of JSON."""
-        self._log(answers)
-        if self._cache is not None:
-            for key, answer in answers.items():
-                self._cache.write_json(_file(key), answer)
-
-    def _log(self, answers: Mapping[str, Any]) -> None:
+    def add(self, answers: Mapping[str, Any], cache: str | None = None) -> None:
+        """Keep new answers, plain values of JSON."""
         if not answers:
             return
         self._known.update(answers)
         if self._store is not None:
             lines = "".join(json.dumps([key, answer]) + "\n" for key, answer in answers.items())
             self._store.write_text(f"{self._folder}/{uuid.uuid4().hex}.jsonl", lines)
+        if cache is not None:
+            for key, answer in answers.items():
+                Store(cache).write_json(_file(key), answer)
 
 
 def _file(key: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pyarrow.parquet as pq
 
+from curate.answers import Answers, answers_folder
 from curate.barriers import Poll
 from curate.errors import CurateError, SpecError
 from curate.plan import Segment, Step
-from curate.stage import Barrier, Decision, Kernel
+from curate.stage import Barrier, Decision, Kernel, LoggedKernel
 from curate.store import Store
 
 
@@ -47,4 +48,13 @@ def _opened(step: Step) -> Kernel:
 
 def open_kernel(segment: Segment, store: Store, shard: str, step: Step) -> Kernel:
     """Load what one step needs, for one shard."""
-    return open_marking(segment, store, shard) if step is segment.barrier else _opened(step)
+    if step is segment.barrier:
+        return open_marking(segment, store, shard)
+    return with_log(_opened(step), segment, store, shard)
+
+
+def with_log(kernel: Kernel, segment: Segment, store: Store, shard: str) -> Kernel:
+    """A kernel that asks a model keeps its answers with the shard; others have nothing to keep."""
+    if isinstance(kernel, LoggedKernel):
+        return kernel.logging_to(Answers(store, answers_folder(segment.name, shard)))
+    return kernel

@@ -1,8 +1,9 @@
 """Pipeline -> Plan: which stages run fused, where the run is cut, which columns each cut carries, what identifies it.
 
-The plan is cut at barriers, where resources change, and after the stages named in `keep_steps`. A segment is what lies
-between two cuts: one task reads a shard, streams its batches through the stages, and writes one file. The first segment
-writes every column still needed; later ones write only what they changed, and texts only of the rows they edited.
+The plan is cut at barriers, where resources change, around stages that serve a model, and after the stages named in
+`keep_steps`. A segment is what lies between two cuts: one task reads a shard, streams its batches through the stages, and
+writes one file. The first segment writes every column still needed; later ones write only what they changed, and texts only of
+the rows they edited.
 
 Fingerprints are a chain: a step's is made of its own options, revision and assets, and the step before it.
 """
@@ -311,7 +312,8 @@ def _before(steps: Sequence[Step], position: int, first: Columns) -> Columns:
 
 def _cut(pipeline: Pipeline, step: Step, following: Step) -> bool:
     kept = isinstance(pipeline.keep_steps, tuple) and step.name in pipeline.keep_steps
-    return kept or step.stage.resources != following.stage.resources
+    served = step.stage.serves or following.stage.serves
+    return kept or served or step.stage.resources != following.stage.resources
 
 
 def _segment(

@@ -7,6 +7,7 @@ nothing; the runner (through `ledger`) removes dropped rows after every stage an
 - A stage that rewrites `text` does it with `edit_text`, and says what it did in code points of its input, unless it
   `rebases`: then its text has nothing to do with what came before (extraction).
 - A stage is deterministic to the byte unless it says `exact = False`.
+- A stage that asks a model opens a `LoggedKernel`: the runner gives it the log of each shard, so that no answer is lost.
 - A barrier needs every document. It leaves small rows behind (`sketch`), decides from all of them in tasks that see a part
   each (`barriers.py`), and marks documents as a stage does (`mark`).
 
@@ -16,7 +17,7 @@ Options are the fields of a frozen keyword-only dataclass, and the keys of the p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.answers import Answers
 from curate.options import asset_paths
 from curate.schema import DROP, DROP_TYPE, EDITS, EDITS_TYPE, ORDINAL, TEXT
 
@@ -209,6 +211,8 @@ class Stage:
     """Raised when equal options give other results."""
     exact: ClassVar[bool] = True
     """False when results may differ in the last bits between runs (neural models)."""
+    serves: ClassVar[bool] = False
+    """True for a stage with a model that keeps a worker to itself: the plan is cut around it."""
     rebases: ClassVar[bool] = False
     """True when the text written has nothing to do with the text read."""
 
@@ -253,6 +257,20 @@ class Stage:
     def apply(self, batch: Batch) -> Batch:
         """Map a batch to the same rows in the same order."""
         raise NotImplementedError(f"{type(self).__name__} has neither apply() nor open()")
+
+
+@dataclass(frozen=True)
+class LoggedKernel:
+    """A kernel that asks a model, and keeps its answers: in memory, or where the runner says."""
+
+    ask: Callable[[Batch, Answers], Batch]
+    answers: Answers = field(default_factory=Answers)
+
+    def __call__(self, batch: Batch) -> Batch:
+        return self.ask(batch, self.answers)
+
+    def logging_to(self, answers: Answers) -> LoggedKernel:
+        return replace(self, answers=answers)
 
 
 @dataclass(frozen=True)

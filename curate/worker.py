@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.kernels import open_kernels, open_marking
+from curate.kernels import open_kernels, open_marking, with_log
 from curate.layers import read_layers
 from curate.layout import Context
 from curate.ledger import EDITED_SCHEMA, SAMPLE_SEED, dropped_schema, with_values
@@ -35,9 +35,10 @@ def run_work(context: Context, work: Work) -> Done:
         if key not in _opened:
             _opened.clear()
             _opened[key] = open_kernels(segment)
-        kernels = _opened[key]
+        store, shard = context.store, work.shard.name
+        kernels = [(step, with_log(kernel, segment, store, shard)) for step, kernel in _opened[key]]
         if segment.barrier:
-            kernels = [(segment.barrier, open_marking(segment, context.store, work.shard.name)), *kernels]
+            kernels = [(segment.barrier, open_marking(segment, store, shard)), *kernels]
     return run_segment(context.plan, work, context.store, kernels)
 
 

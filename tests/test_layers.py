@@ -16,8 +16,8 @@ LAYERS = [
     {"schema", "store", "child"},
     {"options", "text", "probe", "answers"},
     {"stage", "models", "prox"},
-    {"rules", "barriers", "cuts"},
-    {"winners", "components"},
+    {"rules", "barriers", "cuts", "refining"},
+    {"winners", "components", "line_reader"},
     {"sources", "stages"},
     {"spec", "index"},
     {"plan"},
@@ -55,11 +55,11 @@ HEAVY = {
     "resiliparse": {"text/decode.py", "text/extraction.py"},
     "safetensors": MODELS,
     "spacy": {"text/spacy_rules.py"},
-    "tokenizers": {"stages/tokens.py", "probe/stream.py", "fit/causal_lm.py", "fit/refiner.py"},
-    "torch": MODELS | {"fit/losses.py"},
+    "tokenizers": {"stages/tokens.py", "probe/stream.py", "fit/causal_lm.py", "fit/refiner.py", "models/llm.py"},
+    "torch": MODELS | {"fit/losses.py", "models/llm.py"},
     "trafilatura": {"text/extraction.py"},
     "transformers": {"fit/losses.py"},
-    "vllm": {"fit/losses.py"},
+    "vllm": {"fit/losses.py", "models/llm.py"},
 }
 # Kernels are decorated when their module is imported; stages import those modules inside open().
 AT_MODULE_LEVEL = KERNELS | MODELS | {"text/decode.py", "text/extraction.py"}

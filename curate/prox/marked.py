@@ -41,6 +41,13 @@ SPECIAL = (
     *(f"<w{number}>" for number in range(BUCKETS)), *(f"[{number:03d}]" for number in range(MARKS)),
 )  # fmt: skip
 """The special tokens of a tokenizer for such a model, in the order of their ids, from 0."""
+GRAMMAR = r"""
+root ::= decision? ("keep_chunk()" | call+)
+decision ::= "keep_doc()\n" | "drop_doc()\n"
+call ::= "remove_lines(line_start=" mark ", line_end=" mark ")\n"
+mark ::= "[" [0-9] [0-9] [0-9] "]"
+"""
+"""Of the programs that it writes, for decoding that follows it."""
 _ID = {token: number for number, token in enumerate(SPECIAL)}
 KEEP_ID, REMOVE_ID, KEEP_DOC_ID, DROP_DOC_ID, EOS_ID, CUT_ID = (
     _ID[name] for name in (KEEP, REMOVE, KEEP_DOC, DROP_DOC, EOS, CUT)

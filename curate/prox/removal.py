@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from curate.prox.program import ALL_LINES, KeepChunk, RemoveLines, parse, write
+from curate.prox.execute import Chunk
+from curate.prox.program import ALL_LINES, LAST_LINE, Call, KeepChunk, RemoveLines, parse, write
 
 
 def runs(mask: Sequence[bool]) -> Iterator[tuple[int, int]]:
@@ -35,3 +36,18 @@ def removed_lines(program: str, num_lines: int) -> list[bool]:
             stop = num_lines if call == ALL_LINES else min(call.last + 1, num_lines)
             mask[call.first : stop] = [True] * max(0, stop - call.first)
     return mask
+
+
+def shifted(chunks: Sequence[Chunk]) -> str:
+    """The programs of a document's chunks as one, with numbers that count from its first line; what is no call is left out."""
+    calls: list[Call] = []
+    for chunk in chunks:
+        parsed = parse(chunk.program) if isinstance(chunk.program, str) else chunk.program
+        calls += [_moved(call, chunk.offset) for call in parsed.calls if not isinstance(call, KeepChunk)]
+    return write(calls or [KeepChunk()])
+
+
+def _moved(call: Call, offset: int) -> Call:
+    if not isinstance(call, RemoveLines) or call == ALL_LINES:
+        return call
+    return RemoveLines(min(call.first + offset, LAST_LINE), min(call.last + offset, LAST_LINE))

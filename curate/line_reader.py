@@ -1,0 +1,91 @@
+"""Documents read by a refiner that decides every line in one forward pass: probabilities, and programs made of them.
+
+Or written by it: the same model, asked the same way, can go on after its decisions and write the program as text. That costs a
+forward pass per token, gives no probabilities, and is here to be compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.answers import Answers
+from curate.models.llm import Ask, Decided, Written
+from curate.models.refiner import RefinerCard
+from curate.prox import marked
+from curate.prox.execute import Chunk
+from curate.prox.marked import MarkedPrompt, marked_prompts, shown_lines
+from curate.prox.program import decide_document
+from curate.refining import Asker
+
+MAX_PROGRAM_TOKENS = 256
+_YES, _NO = frozenset({marked.KEEP_DOC_ID}), frozenset({marked.DROP_DOC_ID})
+_PAIR = (marked.KEEP_ID, marked.REMOVE_ID)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a refiner thinks of a document."""
+
+    keep: float
+    """The probability that it should stay: that of its best window. NaN where the model failed."""
+    lines: npt.NDArray[np.float32]
+    """The probability that a line stays, shape (lines,); NaN in windows on which the model failed."""
+    failed: int
+    """How many windows those are."""
+
+
+@dataclass(frozen=True)
+class LineReader:
+    asker: Asker
+    card: RefinerCard
+
+    def _prompts(self, text: str) -> list[MarkedPrompt]:
+        shown = shown_lines(text.split("\n"), self.asker.encoder, self.card.max_line_tokens)
+        return marked_prompts(shown, self.card.window)
+
+    def read(self, texts: Sequence[str | None], answers: Answers) -> list[Reading | None]:
+        """A reading for each text; None for a text that is null."""
+        prompts = [[] if text is None else self._prompts(text) for text in texts]
+        asks = [Ask(prompt.ids, prompt.places, _PAIR, _YES, _NO) for some in prompts for prompt in some]
+        decided = self.asker.decide(asks, answers)
+        edges = np.cumsum([0, *map(len, prompts)]).tolist()
+        return [
+            None if text is None else _reading(some, decided[start:end])
+            for text, some, (start, end) in zip(texts, prompts, pairwise(edges), strict=True)
+        ]
+
+    def write(self, texts: Sequence[str | None], answers: Answers, grammar: bool) -> list[list[Chunk] | None]:
+        """The programs that the model writes for the windows of each text."""
+        prompts = [[] if text is None else self._prompts(text) for text in texts]
+        asks = [prompt.ids for some in prompts for prompt in some]
+        written = self.asker.write(asks, answers, MAX_PROGRAM_TOKENS, marked.GRAMMAR if grammar else None)
+        edges = np.cumsum([0, *map(len, prompts)]).tolist()
+        return [
+            None if text is None else [_chunk(p, w) for p, w in zip(some, written[start:end], strict=True) if w is not None]
+            for text, some, (start, end) in zip(texts, prompts, pairwise(edges), strict=True)
+        ]
+
+
+def _reading(prompts: Sequence[MarkedPrompt], decided: Sequence[Decided | None]) -> Reading:
+    lines, ends, failed = [], [], 0
+    for prompt, answer in zip(prompts, decided, strict=True):
+        if answer is not None:
+            lines.append(answer.places)
+            ends.append(answer.end)
+        else:
+            lines.append(np.full(prompt.stop - prompt.first, np.nan, np.float32))
+            failed += 1
+    known = [end for end in ends if not np.isnan(end)]
+    return Reading(max(known, default=float("nan")), np.concatenate(lines), failed)
+
+
+def _chunk(prompt: MarkedPrompt, written: Written) -> Chunk:
+    """The program, without the decision on the document that stands before it."""
+    first, _, rest = written.text.partition("\n")
+    program = rest if decide_document(first) != "unknown" else written.text
+    return Chunk(prompt.first, prompt.stop, program, offset=prompt.first)
