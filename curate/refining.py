@@ -14,7 +14,7 @@ import json
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
@@ -55,7 +55,8 @@ class Refining(Stage):
     """Of a worker. 0: vLLM's build for CPUs."""
     cpus: Annotated[float, Gt(0)] = 1.0
     """Of a worker."""
-    dtype: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    """Of the weights: float32 for a scorer, which is small, and the model's own for a model."""
     gpu_memory_frac: Annotated[float, Gt(0), Le(1)] = 0.9
     window: Annotated[int, Ge(64)] | None = None
     """Tokens of a document that the model is shown at once. The card's; with `model` 2,000 for documents, 1,500 for chunks."""
@@ -100,7 +101,15 @@ class Refining(Stage):
         """The model, loaded when it is first needed; `max_tokens` are those of prompt and answer together."""
         name = self.scorer or self.model
         assert name is not None
-        serving = Serving(name, self.engine, max_tokens, self.dtype, self.model_revision, self.gpu_memory_frac, self.served_as)
+        serving = Serving(
+            name,
+            self.engine,
+            max_tokens,
+            self.dtype or ("float32" if self.scorer else "auto"),
+            self.model_revision,
+            self.gpu_memory_frac,
+            self.served_as,
+        )
         return Asker(serving, self.cache)
 
     def text_prompts(self, encoder: Any) -> TextPrompts:
