@@ -106,15 +106,15 @@ def learnt_from() -> tuple[list[tuple[Sequence[str], Mask]], list[Page]]:
 
 def best_threshold(pages: Sequence[Page], probabilities: Callable[[Page], npt.NDArray[np.float64]]) -> float:
     found = [probabilities(page) for page in pages]
-    return max(
-        THRESHOLDS, key=lambda limit: np.mean([word_f1(left(p, k >= limit), p.gold) for p, k in zip(pages, found, strict=True)])
-    )
+    texts = {limit: [left(p, k >= limit) for p, k in zip(pages, found, strict=True)] for limit in THRESHOLDS}
+    golds = [page.gold for page in pages]
+    return max(THRESHOLDS, key=lambda limit: np.mean([word_f1(*pair) for pair in zip(texts[limit], golds, strict=True)]))
 
 
 def line_rules(pages: Sequence[Page]) -> list[Mask]:
     """C4's rules of lines: sentences end in a full stop, have three words, and are not about cookies or JavaScript."""
     given = pa.table({"text": pa.array(["\n".join(page.lines) for page in pages], pa.large_string())})
-    texts = curate.apply("c4_quality", given, min_sentences=None, curly_bracket="keep", lorem_ipsum=False)["text"].to_pylist()
+    texts = curate.apply("c4_quality", given, min_sentences=None, curly_bracket=False, lorem_ipsum=False)["text"].to_pylist()
     found = []
     for page, text in zip(pages, texts, strict=True):
         stays = {line.strip() for line in (text or "").split("\n")}
@@ -124,17 +124,12 @@ def line_rules(pages: Sequence[Page]) -> list[Mask]:
 
 def main() -> None:
     pages = [page_of(row) for row in held_pages().to_pylist()]
-    refined = {
-        row["id"]: row
-        for path in sorted((OUT / "refined" / "data").glob("*.parquet"))
-        for row in pq.read_table(path).to_pylist()
-    }
-    table = {name: pq.read_table(path).to_pylist() for name, path in (
-        ("extracted", OUT / "balanced.parquet"), ("precision", OUT / "precision.parquet"), ("turku", OUT / "turku.parquet"),
-    )}  # fmt: skip
+    refined = {row["id"]: row for row in pq.read_table(OUT / "refined" / "data").to_pylist()}
+    table = {name: pq.read_table(OUT / f"{name}.parquet").to_pylist() for name in ("balanced", "precision", "turku")}
     print(f"{len(pages)} pages. kind: pages", json.dumps({" ".join(k): n for k, n in _sizes(pages).items()}))
     print(
-        "| all visible text, then | token F1 | removed-line F1 | kept | lost | CleanEval: token, line F1 |\n|---|---|---|---|---|---|"
+        "| all visible text, then | token F1 | removed-line F1 | kept | lost | CleanEval: token, line F1 |"
+        "\n|---|---|---|---|---|---|"
     )
     show("nothing", pages, [np.ones(len(page.lines), np.bool_) for page in pages])
     show("C4's rules of lines", pages, line_rules(pages))
@@ -144,7 +139,7 @@ def main() -> None:
     show(f"linear classifier, threshold {limit}", pages, [linear.probabilities(page.lines) >= limit for page in pages])
     show("refiner", pages, [_kept(refined, "loose", page) for page in pages])
     show("lines decided by alignment", pages, [page.keep for page in pages])
-    texts = {row["id"]: row["text"] for row in table["extracted"]}
+    texts = {row["id"]: row["text"] for row in table["balanced"]}
     show_texts("trafilatura, from the HTML", pages, texts)
     show_texts("trafilatura for precision", pages, {row["id"]: row["text"] for row in table["precision"]})
     show_texts("trafilatura, then refiner", pages, {name: refined[f"extracted:{name}"]["text"] for name in texts})
@@ -166,7 +161,8 @@ def _harm(pages: Sequence[Page], before: Mapping[str, str], after: Mapping[str, 
     changes = np.array([word_f1(after[p.name], p.gold) - word_f1(before[p.name], p.gold) for p in pages if p.name in before])
     better, worse = int((changes > 0.01).sum()), int((changes < -0.01).sum())
     print(
-        f"refining {len(changes)} extracted texts: {better} better, {worse} worse, mean change {changes.mean():+.4f}, worst {changes.min():+.2f}"
+        f"refining {len(changes)} extracted texts: {better} better, {worse} worse, mean change {changes.mean():+.4f}, "
+        f"worst {changes.min():+.2f}"
     )
 
 
@@ -186,18 +182,16 @@ def _turku(rows: Sequence[Mapping[str, Any]], refined: Mapping[str, Any]) -> Non
         agreed.append((int((keep == ~noise)[worded].sum()), int(worded.sum())))
     right, total = np.sum(agreed, axis=0)
     tp, fp, fn = pooled
-    print(
-        f"Turku lines (English): removed-line F1 {2 * tp / (2 * tp + fp + fn):.3f} over all lines, {np.mean(values):.3f} mean of {len(rows)} documents"
-    )
+    f1 = 2 * tp / (2 * tp + fp + fn)
+    print(f"Turku lines (English): removed-line F1 {f1:.3f} over all, {np.mean(values):.3f} mean of {len(rows)} documents")
     print(f"the alignment gives {right / total:.3f} of {total} of those lines the label they have")
 
 
 def _kinds(pages: Sequence[Page], refined: Mapping[str, Any]) -> None:
     for kind, count in _sizes(pages).items():
         rows = [scores(page, _kept(refined, "loose", page)) for page in pages if page.kind == kind]
-        print(
-            f"  {' '.join(kind):32} {count:4} pages, token F1 {np.mean(rows, axis=0)[0]:.3f}, removed-line F1 {np.mean(rows, axis=0)[1]:.3f}"
-        )
+        token, removed, _, _ = np.mean(rows, axis=0)
+        print(f"  {' '.join(kind):32} {count:4} pages, token F1 {token:.3f}, removed-line F1 {removed:.3f}")
 
 
 if __name__ == "__main__":
