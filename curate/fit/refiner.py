@@ -56,21 +56,22 @@ class Refiner:
     """Of the byte-level BPE tokenizer, special tokens included."""
     min_groups: Annotated[int, Ge(1)] = 20
     """In how many groups of documents a piece of the vocabulary occurs at least."""
-    window: Annotated[int, Ge(64)] = 640
+    window: Annotated[int, Ge(64)] = 384
     """Tokens of a prompt."""
     max_line_tokens: Annotated[int, Ge(8)] = 16
     """Of a longer line the first and the last are shown."""
     tokens: Annotated[int, Ge(1)]
     """To train on."""
-    short_frac: Annotated[float, Ge(0), Lt(1)] = 0.6
-    """The share of the training in which windows are as short as `short_window`: lines are learnt before pages."""
-    short_window: Annotated[int, Ge(64)] = 256
     batch_tokens: Annotated[int, Ge(64)] = 4096
     lr: Annotated[float, Gt(0)] = 4e-3
     """Of embeddings."""
     matrix_lr: Annotated[float, Gt(0)] = 0.02
-    hidden_frac: Annotated[float, Ge(0), Lt(1)] = 0.1
-    """Tokens of lines that are hidden in training, so that no word decides alone."""
+    weight_decay: Annotated[float, Ge(0)] = 0.1
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
+    hidden_frac: Annotated[float, Ge(0), Lt(1)] = 0.3
+    """Tokens of lines that are hidden in training, so that no word decides alone: pages are few, and their words many."""
+    left_out_frac: Annotated[float, Ge(0), Lt(1)] = 0.15
+    """Lines that are left out in training, so that no page is seen twice."""
     min_content_words: Annotated[int, Ge(0)] = 50
     min_content_frac: Annotated[float, Ge(0), Lt(1)] = 0.1
     """A window should stay when the lines that stay have so many words, and this share of all words; a document, when one of
@@ -89,8 +90,6 @@ class Refiner:
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
             raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times an even number")
-        if self.short_window > self.window:
-            raise ValueError(f"short_window ({self.short_window}) is greater than window ({self.window})")
 
     def fit(self, recipe: Recipe, setting: Setting) -> str:
         from curate.probe.model import CausalLM, Shape, num_parameters, save
@@ -111,7 +110,12 @@ class Refiner:
             context=self.window + self.window // 2, bos=0,
         )  # fmt: skip
         tuning = Tuning(
-            tokens=self.tokens, batch_tokens=self.batch_tokens, lr=self.lr, matrix_lr=self.matrix_lr, seed=self.seed
+            tokens=self.tokens,
+            batch_tokens=self.batch_tokens,
+            lr=self.lr,
+            matrix_lr=self.matrix_lr,
+            weight_decay=self.weight_decay,
+            seed=self.seed,
         )
         setting.listener.note(
             f"{num_parameters(shape):,} parameters, {len(pages):,} documents to learn from, {len(judged):,} to judge"
@@ -125,9 +129,9 @@ class Refiner:
                 reported[0] = percent
                 setting.listener.advance("train", f"step {progress.step}, loss {progress.loss:.3f}", None)
 
-        model = CausalLM(shape, self.seed)
+        model = CausalLM(shape, self.seed, dropout=self.dropout)
         losses = tune(
-            model, tuning, lambda number, over: self._epoch(pages, number, over), setting.work,
+            model, tuning, lambda number: self._epoch(pages, number), setting.work,
             {"documents": corpus.content_digest(), "options": json.dumps(asdict(self), default=str)},
             listener=tell, device=setting.device, threads=self.threads,
         )  # fmt: skip
@@ -138,15 +142,15 @@ class Refiner:
         best = metrics["thresholds"][str(metrics["threshold"])]
         return f"line F1 {best['line_f1']:.3f}, word F1 {best['word_f1']:.3f} on {len(judged):,} documents of other groups"
 
-    def _epoch(self, pages: Sequence[Page], number: int, over: float) -> list[Example]:
-        """Every page once, cut into windows from a line drawn anew."""
+    def _epoch(self, pages: Sequence[Page], number: int) -> list[Example]:
+        """Every page once, without some of its lines, cut into windows from a line drawn anew."""
         draw = np.random.Generator(np.random.PCG64([self.seed, number, 1]))
-        window = self.short_window if over < self.short_frac else self.window
         examples = []
         for page in pages:
-            start = int(draw.integers(0, max(1, min(40, len(page.shown) // 2)))) if draw.random() < 0.5 else 0
-            for prompt in marked_prompts(page.shown, window, start):
-                example = self._example(page, prompt)
+            part = page.take(np.flatnonzero(draw.random(len(page.shown)) >= self.left_out_frac))
+            start = int(draw.integers(0, max(1, min(40, len(part.shown) // 2)))) if draw.random() < 0.5 else 0
+            for prompt in marked_prompts(part.shown, self.window, start):
+                example = self._example(part, prompt)
                 hide = (draw.random(len(example.ids)) < self.hidden_frac) & (example.ids >= len(marked.SPECIAL))
                 examples.append(replace(example, ids=np.where(hide, marked.CUT_ID, example.ids)))
         return examples
@@ -201,6 +205,12 @@ class Page:
     words: npt.NDArray[np.int64]
     """In every line."""
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Page:
+        """Some of its lines, by number."""
+        some = rows.tolist()
+        lines, shown = [self.lines[row] for row in some], [self.shown[row] for row in some]
+        return Page(lines, shown, self.remove[rows], self.words[rows])
+
     def prompts(self, window: int) -> list[MarkedPrompt]:
         return marked_prompts(self.shown, window)
 
@@ -244,9 +254,10 @@ def _metrics(
     pages: Sequence[Page], probabilities: Sequence[npt.NDArray[np.float32]], losses: Sequence[float], training: Corpus,
     validation: Corpus,
 ) -> dict[str, Any]:  # fmt: skip
-    """How well lines are chosen, by threshold, means over documents; the best threshold by the F1 of words."""
+    """How well lines are chosen, by threshold, means over documents. The best threshold has the best of both F1 together: of
+    lines, most of which are short and go, and of words, most of which are in long lines that stay."""
     table = {str(limit): _at(pages, probabilities, limit) for limit in THRESHOLDS}
-    best = max(THRESHOLDS, key=lambda limit: table[str(limit)]["word_f1"])
+    best = max(THRESHOLDS, key=lambda limit: table[str(limit)]["line_f1"] + table[str(limit)]["word_f1"])
     return {
         "threshold": best,
         "thresholds": table,

@@ -98,17 +98,21 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, dropout: float) -> None:
         super().__init__()
+        self.dropout = dropout
         self.input_layernorm = nn.RMSNorm(shape.width, eps=EPS)
         self.self_attn = Attention(shape)
         self.post_attention_layernorm = nn.RMSNorm(shape.width, eps=EPS)
         self.mlp = MLP(shape)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        x = x + self._dropped(self.self_attn(self.input_layernorm(x), cos, sin))
+        out: Tensor = x + self._dropped(self.mlp(self.post_attention_layernorm(x)))
         return out
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.dropout and self.training else x
 
 
 class CausalLM(nn.Module):
@@ -117,11 +121,12 @@ class CausalLM(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, shape: Shape, seed: int = 0) -> None:
+    def __init__(self, shape: Shape, seed: int = 0, *, dropout: float = 0.0) -> None:
+        """`dropout` is the share of what a layer adds that is left out in training mode, as torch draws it."""
         super().__init__()
         self.shape = shape
         self.embed_tokens = nn.Embedding(shape.vocab_size, shape.width)
-        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, eps=EPS)
         size = shape.width // shape.heads
         frequencies = 1.0 / shape.rope_base ** (torch.arange(0, size, 2).float() / size)

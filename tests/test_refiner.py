@@ -1,0 +1,325 @@
+"""Refiners that decide lines: pairs made from pages, the prompt, training, and the card."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+import curate
+from curate.errors import DriftError, SpecError
+from curate.fit.recipe import fit_file
+from curate.models.refiner import load_refiner_card
+from curate.probe.decide import pair_probabilities
+from curate.probe.model import CausalLM, Shape, load
+from curate.probe.supervised import Example, Tuning, tune
+from curate.prox import marked
+from curate.prox.align import label_lines, line_f1, word_f1
+from curate.prox.marked import marked_prompts, program_ids, shown_lines
+from curate.prox.removal import removal, removed_lines, runs
+
+MASKS = st.lists(st.booleans(), min_size=1, max_size=60)
+
+# --- pages and what is wanted of them
+
+
+def labelled(text: str, gold: str) -> list[bool]:
+    found = label_lines(text.split("\n"), gold)
+    assert found is not None
+    return [bool(value) for value in found]
+
+
+def test_lines_of_the_main_text_stay_and_menus_go() -> None:
+    text = "Home\nNews\nThe tide is out\nCrabs wait under the weed.\nShare\nAbout us"
+    assert labelled(text, "The tide is out. Crabs wait under the weed.") == [False, False, True, True, False, False]
+
+
+def test_a_menu_entry_wins_no_word_from_the_sentence_it_stands_in() -> None:
+    assert labelled("weed\nCrabs wait under the weed today\nweed", "Crabs wait under the weed today") == [False, True, False]
+
+
+def test_a_line_that_stands_twice_is_matched_where_its_neighbours_are() -> None:
+    text = "Crabs\nShare\nA page on crabs\nCrabs\nThey wait under weed"
+    assert labelled(text, "A page on crabs\nCrabs\nThey wait under weed") == [False, False, True, True, True]
+
+
+def test_a_blank_line_stays_between_lines_that_stay() -> None:
+    assert labelled("Menu\n\nOne here\n\nTwo there\n***\nFooter", "One here Two there") == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_half_of_the_words_are_not_enough() -> None:
+    assert labelled("red green blue grey", "red green") == [False]
+    assert labelled("red green blue grey", "red green blue") == [True]
+
+
+def test_scripts_without_blanks_are_aligned_character_by_character() -> None:
+    assert labelled("首页\n潮水退去之后螃蟹躲在石头下面\n联系我们", "潮水退去之后，螃蟹躲在石头下面。") == [False, True, False]
+
+
+def test_line_f1_on_cases_done_by_hand() -> None:
+    def f1(one: set[int], other: set[int]) -> float:
+        masks = (np.array([line in some for line in range(5)]) for some in (one, other))
+        return line_f1(*masks)
+
+    assert f1({1, 2, 3}, {2, 3, 4}) == pytest.approx(2 / 3)
+    assert (f1(set(), set()), f1(set(), {1})) == (1.0, 0.0)
+
+
+def test_word_f1_counts_bags_of_words() -> None:
+    assert word_f1("the tide the", "The tide") == pytest.approx(4 / 5)
+    assert (word_f1("", "..."), word_f1("a", "")) == (1.0, 0.0)
+
+
+@given(MASKS)
+def test_a_program_of_removals_says_which_lines_go(mask: list[bool]) -> None:
+    assert removed_lines(removal(mask), len(mask)) == mask
+    assert [line for first, last in runs(mask) for line in range(first, last + 1)] == [n for n, gone in enumerate(mask) if gone]
+
+
+def test_pairs_have_a_program_that_leaves_the_reference() -> None:
+    rows = [
+        ("Home\nCrabs wait under the weed.\nShare", "Crabs wait under the weed."),
+        ("Crabs", None),
+        ("Crabs", "..."),
+        ("\n".join(["word", "menu"] * 5000), "word " * 5000),  # more runs than a program has calls
+        (None, "Crabs"),
+    ]
+    table = pa.table({"text": pa.array([text for text, _ in rows], pa.large_string()), "gold": [gold for _, gold in rows]})
+    found = curate.apply("label_lines", table, reference="gold").to_pylist()
+    first = found[0]
+    assert first["program"] == "remove_lines(line_start=0, line_end=0)\nremove_lines(line_start=2, line_end=2)"
+    assert (first["content_frac"], first["reference_f1"]) == (pytest.approx(5 / 7), 1.0)
+    reasons = ["no_reference", "no_reference", "program_fails", "no_reference"]
+    assert [row["drop"] and row["drop"]["reason"] for row in found] == [None, *reasons]
+    assert [row["program"] for row in found[1:]] == [None] * 4
+
+
+# --- the prompt
+
+
+class Letters:
+    """A tokenizer whose tokens are letters, numbered after the special ones: enough to see what stands where."""
+
+    def encode_batch(self, texts: list[str], add_special_tokens: bool) -> list[Any]:
+        assert not add_special_tokens
+        return [type("Encoding", (), {"ids": [len(marked.SPECIAL) + ord(letter) for letter in text]}) for text in texts]
+
+
+def names(ids: Any) -> list[str]:
+    special = len(marked.SPECIAL)
+    return [marked.SPECIAL[i] if i < special else chr(i - special) for i in ids]
+
+
+def test_a_prompt_shows_lines_and_their_marks_and_then_the_marks_alone() -> None:
+    (prompt,) = marked_prompts(shown_lines(["ab", "", "c d"], Letters(), 16), 100)
+    shown = ["<w0>", "a", "b", "[000]", "[001]", "<w2>", "c", " ", "d", "[002]", "[/doc]", "[end]"]
+    assert names(prompt.ids) == ["[bos]", "[doc]", "[first]", *shown, "[000]", "[001]", "[002]", *["[/doc]"] * 6, "[doc]"]
+    assert [names(prompt.ids)[place] for place in prompt.body] == ["[000]", "[001]", "[002]"]
+    # Line 0 is decided six slots after its own, line 2 at the last, and the document at the very end.
+    assert list(prompt.places) == [len(prompt.ids) - 4, len(prompt.ids) - 3, len(prompt.ids) - 2]
+    assert len(prompt.places) == prompt.stop - prompt.first == 3
+
+
+def test_of_a_long_line_the_first_and_the_last_tokens_are_shown() -> None:
+    (shown,) = shown_lines(["abcdefghijklmnop"], Letters(), 8)
+    assert names(shown) == ["<w0>", "a", "b", "c", "d", "[cut]", "n", "o", "p"]
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=400), st.integers(40, 700))
+def test_every_line_is_in_one_window_and_no_window_is_too_long(sizes: list[int], window: int) -> None:
+    shown = [list(range(400, 400 + size)) for size in sizes]
+    prompts = marked_prompts(shown, window)
+    assert [line for prompt in prompts for line in range(prompt.first, prompt.stop)] == list(range(len(sizes)))
+    assert max(len(prompt.ids) for prompt in prompts) <= window
+    assert max(prompt.stop - prompt.first for prompt in prompts) <= marked.MARKS
+    for prompt, following in pairwise(prompts):  # greedy: the next line would not have fitted
+        full = len(prompt.ids) + len(shown[following.first]) + 2 > window
+        assert full or prompt.stop - prompt.first == marked.MARKS
+
+
+def test_a_program_in_tokens_reads_as_its_text() -> None:
+    ids = program_ids([True, True, False, True])
+    assert (
+        "".join(names(ids)[:-1])
+        == "remove_lines(line_start=[000], line_end=[001])\nremove_lines(line_start=[003], line_end=[003])\n"
+    )
+    assert names(ids)[-1] == "[eos]"
+    assert removed_lines("".join(names(ids)[:-1]), 4) == [True, True, False, True]
+    assert names(program_ids([False])) == ["keep_chunk()", "[eos]"]
+
+
+# --- training
+
+
+SHAPE = Shape(vocab_size=600, width=32, layers=2, heads=1, hidden=48, context=64, bos=0)
+TUNING = Tuning(tokens=6_000, batch_tokens=256, lr=1e-2, matrix_lr=0.02, warmup_steps=5)
+
+
+def copying(number: int) -> list[Example]:
+    """Whether a sequence has a 500 in it is what must be said at its end."""
+    draw = np.random.Generator(np.random.PCG64(number))
+    rows = []
+    for _ in range(60):
+        ids = draw.integers(300, 400, draw.integers(4, 12))
+        there = draw.random() < 0.5
+        ids[draw.integers(0, len(ids))] = 500 if there else 301
+        last, ones = np.array([len(ids) - 1]), np.ones(1, np.float32)
+        rows.append(Example(ids, last, np.array([marked.KEEP_ID if there else marked.REMOVE_ID]), ones))
+    return rows
+
+
+def tuned(folder: Path, epoch: Any = copying, tuning: Tuning = TUNING) -> CausalLM:
+    model = CausalLM(SHAPE, 1)
+    tune(model, tuning, epoch, folder, {"of": "a test"}, threads=1)
+    return model
+
+
+def test_what_is_asked_for_at_places_is_learnt(tmp_path: Path) -> None:
+    model = tuned(tmp_path)
+    pair = (marked.KEEP_ID, marked.REMOVE_ID)
+    asked = [(e.ids.tolist(), e.places.tolist(), pair, [marked.KEEP_ID], [marked.REMOVE_ID]) for e in copying(99)]
+    wanted = [e.targets[0] == marked.KEEP_ID for e in copying(99)]
+    found = pair_probabilities(model, asked, "cpu")
+    assert np.mean([(shares[0] > 0.5) == want for (shares, _), want in zip(found, wanted, strict=True)]) > 0.85
+    # The place is the end here, so both ways to ask have one answer; alone or in company makes no difference.
+    assert [end for _, (end, _) in found] == pytest.approx([float(shares[0]) for shares, _ in found], abs=1e-5)
+    assert pair_probabilities(model, asked[7:8], "cpu")[0][0] == pytest.approx(found[7][0], abs=1e-5)
+
+
+def test_training_that_was_killed_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curate.probe.supervised._CHECKPOINT_STEPS", 7)
+    whole = tuned(tmp_path / "whole")
+
+    def dying(number: int) -> list[Example]:
+        if number == 2:
+            raise KeyboardInterrupt
+        return copying(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        tuned(tmp_path / "cut", dying)
+    again = tuned(tmp_path / "cut")
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_a_checkpoint_of_other_training_is_refused(tmp_path: Path) -> None:
+    tuned(tmp_path)
+    with pytest.raises(SpecError, match=r"was trained with lr 0\.01"):
+        tuned(tmp_path, tuning=Tuning(tokens=6_000, batch_tokens=256, lr=2e-2, matrix_lr=0.02, warmup_steps=5))
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty sites with menus of one word a line, and articles of many of the same words."""
+    folder = tmp_path_factory.mktemp("pairs")
+    draw = np.random.Generator(np.random.PCG64(5))
+    words = ["tide", "crab", "weed", "rock", "pool", "salt", "wave", "sand", "shell", "gull", "harbour", "lantern", "anchor"]
+    rows = []
+    for number in range(120):
+        lines, removed = [], []
+        for block in range(4):
+            for _ in range(int(draw.integers(2, 6))):
+                lines.append(" ".join(draw.choice(words, 1 if block % 2 == 0 else int(draw.integers(9, 16)))))
+                removed.append(block % 2 == 0)
+        rows.append((f"{number}", "\n".join(lines), f"https://site{number % 30}.example/{number}", removal(removed)))
+    columns = dict(zip(("id", "text", "url", "program"), map(list, zip(*rows, strict=True)), strict=True))
+    pq.write_table(pa.table(columns), folder / "pairs.parquet")
+    options = {
+        "name": "menus-v1", "kind": "prox",
+        "documents": [{"source": {"parquet": {"paths": "pairs.parquet"}}, "about": "made up"}],
+        "width": 32, "layers": 2, "heads": 1, "hidden": 48, "vocab_size": 600, "min_groups": 5, "window": 256,
+        "tokens": 300_000, "batch_tokens": 512, "lr": 1.0e-2, "validation": 0.2, "threads": 1,
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(options))
+    fit_file(str(folder / "recipe.yaml"), out=str(folder / "out"), work=str(folder / "work"), inline=True)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_recipe_gives_a_refiner_that_its_card_describes(recipe: Path) -> None:
+    card = load_refiner_card(str(recipe / "out"))
+    metrics = json.loads((recipe / "out" / "metrics.json").read_text())
+    assert (card.window, card.threshold) == (256, metrics["threshold"])
+    assert metrics["thresholds"][str(card.threshold)]["line_f1"] > 0.95
+    assert metrics["groups"] == {"training": 25, "validation": 5}
+    assert "made up" in (recipe / "out" / "card.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_refiner_cleans_pages_it_has_not_seen(recipe: Path) -> None:
+    lines = [
+        "anchor",
+        "gull",
+        "tide rock salt wave crab tide rock salt wave crab sand",
+        "weed pool crab weed shell salt wave tide",
+    ]
+    text = "\n".join([*lines, "salt"])
+    result = curate.apply("prox_chunk", pa.table({"text": [text]}), scorer=str(recipe / "out"), engine="torch", self_test=False)
+    (row,) = result.to_pylist()
+    assert row["text"] == "\n".join(lines[2:])
+    assert (row["prox_status"], row["prox_errors"]) == ("edited", 0)
+
+
+@pytest.mark.slow
+def test_no_piece_of_the_vocabulary_comes_from_few_sites(recipe: Path) -> None:
+    vocabulary = Tokenizer.from_file(str(recipe / "out" / "tokenizer.json")).get_vocab()
+    assert "Ġharbour" in vocabulary
+    assert list(marked.SPECIAL) == sorted(marked.SPECIAL, key=vocabulary.__getitem__)
+    assert [vocabulary[token] for token in marked.SPECIAL] == list(range(len(marked.SPECIAL)))
+
+
+@pytest.mark.slow
+def test_a_refiner_is_not_overwritten_by_another(recipe: Path, tmp_path: Path) -> None:
+    options = {**yaml.safe_load((recipe / "recipe.yaml").read_text()), "tokens": 70_000}
+    (recipe / "other.yaml").write_text(yaml.safe_dump(options))
+    with pytest.raises(DriftError, match="trained from a recipe that says something else"):
+        fit_file(str(recipe / "other.yaml"), out=str(recipe / "out"), work=str(tmp_path), inline=True)
+
+
+@pytest.mark.slow
+def test_weights_that_are_not_the_cards_are_refused(recipe: Path, tmp_path: Path) -> None:
+    for name in ("card.md", "config.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes((recipe / "out" / name).read_bytes())
+    with pytest.raises(SpecError, match=r"model\.safetensors is not in"):
+        load_refiner_card(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes((recipe / "out" / "model.safetensors").read_bytes()[:-1] + b"x")
+    with pytest.raises(SpecError, match="the card is of weights with sha256"):
+        load_refiner_card(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_program_that_cannot_be_read_is_named(recipe: Path, tmp_path: Path) -> None:
+    table = pq.read_table(recipe / "pairs.parquet")
+    programs = [*table["program"].to_pylist()[:-1], "remove_lines(1"]
+    pq.write_table(table.set_column(3, "program", [programs]), tmp_path / "pairs.parquet")
+    (tmp_path / "recipe.yaml").write_text((recipe / "recipe.yaml").read_text())
+    with pytest.raises(SpecError, match="document '119': its program cannot be read"):
+        fit_file(str(tmp_path / "recipe.yaml"), out=str(tmp_path / "out"), work=str(tmp_path / "work"), inline=True)
+
+
+@pytest.mark.slow
+def test_the_folder_is_what_hugging_face_loads(recipe: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    theirs, ours = AutoModelForCausalLM.from_pretrained(recipe / "out"), load(recipe / "out")
+    ids = torch.tensor([AutoTokenizer.from_pretrained(recipe / "out")("tide [000] crab")["input_ids"]])
+    with torch.inference_mode():
+        assert torch.allclose(theirs(input_ids=ids).logits, ours(ids), atol=1e-3)
