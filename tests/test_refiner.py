@@ -226,27 +226,34 @@ def test_a_checkpoint_of_other_training_is_refused(tmp_path: Path) -> None:
         tuned(tmp_path, tuning=Tuning(tokens=6_000, batch_tokens=256, lr=2e-2, matrix_lr=0.02, warmup_steps=5))
 
 
+def made_up_page(draw: np.random.Generator) -> tuple[str, list[bool]]:
+    """Menus of one word a line between articles of many of the same words; and which lines are of menus."""
+    words = ["tide", "crab", "weed", "rock", "pool", "salt", "wave", "sand", "shell", "gull", "harbour", "lantern", "anchor"]
+    lines, menu = [], []
+    for block in range(4):
+        for _ in range(int(draw.integers(2, 6))):
+            lines.append(" ".join(draw.choice(words, 1 if block % 2 == 0 else int(draw.integers(9, 16)))))
+            menu.append(block % 2 == 0)
+    return "\n".join(lines), menu
+
+
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty sites with menus of one word a line, and articles of many of the same words."""
+    """A recipe over the pages of thirty sites, and what it gives."""
     folder = tmp_path_factory.mktemp("pairs")
     draw = np.random.Generator(np.random.PCG64(5))
-    words = ["tide", "crab", "weed", "rock", "pool", "salt", "wave", "sand", "shell", "gull", "harbour", "lantern", "anchor"]
     rows = []
     for number in range(120):
-        lines, removed = [], []
-        for block in range(4):
-            for _ in range(int(draw.integers(2, 6))):
-                lines.append(" ".join(draw.choice(words, 1 if block % 2 == 0 else int(draw.integers(9, 16)))))
-                removed.append(block % 2 == 0)
-        rows.append((f"{number}", "\n".join(lines), f"https://site{number % 30}.example/{number}", removal(removed)))
+        text, menu = made_up_page(draw)
+        rows.append((f"{number}", text, f"https://site{number % 30}.example/{number}", removal(menu)))
     columns = dict(zip(("id", "text", "url", "program"), map(list, zip(*rows, strict=True)), strict=True))
     pq.write_table(pa.table(columns), folder / "pairs.parquet")
     options = {
         "name": "menus-v1", "kind": "prox",
         "documents": [{"source": {"parquet": {"paths": "pairs.parquet"}}, "about": "made up"}],
-        "width": 32, "layers": 2, "heads": 1, "hidden": 48, "vocab_size": 600, "min_groups": 5, "window": 256,
-        "tokens": 300_000, "batch_tokens": 512, "lr": 1.0e-2, "validation": 0.2, "threads": 1,
+        "width": 64, "layers": 2, "heads": 2, "hidden": 128, "vocab_size": 600,
+        "dropout": 0.0, "hidden_frac": 0.0, "min_groups": 5, "window": 256,
+        "tokens": 400_000, "batch_tokens": 512, "lr": 1.0e-2, "validation": 0.2, "threads": 1,
     }  # fmt: skip
     (folder / "recipe.yaml").write_text(yaml.safe_dump(options))
     fit_file(str(folder / "recipe.yaml"), out=str(folder / "out"), work=str(folder / "work"), inline=True)
@@ -258,24 +265,24 @@ def test_a_recipe_gives_a_refiner_that_its_card_describes(recipe: Path) -> None:
     card = load_refiner_card(str(recipe / "out"))
     metrics = json.loads((recipe / "out" / "metrics.json").read_text())
     assert (card.window, card.threshold) == (256, metrics["threshold"])
-    assert metrics["thresholds"][str(card.threshold)]["line_f1"] > 0.95
-    assert metrics["groups"] == {"training": 25, "validation": 5}
+    assert metrics["thresholds"][str(card.threshold)]["line_f1"] > 0.85
+    assert metrics["groups"] == {"training": 24, "validation": 6}
     assert "made up" in (recipe / "out" / "card.md").read_text()
 
 
 @pytest.mark.slow
 def test_a_refiner_cleans_pages_it_has_not_seen(recipe: Path) -> None:
-    lines = [
-        "anchor",
-        "gull",
-        "tide rock salt wave crab tide rock salt wave crab sand",
-        "weed pool crab weed shell salt wave tide",
+    draw = np.random.Generator(np.random.PCG64(6))
+    pages = [made_up_page(draw) for _ in range(20)]
+    table = pa.table({"text": pa.array([text for text, _ in pages], pa.large_string())})
+    found = curate.apply("prox_chunk", table, scorer=str(recipe / "out"), engine="torch", self_test=False).to_pylist()
+    right = [
+        gone == is_menu
+        for row, (text, menu) in zip(found, pages, strict=True)
+        for gone, is_menu in zip(removed_lines(row["prox_program"], text.count("\n") + 1), menu, strict=True)
     ]
-    text = "\n".join([*lines, "salt"])
-    result = curate.apply("prox_chunk", pa.table({"text": [text]}), scorer=str(recipe / "out"), engine="torch", self_test=False)
-    (row,) = result.to_pylist()
-    assert row["text"] == "\n".join(lines[2:])
-    assert (row["prox_status"], row["prox_errors"]) == ("edited", 0)
+    assert np.mean(right) > 0.85
+    assert {row["prox_status"] for row in found} == {"edited"}
 
 
 @pytest.mark.slow
