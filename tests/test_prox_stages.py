@@ -265,7 +265,7 @@ def test_a_model_that_makes_nothing_of_known_pages_is_refused(tmp_path: Path) ->
     model = load(Path(SCORER))
     with torch.no_grad():
         model.embed_tokens.weight[marked.KEEP_ID] = model.embed_tokens.weight[marked.REMOVE_ID]
-    save(model, tmp_path, Path(SCORER) / "tokenizer.json")
+    save(model, tmp_path, Path(SCORER) / "tokenizer.json", eos=marked.EOS_ID)
     card = (Path(SCORER) / "card.md").read_text()
     old = card.split("sha256: ")[1].split()[0]
     card = card.replace(old, file_hash(str(tmp_path / "model.safetensors")), 1)

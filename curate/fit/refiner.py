@@ -137,7 +137,7 @@ class Refiner:
         )  # fmt: skip
         probabilities = [keep_probabilities(model, page.prompts(self.window), setting.device) for page in judged]
         metrics = _metrics(judged, probabilities, losses, training, validation)
-        save(model, setting.out, tokenizer)
+        save(model, setting.out, tokenizer, eos=marked.EOS_ID)
         write_refiner(setting.out, recipe, training, metrics, window=self.window, max_line_tokens=self.max_line_tokens)
         best = metrics["thresholds"][str(metrics["threshold"])]
         return f"line F1 {best['line_f1']:.3f}, word F1 {best['word_f1']:.3f} on {len(judged):,} documents of other groups"

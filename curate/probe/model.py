@@ -163,17 +163,20 @@ class CausalLM(nn.Module):
         return out
 
 
-def _config(shape: Shape) -> dict[str, Any]:
+def _config(shape: Shape, eos: int) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "float32", "hidden_act": "silu",
         "rms_norm_eps": EPS, "tie_word_embeddings": True, "attention_bias": False, "mlp_bias": False,
-        "num_key_value_heads": shape.heads, "eos_token_id": shape.bos,
+        "num_key_value_heads": shape.heads, "eos_token_id": eos,
         **{theirs: getattr(shape, ours) for ours, theirs in _NAMES.items()},
     }  # fmt: skip
 
 
-def save(model: CausalLM, folder: Path, tokenizer: Path) -> None:
-    """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load. `config.json` comes last: with it, all is there."""
+def save(model: CausalLM, folder: Path, tokenizer: Path, eos: int | None = None) -> None:
+    """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load. `config.json` comes last: with it, all is there.
+
+    `eos` is the token after which a model that writes has ended; without it, that is the one which begins the next document.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     text = tokenizer.read_text(encoding="utf-8")
     special = {token["id"]: token["content"] for token in json.loads(text)["added_tokens"]}
@@ -185,16 +188,19 @@ def save(model: CausalLM, folder: Path, tokenizer: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n")
-    (folder / "config.json.tmp").write_text(json.dumps(_config(model.shape), indent=2) + "\n")
+    (folder / "config.json.tmp").write_text(
+        json.dumps(_config(model.shape, model.shape.bos if eos is None else eos), indent=2) + "\n"
+    )
     os.replace(folder / "config.json.tmp", folder / "config.json")
 
 
 def load(folder: Path) -> CausalLM:
     """What `save` wrote. SpecError for another Llama (grouped heads, scaled rotation), which would be computed wrongly."""
     config = json.loads((folder / "config.json").read_text())
-    shape = Shape(**{ours: config.get(theirs, 0) for ours, theirs in _NAMES.items()})
-    if config != _config(shape):
-        other = sorted(name for name in {*config, *_config(shape)} if config.get(name) != _config(shape).get(name))
+    shape = Shape(**{name: config.get(theirs, 0) for name, theirs in _NAMES.items()})
+    ours = _config(shape, config.get("eos_token_id", shape.bos))
+    if config != ours:
+        other = sorted(name for name in {*config, *ours} if config.get(name) != ours.get(name))
         raise SpecError(f"{folder}: not a model written here, its config.json differs in {other}. Load it with transformers")
     model = CausalLM(shape)
     tensors = load_file(folder / "model.safetensors")
