@@ -1,5 +1,5 @@
 # Two commands set everything up on a machine with Python 3.11+, a C++ compiler and make:
-#   make quickstart     install into .venv and turn the bundled sample crawl into a corpus
+#   make quickstart     install into .venv and .venv-vllm, and turn the bundled sample crawl into a corpus
 #   make test           install into .venv and run the tests (under five minutes on two cores)
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ DONE   := $(VENV)/.installed
 VLLM   := .venv-vllm/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format bench parity real preselect lock sample clean
+.PHONY: help install quickstart test test-slow lint format bench parity real preselect prox lock sample clean
 
 help:            ## Show the commands
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -25,8 +25,9 @@ $(DONE): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-quickstart: $(DONE) ## Run the bundled sample crawl into out/quickstart
+quickstart: $(DONE) $(VLLM) ## Run the bundled sample crawl into out/quickstart, and clean its pages with a refiner into out/quickstart-prox
 	$(BIN)/curate run pipelines/quickstart.yaml --out out/quickstart
+	.venv-vllm/bin/curate run pipelines/prox.yaml --out out/quickstart-prox --workers 1
 
 test: $(DONE)    ## The tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4
@@ -68,6 +69,14 @@ preselect: $(DONE) ## The shipped PreSelect scorer and what it is compared with,
 	$(BIN)/curate fit scorers/recipes/encyclopedic-mini-v1.yaml --out out/preselect/encyclopedic-mini-v1
 	$(BIN)/curate fit scorers/preselect-mini-v1/recipe.yaml --work out/preselect/work
 	$(BIN)/python tests/bench/preselect/judge.py
+
+prox: $(DONE) $(VLLM) ## The shipped refiner and what it is compared with, from the same real data (an hour)
+	$(BIN)/curate run tests/bench/prox/pairs.yaml --out out/prox/pairs
+	$(BIN)/curate fit scorers/prox-mini-v1/recipe.yaml --work out/prox/work
+	$(BIN)/python tests/bench/prox/held_out.py
+	.venv-vllm/bin/curate run tests/bench/prox/refine.yaml --out out/prox/refined --workers 1
+	$(BIN)/python tests/bench/prox/judge.py
+	.venv-vllm/bin/python tests/bench/prox/throughput.py
 
 lock: $(DONE)    ## Write requirements.lock anew, from the newest versions that fit pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -44,13 +44,14 @@ class LineReader:
     asker: Asker
     card: RefinerCard
 
-    def _prompts(self, text: str) -> list[MarkedPrompt]:
+    def prompts(self, text: str) -> list[MarkedPrompt]:
+        """What is asked about a text, window by window."""
         shown = shown_lines(text.split("\n"), self.asker.encoder, self.card.max_line_tokens)
         return marked_prompts(shown, self.card.window)
 
     def read(self, texts: Sequence[str | None], answers: Answers) -> list[Reading | None]:
         """A reading for each text; None for a text that is null."""
-        prompts = [[] if text is None else self._prompts(text) for text in texts]
+        prompts = [[] if text is None else self.prompts(text) for text in texts]
         asks = [Ask(prompt.ids, prompt.places, _PAIR, _YES, _NO) for some in prompts for prompt in some]
         decided = self.asker.decide(asks, answers)
         edges = np.cumsum([0, *map(len, prompts)]).tolist()
@@ -61,12 +62,12 @@ class LineReader:
 
     def write(self, texts: Sequence[str | None], answers: Answers, grammar: bool) -> list[list[Chunk] | None]:
         """The programs that the model writes for the windows of each text."""
-        prompts = [[] if text is None else self._prompts(text) for text in texts]
+        prompts = [[] if text is None else self.prompts(text) for text in texts]
         asks = [prompt.ids for some in prompts for prompt in some]
         written = self.asker.write(asks, answers, MAX_PROGRAM_TOKENS, marked.GRAMMAR if grammar else None)
         edges = np.cumsum([0, *map(len, prompts)]).tolist()
         return [
-            None if text is None else [_chunk(p, w) for p, w in zip(some, written[start:end], strict=True) if w is not None]
+            None if text is None else [chunk_of(p, w) for p, w in zip(some, written[start:end], strict=True) if w is not None]
             for text, some, (start, end) in zip(texts, prompts, pairwise(edges), strict=True)
         ]
 
@@ -84,7 +85,7 @@ def _reading(prompts: Sequence[MarkedPrompt], decided: Sequence[Decided | None])
     return Reading(max(known, default=float("nan")), np.concatenate(lines), failed)
 
 
-def _chunk(prompt: MarkedPrompt, written: Written) -> Chunk:
+def chunk_of(prompt: MarkedPrompt, written: Written) -> Chunk:
     """The program, without the decision on the document that stands before it."""
     first, _, rest = written.text.partition("\n")
     program = rest if decide_document(first) != "unknown" else written.text

@@ -13,9 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -25,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from curate import store
-from curate.errors import SpecError, TransientError
+from curate.errors import SpecError
+from curate.models.http import JsonServer
 
 TOP = 20
 """Likeliest first words of an answer that are looked at."""
 _REQUESTS_AT_ONCE = 32
-_SERVER_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -256,38 +254,20 @@ class _Server:
     """A server of the kind of `vllm serve`, asked with several requests at once."""
 
     def __init__(self, serving: Serving) -> None:
-        import httpx
-
         self._serving = serving
-        self._client = httpx.Client(base_url=serving.engine.rstrip("/") + "/", timeout=_SERVER_TIMEOUT_S)
-        self._pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE)
-        self._lock = threading.Lock()
+        self._server = JsonServer("engine", serving.engine, _REQUESTS_AT_ONCE)
         self.encoder = load_encoder(serving.model, serving.revision)
         self._name = serving.served_as or self._served()
 
     def _served(self) -> str:
-        names = [str(entry["id"]) for entry in self._request("GET", "v1/models", None)["data"]]
+        names = [str(entry["id"]) for entry in self._server.get("v1/models")["data"]]
         if self._serving.model in names or len(names) == 1:
             return self._serving.model if self._serving.model in names else names[0]
         raise SpecError(f"engine: {self._serving.engine} serves {names}. Say which with 'served_as'.")
 
-    def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
-        import httpx
-
-        where = f"{self._serving.engine}/{path}"
-        try:
-            answer = self._client.request(method, path, json=body)
-        except httpx.HTTPError as error:
-            raise TransientError(f"engine: {where} does not answer: {error}") from error
-        if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
-            raise TransientError(f"engine: {where} answers {answer.status_code}: {answer.text[:300]}")
-        if answer.status_code != 200:
-            raise SpecError(f"engine: {where} refuses ({answer.status_code}): {answer.text[:300]}")
-        return answer.json()
-
     def _complete(self, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
         asked = [{"model": self._name, "temperature": 0.0, **body} for body in bodies]
-        for answer in self._pool.map(lambda body: self._request("POST", "v1/completions", body), asked):
+        for answer in self._server.post("v1/completions", asked):
             yield answer["choices"][0]
 
     def decide(self, asks: Sequence[Ask]) -> list[Decided]:
@@ -316,8 +296,7 @@ class _Server:
         return [Written(c["text"], c["finish_reason"] == "stop", max_tokens) for c in self._complete(bodies)]
 
     def close(self) -> None:
-        self._pool.shutdown()
-        self._client.close()
+        self._server.close()
 
 
 def _token_id(name: str) -> int:

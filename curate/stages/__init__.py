@@ -1,6 +1,7 @@
 """The table of stages: YAML name -> "module:Class". Lazy, sorted; a package adds its own under `curate.stages`."""
 
 STAGES: dict[str, str] = {
+    "annotate": "curate.stages.annotate:Annotate",
     "bloom_dedup": "curate.stages.bloom_dedup:BloomDedup",
     "boilerplate": "curate.stages.boilerplate:Boilerplate",
     "brackets": "curate.stages.brackets:Brackets",

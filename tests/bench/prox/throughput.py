@@ -1,0 +1,93 @@
+"""`.venv-vllm/bin/python tests/bench/prox/throughput.py [PAGES]`: our way to ask a refiner against the published way.
+
+The same model, pages, windows and vLLM engine, in one process, one after the other, three rounds; no cache.
+
+- published: a generation per stage over a list of all documents. Of a document the decision (one token, where the published
+  code allows 2,000: the cheapest it can be), of a chunk the program, decoded freely up to 256 tokens.
+- two stages: `prox_doc` and `prox_chunk`, each one forward pass that reads probabilities.
+- fused: `prox`, one forward pass for both.
+
+Then programs as the model writes them, with and without a grammar: how many have a fault, and how many are cut off.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+import pyarrow.parquet as pq
+
+from curate.answers import Answers
+from curate.line_reader import MAX_PROGRAM_TOKENS, LineReader, chunk_of
+from curate.models.refiner import load_refiner_card
+from curate.prox import marked
+from curate.prox.execute import execute_chunks
+from curate.prox.program import parse
+from curate.refining import Asker
+from curate.stages.prox import Prox
+
+ROOT = Path(__file__).parents[3]
+ROUNDS = 3
+
+
+def main() -> None:
+    pages = int(sys.argv[1]) if len(sys.argv) > 1 else 60
+    texts = pq.read_table(ROOT / "out" / "prox" / "held" / "loose.parquet")["text"].to_pylist()[:pages]
+    scorer = str(ROOT / "scorers" / "prox-mini-v1")
+    stage, card = Prox(scorer=scorer), load_refiner_card(scorer)
+    asker = stage.asker(card.window + MAX_PROGRAM_TOKENS)
+    reader = LineReader(asker, card)
+    windows = [prompt for text in texts for prompt in reader.prompts(text)]
+    tokens = sum(len(prompt.ids) for prompt in windows)
+    print(f"{len(texts)} pages, {len(windows)} windows, {tokens / len(texts):,.0f} prompt tokens a page", flush=True)
+    written: list[int] = []
+
+    def published() -> None:
+        asker.model.write([prompt.ids for prompt in windows], 1, None)
+        programs = asker.model.write([prompt.ids for prompt in windows], MAX_PROGRAM_TOKENS, None)
+        written.append(sum(program.num_tokens for program in programs))
+        done = iter(programs)
+        for text in texts:
+            execute_chunks(text, [chunk_of(prompt, next(done)) for prompt in reader.prompts(text)])
+
+    def cleaned() -> None:
+        for text, reading in zip(texts, reader.read(texts, Answers()), strict=True):
+            assert reading is not None
+            execute_chunks(text, stage.chunks_of(reading).chunks)
+
+    def two_stages() -> None:
+        reader.read(texts, Answers())
+        cleaned()
+
+    ways: dict[str, Callable[[], None]] = {"published": published, "two stages": two_stages, "fused": cleaned}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            times[name].append(time.perf_counter() - started)
+    base = statistics.median(times["published"])
+    for name, seconds in times.items():
+        middle = statistics.median(seconds)
+        ratio = statistics.median(one / other for one, other in zip(times["published"], seconds, strict=True))
+        print(f"| {name} | {len(texts) / middle:.2f} pages/s | {ratio:.2f} | {middle:.1f} s of {base:.1f} |", flush=True)
+    print(f"tokens written a page, published: {statistics.median(written) / len(texts):.0f}; others: none")
+    _malformed(asker, windows)
+    asker.close()
+
+
+def _malformed(asker: Asker, windows: Sequence[marked.MarkedPrompt]) -> None:
+    for name, grammar in (("free", None), ("in a grammar", marked.GRAMMAR)):
+        programs = asker.model.write([prompt.ids for prompt in windows], MAX_PROGRAM_TOKENS, grammar)
+        parsed = [parse(str(chunk_of(p, w).program)) for p, w in zip(windows, programs, strict=True)]
+        faulty, cut = sum(bool(one.faults) for one in parsed), sum(not w.finished for w in programs)
+        print(f"| {name} | {faulty} of {len(parsed)} programs with a fault | {cut} cut off |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Refiners served for real: vLLM in a worker of Ray, `vllm serve` over HTTP, and runs that are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import curate
+from curate.prox.pages import GOOD, JUNK
+from curate.prox.program import parse
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+SCORER = ROOT / "scorers" / "prox-mini-v1"
+VLLM = ROOT / ".venv-vllm" / "bin"
+CURATE = Path(sys.executable).parent / "curate"
+needs_vllm = pytest.mark.skipif(not (VLLM / "vllm").exists(), reason="no .venv-vllm: 'make test-slow' installs vLLM there")
+
+
+def pages(folder: Path, copies: int) -> Path:
+    texts = [f"{page}\nPage {number}" for number in range(copies) for page in (*GOOD, JUNK)]
+    pq.write_table(
+        pa.table({"id": [str(n) for n in range(len(texts))], "text": texts}), folder / "pages.parquet", row_group_size=16
+    )
+    return folder / "pages.parquet"
+
+
+def pipeline(folder: Path, engine: str, stage: str = "prox", more: str = "") -> Path:
+    path = folder / f"{stage}.yaml"
+    options = f"scorer: {SCORER}, engine: '{engine}'{more}"
+    path.write_text(f"name: clean\nsource: {{parquet: {{paths: pages.parquet}}}}\nstages:\n  - {stage}: {{{options}}}\n")
+    return path
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(folder / "data").to_pylist()
+    return found
+
+
+def refined(folder: Path, name: str) -> list[dict[str, Any]]:
+    """What torch makes of the same pages, in this process."""
+    path = pipeline(folder, "torch")
+    curate.run(str(path), out=str(folder / name), inline=True)
+    return rows(folder / name)
+
+
+@needs_vllm
+def test_vllm_in_a_worker_of_ray_refines_as_torch_does(tmp_path: Path) -> None:
+    pages(tmp_path, 4)
+    wanted = refined(tmp_path, "torch")
+    path = pipeline(tmp_path, "vllm")
+    command = [str(VLLM / "curate"), "run", str(path), "--out", str(tmp_path / "vllm"), "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path / "vllm")
+    assert [row["text"] for row in found] == [row["text"] for row in wanted]
+    assert [row["prox_keep"] for row in found] == pytest.approx([row["prox_keep"] for row in wanted], abs=1e-3)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    """The address of `vllm serve` with the shipped refiner."""
+    port = free_port()
+    command = [
+        str(VLLM / "vllm"), "serve", str(SCORER), "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32",
+        "--max-model-len", "640", "--enforce-eager",
+    ]  # fmt: skip
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        address, deadline = f"http://127.0.0.1:{port}", time.time() + 240
+        try:
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    if httpx.get(f"{address}/health").status_code == 200:
+                        break
+                assert process.poll() is None and time.time() < deadline, "vllm serve did not start"
+                time.sleep(1)
+            yield address
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@needs_vllm
+def test_a_served_refiner_gives_what_torch_gives(tmp_path: Path, served: str) -> None:
+    pages(tmp_path, 4)
+    wanted = refined(tmp_path, "torch")
+    path = pipeline(tmp_path, served)
+    curate.run(str(path), out=str(tmp_path / "served"), inline=True)
+    found = rows(tmp_path / "served")
+    assert [row["text"] for row in found] == [row["text"] for row in wanted]
+    assert [row["prox_keep"] for row in found] == pytest.approx([row["prox_keep"] for row in wanted], abs=1e-3)
+
+
+@needs_vllm
+def test_programs_written_in_a_grammar_have_no_fault(tmp_path: Path, served: str) -> None:
+    pages(tmp_path, 2)
+    path = pipeline(tmp_path, served, "prox_chunk", ", written: true, self_test: false, drop_removed_frac: null, min_words: 0")
+    curate.run(str(path), out=str(tmp_path / "out"), inline=True)
+    found = rows(tmp_path / "out")
+    assert len(found) == 8
+    assert [row["prox_errors"] for row in found] == [0] * 8
+    assert all(not parse(row["prox_program"]).faults for row in found)
+
+
+def test_a_run_that_was_killed_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
+    pages(tmp_path, 400)
+    path = pipeline(tmp_path, "torch", more=", self_test: false")
+    curate.run(str(path), out=str(tmp_path / "whole"), inline=True)
+    command = [str(CURATE), "run", str(path), "--out", str(tmp_path / "out"), "--inline"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.time() + 120
+        while len(logs(tmp_path / "out")) < 2:
+            assert time.time() < deadline and process.poll() is None, "no answer was logged before the run ended"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    before = keys(tmp_path / "out")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    after = keys(tmp_path / "out")
+    assert len(after) == len(set(after)) == len(set(keys(tmp_path / "whole"))) > len(before) > 0
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out" / "data").iterdir()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "whole" / "data").iterdir()
+    }
+
+
+def logs(out: Path) -> list[Path]:
+    return sorted(out.glob("steps/*/answers/*/*.jsonl"))
+
+
+def keys(out: Path) -> list[str]:
+    """Of all answers on the log; one that was asked for twice would be there twice."""
+    return [json.loads(line)[0] for file in logs(out) for line in file.read_text().splitlines()]
