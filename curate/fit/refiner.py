@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from curate.errors import DataError, SpecError
 from curate.fit.card import check_card, write_refiner
@@ -70,8 +70,10 @@ class Refiner:
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
     hidden_frac: Annotated[float, Ge(0), Lt(1)] = 0.3
     """Tokens of lines that are hidden in training, so that no word decides alone: pages are few, and their words many."""
-    left_out_frac: Annotated[float, Ge(0), Lt(1)] = 0.15
-    """Lines that are left out in training, so that no page is seen twice."""
+    left_out_frac: Annotated[float, Ge(0), Le(0.5)] = 0.15
+    """Lines that are left out in training on average, so that no page is seen twice."""
+    shortened_frac: Annotated[float, Ge(0), Lt(1)] = 0.25
+    """Pages of which most lines are left out: else a short text, all in one window, would be a thing never seen."""
     min_content_words: Annotated[int, Ge(0)] = 50
     min_content_frac: Annotated[float, Ge(0), Lt(1)] = 0.1
     """A window should stay when the lines that stay have so many words, and this share of all words; a document, when one of
@@ -147,7 +149,9 @@ class Refiner:
         draw = np.random.Generator(np.random.PCG64([self.seed, number, 1]))
         examples = []
         for page in pages:
-            part = page.take(np.flatnonzero(draw.random(len(page.shown)) >= self.left_out_frac))
+            short = draw.random() < self.shortened_frac
+            left_out = draw.uniform(0.3, 0.95) if short else draw.uniform(0.0, 2 * self.left_out_frac)
+            part = page.take(np.flatnonzero(draw.random(len(page.shown)) >= left_out))
             start = int(draw.integers(0, max(1, min(40, len(part.shown) // 2)))) if draw.random() < 0.5 else 0
             for prompt in marked_prompts(part.shown, self.window, start):
                 example = self._example(part, prompt)
