@@ -22,7 +22,6 @@ from curate.prox.marked import MarkedPrompt, marked_prompts, shown_lines
 from curate.prox.program import decide_document
 from curate.refining import Asker
 
-MAX_PROGRAM_TOKENS = 256
 _YES, _NO = frozenset({marked.KEEP_DOC_ID}), frozenset({marked.DROP_DOC_ID})
 _PAIR = (marked.KEEP_ID, marked.REMOVE_ID)
 
@@ -64,7 +63,7 @@ class LineReader:
         """The programs that the model writes for the windows of each text."""
         prompts = [[] if text is None else self.prompts(text) for text in texts]
         asks = [prompt.ids for some in prompts for prompt in some]
-        written = self.asker.write(asks, answers, MAX_PROGRAM_TOKENS, marked.GRAMMAR if grammar else None)
+        written = self.asker.write(asks, answers, self.card.max_program_tokens, marked.GRAMMAR if grammar else None)
         edges = np.cumsum([0, *map(len, prompts)]).tolist()
         return [
             None if text is None else [chunk_of(p, w) for p, w in zip(some, written[start:end], strict=True) if w is not None]

@@ -2,7 +2,7 @@
 
 Its answers are logged (`answers.py`) as groups of requests come back, under keys that hold the model's name, how it is asked
 and the prompt: a shard that is tried again asks for none of them a second time, and equal prompts are asked once. When a
-request fails, what came before it in its group is logged first.
+request fails, the answers to others of its group are logged before the error is raised.
 """
 
 from __future__ import annotations
@@ -50,13 +50,9 @@ class Chat:
 
     def _group(self, asked: Mapping[str, str], answers: Answers) -> dict[str, Any]:
         replies = self.server.post("v1/chat/completions", [self._body(prompt) for prompt in asked.values()])
-        new: dict[str, Any] = {}
-        try:
-            for key, reply in zip(asked, replies, strict=True):
-                new[key] = _plain_reply(reply)
-        finally:
-            answers.add(new, self.cache)
-        return new
+        good = {key: reply for key, reply in zip(asked, replies, strict=True) if not (reply.cancelled() or reply.exception())}
+        answers.add({key: _plain_reply(reply.result()) for key, reply in good.items()}, self.cache)
+        return {key: _plain_reply(reply.result()) for key, reply in zip(asked, replies, strict=True)}
 
     def _body(self, prompt: str) -> dict[str, Any]:
         return {

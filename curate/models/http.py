@@ -6,8 +6,8 @@ What is worth another try, no connection, too many requests, a server out of ord
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from curate.errors import SpecError, TransientError
@@ -34,9 +34,16 @@ class JsonServer:
     def get(self, path: str) -> Any:
         return self._request("GET", path, None)
 
-    def post(self, path: str, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
-        """The answers to all bodies, in their order, as they come."""
-        return self._pool.map(lambda body: self._request("POST", path, body), bodies)
+    def post(self, path: str, bodies: Sequence[Mapping[str, Any]]) -> list[Future[Any]]:
+        """The answers to all bodies, in their order. Once one has failed no more are asked for, and those are cancelled.
+
+        Requests begin in order, so what has failed comes before what is cancelled.
+        """
+        asked = [self._pool.submit(self._request, "POST", path, body) for body in bodies]
+        for future in wait(asked, return_when=FIRST_EXCEPTION).not_done:
+            future.cancel()
+        wait(asked)
+        return asked
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         import httpx

@@ -268,7 +268,7 @@ class _Server:
     def _complete(self, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
         asked = [{"model": self._name, "temperature": 0.0, **body} for body in bodies]
         for answer in self._server.post("v1/completions", asked):
-            yield answer["choices"][0]
+            yield answer.result()["choices"][0]
 
     def decide(self, asks: Sequence[Ask]) -> list[Decided]:
         bodies = [

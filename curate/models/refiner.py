@@ -30,6 +30,11 @@ class RefinerCard:
     sha256: str
     """Of the weights."""
 
+    @property
+    def max_program_tokens(self) -> int:
+        """Of a program that it writes: its context is a window and half of one."""
+        return self.window // 2
+
 
 def load_refiner_card(folder: str) -> RefinerCard:
     """Read and check a card. Raises SpecError saying what is wrong, and when the weights are not the card's."""

@@ -27,7 +27,7 @@ import pyarrow as pa
 from annotated_types import Ge, Gt, Le
 
 from curate.answers import Answers
-from curate.line_reader import MAX_PROGRAM_TOKENS, LineReader, Reading
+from curate.line_reader import LineReader, Reading
 from curate.prox.execute import Chunk, Limits, Outcome, execute, execute_chunks
 from curate.prox.pages import GOOD
 from curate.prox.prompts import GRAMMAR
@@ -37,6 +37,7 @@ from curate.schema import TEXT
 from curate.stage import Batch, Kernel, drop_where, edit_rows
 
 _WINDOW = 1500
+_TEMPLATE_TOKENS = 64
 PROGRAM, STATUS, ERRORS, SKIPPED = "prox_program", "prox_status", "prox_errors", "prox_skipped"
 DROPS = ("too_many_words_removed", "too_few_words")
 
@@ -157,8 +158,8 @@ class ProxChunk(Cleaning):
     """Have a scorer write its programs too, as a model does, instead of reading its probabilities: for comparison."""
     grammar: bool = True
     """Programs are written in a grammar, which vLLM follows."""
-    max_tokens: Annotated[int, Ge(16)] = MAX_PROGRAM_TOKENS
-    """Of a program."""
+    max_tokens: Annotated[int, Ge(16)] = 256
+    """Of a program that a model writes."""
     executor: Literal["strict", "published"] = "strict"
 
     def __post_init__(self) -> None:
@@ -170,7 +171,10 @@ class ProxChunk(Cleaning):
 
     def open(self) -> Kernel:
         card = self.card
-        asker = self.asker((card.window if card else (self.window or _WINDOW) + 64) + self.max_tokens)
+        if card:
+            asker = self.asker(card.window + (card.max_program_tokens if self.written else 1))
+        else:
+            asker = self.asker((self.window or _WINDOW) + _TEMPLATE_TOKENS + self.max_tokens)
         write = self._by_scorer(LineReader(asker, card)) if card else self._by_model(asker)
         if self.self_test:
             self._test(write)

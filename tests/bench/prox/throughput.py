@@ -3,7 +3,7 @@
 The same model, pages, windows and vLLM engine, in one process, one after the other, three rounds; no cache.
 
 - published: a generation per stage over a list of all documents. Of a document the decision (one token, where the published
-  code allows 2,000: the cheapest it can be), of a chunk the program, decoded freely up to 256 tokens.
+  code allows 2,000: the cheapest it can be), of a chunk the program, decoded freely up to half a window.
 - two stages: `prox_doc` and `prox_chunk`, each one forward pass that reads probabilities.
 - fused: `prox`, one forward pass for both.
 
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 import pyarrow.parquet as pq
 
 from curate.answers import Answers
-from curate.line_reader import MAX_PROGRAM_TOKENS, LineReader, chunk_of
+from curate.line_reader import LineReader, chunk_of
 from curate.models.refiner import load_refiner_card
 from curate.prox import marked
 from curate.prox.execute import execute_chunks
@@ -40,8 +40,8 @@ def main() -> None:
     texts = pq.read_table(ROOT / "out" / "prox" / "held" / "loose.parquet")["text"].to_pylist()[:pages]
     scorer = str(ROOT / "scorers" / "prox-mini-v1")
     stage, card = Prox(scorer=scorer), load_refiner_card(scorer)
-    asker = stage.asker(card.window + MAX_PROGRAM_TOKENS)
-    reader = LineReader(asker, card)
+    asker = stage.asker(card.window + card.max_program_tokens)
+    reader, cap = LineReader(asker, card), card.max_program_tokens
     windows = [prompt for text in texts for prompt in reader.prompts(text)]
     tokens = sum(len(prompt.ids) for prompt in windows)
     print(f"{len(texts)} pages, {len(windows)} windows, {tokens / len(texts):,.0f} prompt tokens a page", flush=True)
@@ -49,7 +49,7 @@ def main() -> None:
 
     def published() -> None:
         asker.model.write([prompt.ids for prompt in windows], 1, None)
-        programs = asker.model.write([prompt.ids for prompt in windows], MAX_PROGRAM_TOKENS, None)
+        programs = asker.model.write([prompt.ids for prompt in windows], cap, None)
         written.append(sum(program.num_tokens for program in programs))
         done = iter(programs)
         for text in texts:
@@ -77,13 +77,13 @@ def main() -> None:
         ratio = statistics.median(one / other for one, other in zip(times["published"], seconds, strict=True))
         print(f"| {name} | {len(texts) / middle:.2f} pages/s | {ratio:.2f} | {middle:.1f} s of {base:.1f} |", flush=True)
     print(f"tokens written a page, published: {statistics.median(written) / len(texts):.0f}; others: none")
-    _malformed(asker, windows)
+    _malformed(asker, windows, cap)
     asker.close()
 
 
-def _malformed(asker: Asker, windows: Sequence[marked.MarkedPrompt]) -> None:
+def _malformed(asker: Asker, windows: Sequence[marked.MarkedPrompt], cap: int) -> None:
     for name, grammar in (("free", None), ("in a grammar", marked.GRAMMAR)):
-        programs = asker.model.write([prompt.ids for prompt in windows], MAX_PROGRAM_TOKENS, grammar)
+        programs = asker.model.write([prompt.ids for prompt in windows], cap, grammar)
         parsed = [parse(str(chunk_of(p, w).program)) for p, w in zip(windows, programs, strict=True)]
         faulty, cut = sum(bool(one.faults) for one in parsed), sum(not w.finished for w in programs)
         print(f"| {name} | {faulty} of {len(parsed)} programs with a fault | {cut} cut off |", flush=True)
