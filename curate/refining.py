@@ -89,27 +89,24 @@ class Refining(Stage):
 
     @property
     def resources(self) -> Mapping[str, float]:
-        served = self.engine not in ENGINES
-        return {"num_cpus": 1.0 if served else self.cpus, **({"num_gpus": self.gpus} if self.gpus and not served else {})}
+        if self.engine not in ENGINES:
+            return {}
+        asked = {"num_cpus": (self.cpus, 1.0), "num_gpus": (self.gpus, 0.0)}
+        return {name: amount for name, (amount, default) in asked.items() if amount != default}
 
     @property
     def assets(self) -> tuple[str, ...]:
         local = self.model is not None and self.model.startswith((".", "/"))
         return tuple(path for path in (self.scorer, self.model if local else None) if path is not None)
 
-    def asker(self, max_tokens: int) -> Asker:
-        """The model, loaded when it is first needed; `max_tokens` are those of prompt and answer together."""
+    def asker(self, max_tokens: int, *, writes: bool) -> Asker:
+        """The model, loaded; `max_tokens` are those of prompt and answer, `writes` says if programs will be asked for."""
         name = self.scorer or self.model
         assert name is not None
         serving = Serving(
-            name,
-            self.engine,
-            max_tokens,
-            self.dtype or ("float32" if self.scorer else "auto"),
-            self.model_revision,
-            self.gpu_memory_frac,
-            self.served_as,
-        )
+            name, self.engine, max_tokens, self.dtype or ("float32" if self.scorer else "auto"), self.model_revision,
+            self.gpu_memory_frac, writes, self.served_as,
+        )  # fmt: skip
         return Asker(serving, self.cache)
 
     def text_prompts(self, encoder: Any) -> TextPrompts:

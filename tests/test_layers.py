@@ -53,7 +53,7 @@ HEAVY = {
     "py3langid": {"stages/language.py"},
     "ray": {"engine.py"},
     "resiliparse": {"text/decode.py", "text/extraction.py"},
-    "safetensors": MODELS,
+    "safetensors": MODELS | {"models/llm.py"},
     "spacy": {"text/spacy_rules.py"},
     "tokenizers": {"stages/tokens.py", "probe/stream.py", "fit/causal_lm.py", "fit/refiner.py", "models/llm.py"},
     "torch": MODELS | {"fit/losses.py", "models/llm.py"},

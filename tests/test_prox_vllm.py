@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate
+from curate.probe.model import CausalLM, Shape, save
 from curate.prox.pages import GOOD, JUNK
 from curate.prox.program import parse
 
@@ -83,7 +84,7 @@ def served() -> Iterator[str]:
     port = free_port()
     command = [
         str(VLLM / "vllm"), "serve", str(SCORER), "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32",
-        "--max-model-len", "640", "--enforce-eager",
+        "--max-model-len", "576", "--enforce-eager",
     ]  # fmt: skip
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True) as process:
@@ -98,6 +99,28 @@ def served() -> Iterator[str]:
             yield address
         finally:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@needs_vllm
+def test_any_causal_language_model_is_asked_in_the_published_way(tmp_path: Path) -> None:
+    """Random weights: what it writes is nonsense, but in the grammar it is nonsense that can be executed."""
+    pages(tmp_path, 1)
+    model = CausalLM(Shape(vocab_size=16_384, width=64, layers=1, heads=2, hidden=64, context=2048, bos=0), seed=3)
+    save(model, tmp_path / "model", ROOT / "scorers" / "bpe-v1" / "tokenizer.json")
+    asked = "model: ./model, template: plain, self_test: false"
+    (tmp_path / "p.yaml").write_text(
+        "name: clean\nsource: {parquet: {paths: pages.parquet}}\nstages:\n"
+        f"  - prox_doc: {{{asked}}}\n"
+        f"  - prox_chunk: {{{asked}, max_tokens: 48, drop_removed_frac: null, min_words: 0}}\n"
+    )
+    command = [str(VLLM / "curate"), "run", str(tmp_path / "p.yaml"), "--out", str(tmp_path / "out"), "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path / "out")
+    assert len(found) == 4
+    assert all(row["prox_keep"] is None or 0 <= row["prox_keep"] <= 1 for row in found)
+    assert {row["prox_status"] for row in found} <= {"kept", "edited", "truncated", "program_error"}
+    assert all(not parse(row["prox_program"]).faults for row in found)
 
 
 @needs_vllm

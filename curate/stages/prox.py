@@ -51,7 +51,7 @@ class Prox(Cleaning):
     def open(self) -> Kernel:
         card = self.card
         assert card is not None
-        asker = self.asker(card.window + 1)
+        asker = self.asker(card.window + 1, writes=False)
         reader = LineReader(asker, card)
         if self.self_test:
             readings = [reading for reading in reader.read(GOOD, Answers()) if reading is not None]

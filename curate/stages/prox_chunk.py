@@ -172,9 +172,9 @@ class ProxChunk(Cleaning):
     def open(self) -> Kernel:
         card = self.card
         if card:
-            asker = self.asker(card.window + (card.max_program_tokens if self.written else 1))
+            asker = self.asker(card.window + (card.max_program_tokens if self.written else 1), writes=self.written)
         else:
-            asker = self.asker((self.window or _WINDOW) + _TEMPLATE_TOKENS + self.max_tokens)
+            asker = self.asker((self.window or _WINDOW) + _TEMPLATE_TOKENS + self.max_tokens, writes=True)
         write = self._by_scorer(LineReader(asker, card)) if card else self._by_model(asker)
         if self.self_test:
             self._test(write)

@@ -47,7 +47,7 @@ class ProxDoc(Refining):
 
     def open(self) -> Kernel:
         card = self.card
-        asker = self.asker((card.window if card else self.window or _WINDOW) + 1)
+        asker = self.asker((card.window if card else self.window or _WINDOW) + 1, writes=card is None)
         judge = _by_reading(LineReader(asker, card)) if card else self._by_first_word(asker)
         if self.self_test:
             _test([judged for judged in judge([*GOOD, JUNK], Answers()) if judged is not None])

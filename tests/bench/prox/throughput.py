@@ -1,6 +1,6 @@
 """`.venv-vllm/bin/python tests/bench/prox/throughput.py [PAGES]`: our way to ask a refiner against the published way.
 
-The same model, pages, windows and vLLM engine, in one process, one after the other, three rounds; no cache.
+The same model, pages and windows in vLLM, in one process, one after the other, three rounds each; no cache.
 
 - published: a generation per stage over a list of all documents. Of a document the decision (one token, where the published
   code allows 2,000: the cheapest it can be), of a chunk the program, decoded freely up to half a window.
@@ -40,45 +40,54 @@ def main() -> None:
     texts = pq.read_table(ROOT / "out" / "prox" / "held" / "loose.parquet")["text"].to_pylist()[:pages]
     scorer = str(ROOT / "scorers" / "prox-mini-v1")
     stage, card = Prox(scorer=scorer), load_refiner_card(scorer)
-    asker = stage.asker(card.window + card.max_program_tokens)
-    reader, cap = LineReader(asker, card), card.max_program_tokens
-    windows = [prompt for text in texts for prompt in reader.prompts(text)]
+    cap = card.max_program_tokens
+
+    writing = LineReader(stage.asker(card.window + cap, writes=True), card)
+    windows = [prompt for text in texts for prompt in writing.prompts(text)]
     tokens = sum(len(prompt.ids) for prompt in windows)
     print(f"{len(texts)} pages, {len(windows)} windows, {tokens / len(texts):,.0f} prompt tokens a page", flush=True)
     written: list[int] = []
 
     def published() -> None:
-        asker.model.write([prompt.ids for prompt in windows], 1, None)
-        programs = asker.model.write([prompt.ids for prompt in windows], cap, None)
+        writing.asker.model.write([prompt.ids for prompt in windows], 1, None)
+        programs = writing.asker.model.write([prompt.ids for prompt in windows], cap, None)
         written.append(sum(program.num_tokens for program in programs))
         done = iter(programs)
         for text in texts:
-            execute_chunks(text, [chunk_of(prompt, next(done)) for prompt in reader.prompts(text)])
+            execute_chunks(text, [chunk_of(prompt, next(done)) for prompt in writing.prompts(text)])
 
-    def cleaned() -> None:
-        for text, reading in zip(texts, reader.read(texts, Answers()), strict=True):
-            assert reading is not None
-            execute_chunks(text, stage.chunks_of(reading).chunks)
+    base = _times(published)
+    _malformed(writing.asker, windows, cap)
+    writing.asker.close()
+    reading = LineReader(stage.asker(card.window + 1, writes=False), card)
+
+    def fused() -> None:
+        for text, found in zip(texts, reading.read(texts, Answers()), strict=True):
+            assert found is not None
+            execute_chunks(text, stage.chunks_of(found).chunks)
 
     def two_stages() -> None:
-        reader.read(texts, Answers())
-        cleaned()
+        reading.read(texts, Answers())
+        fused()
 
-    ways: dict[str, Callable[[], None]] = {"published": published, "two stages": two_stages, "fused": cleaned}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            times[name].append(time.perf_counter() - started)
-    base = statistics.median(times["published"])
-    for name, seconds in times.items():
+    for name, seconds in (("published", base), ("two stages", _times(two_stages)), ("fused", _times(fused))):
         middle = statistics.median(seconds)
-        ratio = statistics.median(one / other for one, other in zip(times["published"], seconds, strict=True))
-        print(f"| {name} | {len(texts) / middle:.2f} pages/s | {ratio:.2f} | {middle:.1f} s of {base:.1f} |", flush=True)
+        ratio = statistics.median(base) / middle
+        print(
+            f"| {name} | {len(texts) / middle:.2f} pages/s | {ratio:.2f} | {', '.join(f'{s:.1f}' for s in seconds)} s |",
+            flush=True,
+        )
     print(f"tokens written a page, published: {statistics.median(written) / len(texts):.0f}; others: none")
-    _malformed(asker, windows, cap)
-    asker.close()
+    reading.asker.close()
+
+
+def _times(way: Callable[[], None]) -> list[float]:
+    found = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        way()
+        found.append(time.perf_counter() - started)
+    return found
 
 
 def _malformed(asker: Asker, windows: Sequence[marked.MarkedPrompt], cap: int) -> None:
