@@ -147,7 +147,9 @@ class Cleaning(Refining):
 def _outcome(text: str, programs: Programs, limits: Limits, compat: bool) -> Outcome:
     if not compat:
         return execute_chunks(text, programs.chunks, limits=limits)
-    return execute(text, "\n".join(str(chunk.program) for chunk in programs.chunks), compat=True)
+    # As it was written, bugs and all; only a scorer's numbers, which count from its window, are moved.
+    written = [shifted([chunk]) if chunk.offset else str(chunk.program) for chunk in programs.chunks]
+    return execute(text, "\n".join(written), compat=True)
 
 
 @dataclass(frozen=True, kw_only=True)
