@@ -18,7 +18,7 @@ from curate.models.llm import Ask, Decided, Written
 from curate.models.refiner import RefinerCard
 from curate.prox import marked
 from curate.prox.execute import Chunk
-from curate.prox.marked import MarkedPrompt, marked_prompts, shown_lines
+from curate.prox.marked import MarkedPrompt, combined, marked_prompts, overlapping_prompts, shown_lines
 from curate.prox.program import decide_document
 from curate.refining import Asker
 
@@ -33,7 +33,7 @@ class Reading:
     keep: float
     """The probability that it should stay: that of its best window. NaN where the model failed."""
     lines: npt.NDArray[np.float32]
-    """The probability that a line stays, shape (lines,); NaN in windows on which the model failed."""
+    """The probability that a line stays, shape (lines,); NaN where the model failed on all windows that have it."""
     failed: int
     """How many windows those are."""
 
@@ -43,25 +43,25 @@ class LineReader:
     asker: Asker
     card: RefinerCard
 
-    def prompts(self, text: str) -> list[MarkedPrompt]:
+    def prompts(self, text: str, *, overlapping: bool) -> list[MarkedPrompt]:
         """What is asked about a text, window by window."""
         shown = shown_lines(text.split("\n"), self.asker.encoder, self.card.max_line_tokens)
-        return marked_prompts(shown, self.card.window)
+        return (overlapping_prompts if overlapping else marked_prompts)(shown, self.card.window)
 
     def read(self, texts: Sequence[str | None], answers: Answers) -> list[Reading | None]:
         """A reading for each text; None for a text that is null."""
-        prompts = [[] if text is None else self.prompts(text) for text in texts]
+        prompts = [[] if text is None else self.prompts(text, overlapping=True) for text in texts]
         asks = [Ask(prompt.ids, prompt.places, _PAIR, _YES, _NO) for some in prompts for prompt in some]
         decided = self.asker.decide(asks, answers)
         edges = np.cumsum([0, *map(len, prompts)]).tolist()
         return [
-            None if text is None else _reading(some, decided[start:end])
+            None if text is None else _reading(text.count("\n") + 1, some, decided[start:end])
             for text, some, (start, end) in zip(texts, prompts, pairwise(edges), strict=True)
         ]
 
     def write(self, texts: Sequence[str | None], answers: Answers, grammar: bool) -> list[list[Chunk] | None]:
         """The programs that the model writes for the windows of each text."""
-        prompts = [[] if text is None else self.prompts(text) for text in texts]
+        prompts = [[] if text is None else self.prompts(text, overlapping=False) for text in texts]
         asks = [prompt.ids for some in prompts for prompt in some]
         written = self.asker.write(asks, answers, self.card.max_program_tokens, marked.GRAMMAR if grammar else None)
         edges = np.cumsum([0, *map(len, prompts)]).tolist()
@@ -71,17 +71,11 @@ class LineReader:
         ]
 
 
-def _reading(prompts: Sequence[MarkedPrompt], decided: Sequence[Decided | None]) -> Reading:
-    lines, ends, failed = [], [], 0
-    for prompt, answer in zip(prompts, decided, strict=True):
-        if answer is not None:
-            lines.append(answer.places)
-            ends.append(answer.end)
-        else:
-            lines.append(np.full(prompt.stop - prompt.first, np.nan, np.float32))
-            failed += 1
-    known = [end for end in ends if not np.isnan(end)]
-    return Reading(max(known, default=float("nan")), np.concatenate(lines), failed)
+def _reading(num_lines: int, prompts: Sequence[MarkedPrompt], decided: Sequence[Decided | None]) -> Reading:
+    answered = [(prompt, answer) for prompt, answer in zip(prompts, decided, strict=True) if answer is not None]
+    lines = combined([prompt for prompt, _ in answered], [answer.places for _, answer in answered], num_lines)
+    ends = [answer.end for _, answer in answered if not np.isnan(answer.end)]
+    return Reading(max(ends, default=float("nan")), lines, len(prompts) - len(answered))
 
 
 def chunk_of(prompt: MarkedPrompt, written: Written) -> Chunk:

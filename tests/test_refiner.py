@@ -26,7 +26,7 @@ from curate.probe.model import CausalLM, Shape, load
 from curate.probe.supervised import Example, Tuning, tune
 from curate.prox import marked
 from curate.prox.align import label_lines, line_f1, word_f1
-from curate.prox.marked import marked_prompts, program_ids, shown_lines
+from curate.prox.marked import combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
 from curate.prox.removal import removal, removed_lines, runs
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=60)
@@ -132,11 +132,20 @@ def names(ids: Any) -> list[str]:
 def test_a_prompt_shows_lines_and_their_marks_and_then_the_marks_alone() -> None:
     (prompt,) = marked_prompts(shown_lines(["ab", "", "c d"], Letters(), 16), 100)
     shown = ["<w0>", "a", "b", "[000]", "[001]", "<w2>", "c", " ", "d", "[002]", "[/doc]", "[end]"]
-    assert names(prompt.ids) == ["[bos]", "[doc]", "[first]", *shown, "[000]", "[001]", "[002]", *["[/doc]"] * 6, "[doc]"]
+    slots = ["[000]", "[001]", "[002]", *["[/doc]"] * 6, "[doc]"]
+    assert names(prompt.ids) == ["[bos]", "[doc]", "[first]", "<w0>", *shown, "<w0>", *slots]
     assert [names(prompt.ids)[place] for place in prompt.body] == ["[000]", "[001]", "[002]"]
     # Line 0 is decided six slots after its own, line 2 at the last, and the document at the very end.
     assert list(prompt.places) == [len(prompt.ids) - 4, len(prompt.ids) - 3, len(prompt.ids) - 2]
     assert len(prompt.places) == prompt.stop - prompt.first == 3
+
+
+def test_a_window_says_how_many_lines_stand_before_and_after_it() -> None:
+    prompts = marked_prompts(shown_lines(["abcdefgh"] * 40, Letters(), 16), 100)
+    middle = prompts[2]
+    assert middle.first == 2 * middle.stop // 3 == 14
+    assert names(middle.ids)[2:4] == ["[next]", "<w7>"]  # 14 lines: 2 ** 3.8
+    assert names(middle.ids)[middle.body[-1] + 2 : middle.body[-1] + 4] == ["[more]", "<w8>"]  # 19 lines: 2 ** 4.2
 
 
 def test_of_a_long_line_the_first_and_the_last_tokens_are_shown() -> None:
@@ -154,6 +163,18 @@ def test_every_line_is_in_one_window_and_no_window_is_too_long(sizes: list[int],
     for prompt, following in pairwise(prompts):  # greedy: the next line would not have fitted
         full = len(prompt.ids) + len(shown[following.first]) + 2 > window
         assert full or prompt.stop - prompt.first == marked.MARKS
+
+
+def test_lines_in_two_windows_are_judged_by_the_one_whose_edge_is_further() -> None:
+    prompts = overlapping_prompts([[400] * 20] * 30, 256)
+    assert [(p.first, p.stop) for p in prompts] == [(0, 11), (11, 22), (22, 30), (5, 16), (16, 27)]
+    shares = [np.full(p.stop - p.first, value, np.float32) for p, value in zip(prompts, (0.9, 0.9, 0.9, 0.1, 0.1), strict=True)]
+    found = combined(prompts, shares, 30)
+    assert found[[0, 4, 29]] == pytest.approx([0.9] * 3)  # in one window only
+    assert found[10] < 0.5 < found[5]  # line 10 is the last of the first window, line 5 the first of the fourth
+    assert np.isnan(combined(prompts[:1], shares[:1], 30)[11:]).all()
+    broken = [*shares[:1], np.full(11, np.nan, np.float32), *shares[2:]]
+    assert combined(prompts, broken, 30)[11:16] == pytest.approx([0.1] * 5)
 
 
 def test_a_program_in_tokens_reads_as_its_text() -> None:

@@ -32,7 +32,7 @@ from curate.fit.documents import Corpus, hashes, load_corpus
 from curate.fit.recipe import Recipe, Setting
 from curate.prox import marked
 from curate.prox.align import line_f1, word_f1, words_of
-from curate.prox.marked import MarkedPrompt, marked_prompts, program_ids, shown_lines
+from curate.prox.marked import MarkedPrompt, combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
 from curate.prox.removal import removed_lines
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Refiner:
     """Tokens of lines that are hidden in training, so that no word decides alone: pages are few, and their words many."""
     left_out_frac: Annotated[float, Ge(0), Le(0.5)] = 0.15
     """Lines that are left out in training on average, so that no page is seen twice."""
-    shortened_frac: Annotated[float, Ge(0), Lt(1)] = 0.25
+    shortened_frac: Annotated[float, Ge(0), Lt(1)] = 0.15
     """Pages of which most lines are left out: else a short text, all in one window, would be a thing never seen."""
     min_content_words: Annotated[int, Ge(0)] = 50
     min_content_frac: Annotated[float, Ge(0), Lt(1)] = 0.1
@@ -137,7 +137,7 @@ class Refiner:
             {"documents": corpus.content_digest(), "options": json.dumps(asdict(self), default=str)},
             listener=tell, device=setting.device, threads=self.threads,
         )  # fmt: skip
-        probabilities = [keep_probabilities(model, page.prompts(self.window), setting.device) for page in judged]
+        probabilities = [keep_probabilities(model, page, self.window, setting.device) for page in judged]
         metrics = _metrics(judged, probabilities, losses, training, validation)
         save(model, setting.out, tokenizer, eos=marked.EOS_ID)
         write_refiner(setting.out, recipe, training, metrics, window=self.window, max_line_tokens=self.max_line_tokens)
@@ -215,9 +215,6 @@ class Page:
         lines, shown = [self.lines[row] for row in some], [self.shown[row] for row in some]
         return Page(lines, shown, self.remove[rows], self.words[rows])
 
-    def prompts(self, window: int) -> list[MarkedPrompt]:
-        return marked_prompts(self.shown, window)
-
 
 def _train_tokenizer(corpus: Corpus, vocab_size: int, min_groups: int, path: Path) -> None:
     """Byte-level BPE over the words of the documents, each once per group: a piece is one that many groups have, so that no
@@ -245,13 +242,13 @@ def _train_tokenizer(corpus: Corpus, vocab_size: int, min_groups: int, path: Pat
     tokenizer.save(str(path))
 
 
-def keep_probabilities(model: CausalLM, prompts: Sequence[MarkedPrompt], device: str) -> npt.NDArray[np.float32]:
-    """The probability that a line stays, of every line that the prompts show, in their order."""
+def keep_probabilities(model: CausalLM, page: Page, window: int, device: str) -> npt.NDArray[np.float32]:
+    """The probability that a line stays, as it is served. Shape (lines,)."""
     from curate.probe.decide import pair_probabilities
 
-    pair = (marked.KEEP_ID, marked.REMOVE_ID)
+    prompts, pair = overlapping_prompts(page.shown, window), (marked.KEEP_ID, marked.REMOVE_ID)
     asked = [(prompt.ids, prompt.places, pair, (), ()) for prompt in prompts]
-    return np.concatenate([np.zeros(0, np.float32), *(lines for lines, _ in pair_probabilities(model, asked, device))])
+    return combined(prompts, [lines for lines, _ in pair_probabilities(model, asked, device)], len(page.lines))
 
 
 def _metrics(

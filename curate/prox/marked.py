@@ -1,19 +1,21 @@
 """The prompt of a model that decides every line in one forward pass, without writing anything.
 
-    [bos] [doc] [first]                       or [next], where lines of the document come before this window
+    [bos] [doc] [first] <w0>                  or [next] and how many lines of the document come before this window
       <w2> some words of line 0 [000]
       <w5> the first words of a long line [cut] its last words [001]
-    [/doc] [end]                              or [more], where lines come after it
+    [/doc] [end] <w0>                         or [more] and how many come after it
       [000] [001] [/doc] x DELAY [doc]        the slots
 
-A line is shown by a token for its number of words, its tokens (of a long line the first and the last), and its mark. Then every
-mark stands once more, alone: at slot i + DELAY the model says `keep` or `remove` of line i, having seen the whole window, and
-the slots of the lines after it. At the very end it says `keep_doc()` or `drop_doc()`. What follows is a program, if one is
-wanted: the same decisions as calls, in tokens of their own.
+Numbers are tokens too, for ranges that double with every second one. A line is shown by the number of its words, its tokens
+(of a long line the first and the last), and its mark. Then every mark stands once more, alone: at slot i + DELAY the model
+says `keep` or `remove` of line i, having seen the whole window, and the slots of the lines after it. At the very end it says
+`keep_doc()` or `drop_doc()`. What follows is a program, if one is wanted: the same decisions as calls, in tokens of their
+own.
 
-So a page costs its prefill and one token per line. A model that generates pays for every token of the program one forward pass
-of its own, and has no probabilities of lines, by which a threshold can be moved afterwards. Long lines cost no more than
-short ones, and none is too long to be judged.
+So a page costs its prefill and one token per line, and twice that where windows overlap, so that every line is read far from
+the edge of one. A model that generates pays for every token of the program one forward pass of its own, and has no
+probabilities of lines, by which a threshold can be moved afterwards. Long lines cost no more than short ones, and none is too
+long to be judged.
 
 Text is encoded without special tokens: a `[000]` in a document is text.
 """
@@ -24,6 +26,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from curate.prox.removal import runs
 
@@ -54,7 +59,9 @@ KEEP_ID, REMOVE_ID, KEEP_DOC_ID, DROP_DOC_ID, EOS_ID, CUT_ID = (
 )
 _MARK, _BUCKET = _ID["[000]"], _ID["<w0>"]
 _TAIL = 3
-_AROUND = 6 + DELAY
+_FAR, _TINY = 12, 1e-4
+"""Lines from the edge of a window at which it weighs most; the least a probability can be before it is averaged."""
+_AROUND = 8 + DELAY
 """Tokens of a prompt besides those of lines and slots."""
 
 
@@ -86,32 +93,65 @@ def _shown(line: str, ids: list[int], most: int) -> list[int]:
         return []
     if len(ids) > most:
         ids = [*ids[: most - _TAIL - 1], _ID[CUT], *ids[-_TAIL:]]
-    return [_BUCKET + min(BUCKETS - 1, int(2 * math.log2(words))), *ids]
+    return [_bucket(words), *ids]
 
 
 def marked_prompts(shown: Sequence[Sequence[int]], window: int, start: int = 0) -> list[MarkedPrompt]:
     """Prompts of at most `window` tokens for the lines of a document from number `start` on, packed greedily."""
     prompts, first = [], start
     while first < len(shown):
-        stop, size = first, _AROUND
-        while stop < len(shown) and stop - first < MARKS and size + len(shown[stop]) + 2 <= window:
-            size += len(shown[stop]) + 2
-            stop += 1
-        if stop == first:
-            raise ValueError(f"window ({window}) is less than what one line takes: {_AROUND + len(shown[first]) + 2} tokens")
-        prompts.append(_prompt(shown, first, stop))
-        first = stop
+        prompts.append(_prompt(shown, window, first))
+        first = prompts[-1].stop
     return prompts
 
 
-def _prompt(shown: Sequence[Sequence[int]], first: int, stop: int) -> MarkedPrompt:
-    ids, body = [_ID[BOS], _ID[DOC], _ID[NEXT if first else FIRST]], []
+def overlapping_prompts(shown: Sequence[Sequence[int]], window: int) -> list[MarkedPrompt]:
+    """Prompts that show every line, and, where there are several, most lines twice: once near an edge and once far from it."""
+    whole = marked_prompts(shown, window)
+    return [*whole, *(_prompt(shown, window, (one.first + one.stop) // 2) for one in whole[:-1])]
+
+
+def _prompt(shown: Sequence[Sequence[int]], window: int, first: int) -> MarkedPrompt:
+    """The prompt that begins with line number `first`, and has as many as fit."""
+    stop, size = first, _AROUND
+    while stop < len(shown) and stop - first < MARKS and size + len(shown[stop]) + 2 <= window:
+        size += len(shown[stop]) + 2
+        stop += 1
+    if stop == first:
+        raise ValueError(f"window ({window}) is less than what one line takes: {_AROUND + len(shown[first]) + 2} tokens")
+    left = len(shown) - stop
+    ids, body = [_ID[BOS], _ID[DOC], _ID[NEXT if first else FIRST], _bucket(first)], []
     for number in range(stop - first):
         ids += [*shown[first + number], _MARK + number]
         body.append(len(ids) - 1)
-    ids += [_ID[END_DOC], _ID[MORE if stop < len(shown) else END]]
+    ids += [_ID[END_DOC], _ID[MORE if left else END], _bucket(left)]
     ids += [_MARK + number for number in range(stop - first)] + [_ID[END_DOC]] * DELAY + [_ID[DOC]]
     return MarkedPrompt(first, stop, tuple(ids), tuple(body))
+
+
+def _bucket(count: int) -> int:
+    """A token for a number: of words in a line, of lines before a window and after it."""
+    return _BUCKET + min(BUCKETS - 1, int(2 * math.log2(count))) if count else _BUCKET
+
+
+def combined(
+    prompts: Sequence[MarkedPrompt], shares: Sequence[npt.NDArray[np.float32]], num_lines: int
+) -> npt.NDArray[np.float32]:
+    """One probability for every line from those of the windows it is in, shape (lines,); NaN where there is none.
+
+    Log-odds are averaged. A window weighs the more the further the line is from where the window cuts the document.
+    """
+    sums, weights = np.zeros(num_lines), np.zeros(num_lines)
+    for prompt, share in zip(prompts, shares, strict=True):
+        size = prompt.stop - prompt.first
+        before = np.arange(1, size + 1) if prompt.first else np.full(size, _FAR)
+        after = np.arange(size, 0, -1) if prompt.stop < num_lines else np.full(size, _FAR)
+        weight = np.minimum(np.minimum(before, after), _FAR) * np.isfinite(share)
+        odds = np.clip(np.nan_to_num(share, nan=0.5), _TINY, 1 - _TINY).astype(np.float64)
+        sums[prompt.first : prompt.stop] += weight * np.log(odds / (1 - odds))
+        weights[prompt.first : prompt.stop] += weight
+    with np.errstate(invalid="ignore"):
+        return np.asarray(1 / (1 + np.exp(-sums / weights)), np.float32)
 
 
 def program_ids(remove: Sequence[bool]) -> list[int]:

@@ -74,7 +74,8 @@ def main() -> None:
 
 
 def _named(kind: str, table: pa.Table) -> pa.Table:
-    return pa.table({"id": [f"{kind}:{name}" for name in table["id"].to_pylist()], "text": table["text"]})
+    names = [f"{kind}:{name}" for name in table["id"].to_pylist()]
+    return pa.table({"id": names, "text": table["text"].cast(pa.large_string())})
 
 
 if __name__ == "__main__":

@@ -124,7 +124,9 @@ def line_rules(pages: Sequence[Page]) -> list[Mask]:
 
 def main() -> None:
     pages = [page_of(row) for row in held_pages().to_pylist()]
-    refined = {row["id"]: row for row in pq.read_table(OUT / "refined" / "data").to_pylist()}
+    nothing_left = pq.read_table(OUT / "refined" / "dropped")["id"].to_pylist()
+    refined: dict[str, Any] = {name: {"text": "", "prox_program": "remove_lines(all=True)"} for name in nothing_left}
+    refined |= {row["id"]: row for row in pq.read_table(OUT / "refined" / "data").to_pylist()}
     table = {name: pq.read_table(OUT / f"{name}.parquet").to_pylist() for name in ("balanced", "precision", "turku")}
     print(f"{len(pages)} pages. kind: pages", json.dumps({" ".join(k): n for k, n in _sizes(pages).items()}))
     print(

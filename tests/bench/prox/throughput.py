@@ -43,7 +43,7 @@ def main() -> None:
     cap = card.max_program_tokens
 
     writing = LineReader(stage.asker(card.window + cap, writes=True), card)
-    windows = [prompt for text in texts for prompt in writing.prompts(text)]
+    windows = [prompt for text in texts for prompt in writing.prompts(text, overlapping=False)]
     tokens = sum(len(prompt.ids) for prompt in windows)
     print(f"{len(texts)} pages, {len(windows)} windows, {tokens / len(texts):,.0f} prompt tokens a page", flush=True)
     written: list[int] = []
@@ -54,7 +54,7 @@ def main() -> None:
         written.append(sum(program.num_tokens for program in programs))
         done = iter(programs)
         for text in texts:
-            execute_chunks(text, [chunk_of(prompt, next(done)) for prompt in writing.prompts(text)])
+            execute_chunks(text, [chunk_of(prompt, next(done)) for prompt in writing.prompts(text, overlapping=False)])
 
     base = _times(published)
     _malformed(writing.asker, windows, cap)
