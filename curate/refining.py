@@ -180,7 +180,7 @@ def _length(ask: Any) -> int:
 
 
 def _shape_of(ask: Ask) -> str:
-    return json.dumps([ask.places.start, ask.places.stop, ask.pair, sorted(ask.yes), sorted(ask.no)])
+    return json.dumps([list(ask.places), ask.pair, sorted(ask.yes), sorted(ask.no)])
 
 
 def _plain_decided(decided: Decided) -> list[Any]:

@@ -100,8 +100,8 @@ def test_thresholds_at_both_ends() -> None:
 
 
 def test_good_documents_may_be_left_alone() -> None:
-    table = pa.table({"text": pa.array(GOOD, pa.large_string()), "edu": pa.array([0.9, 0.5, None], pa.float32())})
-    found = curate.apply("prox_chunk", table, scorer=SCORER, engine="torch", gate_column="edu", gate_min=0.9).to_pylist()
+    table = pa.table({"text": pa.array(GOOD, pa.large_string()), "edu": pa.array([0.875, 0.5, None], pa.float32())})
+    found = curate.apply("prox_chunk", table, scorer=SCORER, engine="torch", gate_column="edu", gate_min=0.875).to_pylist()
     assert [row["prox_status"] for row in found] == [None, "edited", "edited"]
     assert found[0]["text"] == GOOD[0]
 

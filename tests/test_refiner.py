@@ -136,8 +136,8 @@ def test_a_prompt_shows_lines_and_their_marks_and_then_the_marks_alone() -> None
     assert names(prompt.ids) == ["[bos]", "[doc]", "[first]", "<w0>", *shown, "<w0>", *slots]
     assert [names(prompt.ids)[place] for place in prompt.body] == ["[000]", "[001]", "[002]"]
     # Line 0 is decided six slots after its own, line 2 at the last, and the document at the very end.
-    assert list(prompt.places) == [len(prompt.ids) - 4, len(prompt.ids) - 3, len(prompt.ids) - 2]
-    assert len(prompt.places) == prompt.stop - prompt.first == 3
+    assert list(prompt.slots) == [len(prompt.ids) - 4, len(prompt.ids) - 3, len(prompt.ids) - 2]
+    assert prompt.places == (*prompt.body, *prompt.slots)
 
 
 def test_a_window_says_how_many_lines_stand_before_and_after_it() -> None:
@@ -168,13 +168,15 @@ def test_every_line_is_in_one_window_and_no_window_is_too_long(sizes: list[int],
 def test_lines_in_two_windows_are_judged_by_the_one_whose_edge_is_further() -> None:
     prompts = overlapping_prompts([[400] * 20] * 30, 256)
     assert [(p.first, p.stop) for p in prompts] == [(0, 11), (11, 22), (22, 30), (5, 16), (16, 27)]
-    shares = [np.full(p.stop - p.first, value, np.float32) for p, value in zip(prompts, (0.9, 0.9, 0.9, 0.1, 0.1), strict=True)]
+    shares = [np.full(len(p.places), value, np.float32) for p, value in zip(prompts, (0.9, 0.9, 0.9, 0.1, 0.1), strict=True)]
     found = combined(prompts, shares, 30)
     assert found[[0, 4, 29]] == pytest.approx([0.9] * 3)  # in one window only
     assert found[10] < 0.5 < found[5]  # line 10 is the last of the first window, line 5 the first of the fourth
     assert np.isnan(combined(prompts[:1], shares[:1], 30)[11:]).all()
-    broken = [*shares[:1], np.full(11, np.nan, np.float32), *shares[2:]]
+    broken = [*shares[:1], np.full(22, np.nan, np.float32), *shares[2:]]
     assert combined(prompts, broken, 30)[11:16] == pytest.approx([0.1] * 5)
+    mark_and_slot = np.repeat(np.array([0.9, 0.1], np.float32), 11)
+    assert combined(prompts[:1], [mark_and_slot], 11) == pytest.approx([0.5] * 11)
 
 
 def test_a_program_in_tokens_reads_as_its_text() -> None:

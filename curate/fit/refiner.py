@@ -168,7 +168,7 @@ class Refiner:
         end = len(prompt.ids)
         decision = marked.KEEP_DOC_ID if self._has_content(words, remove) else marked.DROP_DOC_ID
         program = program_ids(remove.tolist())
-        places = [*prompt.body, *prompt.places, end - 1, *range(end, end + len(program))]
+        places = [*prompt.places, end - 1, *range(end, end + len(program))]
         targets = [*lines, *lines, decision, *program]
         # A line weighs more the longer it is: what it says is as many words, and a blank one goes with its neighbours anyhow.
         weight = 0.2 + 0.4 * np.log2(1 + words)
@@ -255,10 +255,10 @@ def _metrics(
     pages: Sequence[Page], probabilities: Sequence[npt.NDArray[np.float32]], losses: Sequence[float], training: Corpus,
     validation: Corpus,
 ) -> dict[str, Any]:  # fmt: skip
-    """How well lines are chosen, by threshold, means over documents. The best threshold has the best of both F1 together: of
-    lines, most of which are short and go, and of words, most of which are in long lines that stay."""
+    """How well lines are chosen, by threshold, means over documents. The best threshold is that of the best F1 of words: most
+    lines are short and go, most words are in long ones that stay, and words are what is kept of a text."""
     table = {str(limit): _at(pages, probabilities, limit) for limit in THRESHOLDS}
-    best = max(THRESHOLDS, key=lambda limit: table[str(limit)]["line_f1"] + table[str(limit)]["word_f1"])
+    best = max(THRESHOLDS, key=lambda limit: table[str(limit)]["word_f1"])
     return {
         "threshold": best,
         "thresholds": table,

@@ -36,7 +36,7 @@ class Ask:
     """A prompt to decide on."""
 
     ids: Sequence[int]
-    places: range = range(0)
+    places: Sequence[int] = ()
     """Where what comes next is asked for, one before the last place at most."""
     pair: tuple[int, int] = (0, 0)
     """At `places`, the probability of the first against the second."""

@@ -76,9 +76,14 @@ class MarkedPrompt:
     """Where the mark of every line stands among the lines."""
 
     @property
-    def places(self) -> range:
-        """Where the decision on every line is predicted, in their order."""
+    def slots(self) -> range:
+        """Where every line is decided by a reader of the whole window, in their order."""
         return range(len(self.ids) - 1 - (self.stop - self.first), len(self.ids) - 1)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Where lines are decided: each at its mark, and then each at its slot."""
+        return (*self.body, *self.slots)
 
 
 def shown_lines(lines: Sequence[str], encoder: Any, max_line_tokens: int) -> list[list[int]]:
@@ -137,18 +142,21 @@ def _bucket(count: int) -> int:
 def combined(
     prompts: Sequence[MarkedPrompt], shares: Sequence[npt.NDArray[np.float32]], num_lines: int
 ) -> npt.NDArray[np.float32]:
-    """One probability for every line from those of the windows it is in, shape (lines,); NaN where there is none.
+    """One probability for every line, shape (lines,), from those at the `places` of its windows; NaN where there is none.
 
-    Log-odds are averaged. A window weighs the more the further the line is from where the window cuts the document.
+    Log-odds are averaged. At its mark a line is told apart sharply, by a model that has not seen what follows; at its slot the
+    model has, but finds the line less surely: both together are better than either. Of two windows that weighs more in which
+    the line is further from where the document is cut.
     """
     sums, weights = np.zeros(num_lines), np.zeros(num_lines)
     for prompt, share in zip(prompts, shares, strict=True):
         size = prompt.stop - prompt.first
         before = np.arange(1, size + 1) if prompt.first else np.full(size, _FAR)
         after = np.arange(size, 0, -1) if prompt.stop < num_lines else np.full(size, _FAR)
-        weight = np.minimum(np.minimum(before, after), _FAR) * np.isfinite(share)
-        odds = np.clip(np.nan_to_num(share, nan=0.5), _TINY, 1 - _TINY).astype(np.float64)
-        sums[prompt.first : prompt.stop] += weight * np.log(odds / (1 - odds))
+        both = np.asarray(share, np.float64).reshape(2, size)
+        weight = np.minimum(np.minimum(before, after), _FAR) * np.isfinite(both).all(axis=0)
+        odds = np.clip(np.nan_to_num(both, nan=0.5), _TINY, 1 - _TINY)
+        sums[prompt.first : prompt.stop] += weight * np.log(odds / (1 - odds)).mean(axis=0)
         weights[prompt.first : prompt.stop] += weight
     with np.errstate(invalid="ignore"):
         return np.asarray(1 / (1 + np.exp(-sums / weights)), np.float32)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 _MENU = (
-    "Skip to content\n  • Home\n  • About us\n  • Products\n    • New\n    • On sale\n  • Blog\n  • Contact\n  • "
-    "Log in\n  • Register\nSearch\n"
+    "Skip to content\n  • Home\n  • About us\n    • Our story\n    • Team\n    • Jobs\n    • Press\n  • Products\n"
+    "    • New\n    • On sale\n    • Gift cards\n    • Best sellers\n  • Services\n    • Repairs\n    • Advice\n"
+    "    • Delivery\n  • Topics\n    • Nature\n    • Food\n    • History\n    • Travel\n    • Science\n    • "
+    "Health\n  • Blog\n    • Archive\n    • Authors\n  • Events\n  • Contact\n    • Find us\n    • Opening hours\n"
+    "  • Log in\n  • Register\n  • Basket (0)\nSearch\nMenu\nClose\n"
 )
 _FOOTER = (
-    "\nShare this:\n  • Facebook\n  • Twitter\n  • Print\nRelated posts\n  • Five walks for a weekend\n  • What to "
-    "pack\nSubscribe to our newsletter\nEnter your email address\nLeave a reply\nCancel reply\nPrivacy Policy | "
-    "Terms of Use | Cookie settings\n© 2019 All rights reserved."
+    "\nShare this:\n  • Facebook\n  • Twitter\n  • LinkedIn\n  • Email\n  • Print\nRelated posts\n  • Five walks "
+    "for a weekend\n  • What to pack\n  • Ten things we learnt\n  • How we work\nSubscribe to our newsletter\nEnter"
+    " your email address\nSubscribe\nLeave a reply\nCancel reply\nYour email address will not be published.\n  • "
+    "About us\n  • Contact\n  • Jobs\n  • Press\n  • Sitemap\n  • Accessibility\nPrivacy Policy | Terms of Use | "
+    "Cookie settings\n© 2019 All rights reserved."
 )
 _TIDES = (
     "How tide pools come alive\n\nTwice a day the sea leaves the rocks, and what looks bare from the path is full "

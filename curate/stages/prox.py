@@ -22,7 +22,7 @@ from curate.answers import Answers
 from curate.line_reader import LineReader
 from curate.models.card import check_column
 from curate.prox.pages import GOOD
-from curate.refining import closing, refuse, texts_of
+from curate.refining import closing, texts_of
 from curate.stage import Batch, Kernel, drop_where
 from curate.stages.prox_chunk import DROPS, Cleaning
 
@@ -54,10 +54,7 @@ class Prox(Cleaning):
         asker = self.asker(card.window + 1, writes=False)
         reader = LineReader(asker, card)
         if self.self_test:
-            readings = [reading for reading in reader.read(GOOD, Answers()) if reading is not None]
-            lines = np.concatenate([reading.lines for reading in readings])
-            if not 0.3 <= float((lines >= card.threshold).mean()) <= 0.999:
-                raise refuse(f"{int((lines < card.threshold).sum())} of {len(lines)} lines of known pages would go")
+            self.check_known_pages([self.chunks_of(r) if r else None for r in reader.read(GOOD, Answers())])
 
         def ask(batch: Batch, answers: Answers) -> Batch:
             readings = reader.read(texts_of(batch), answers)

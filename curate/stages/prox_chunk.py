@@ -123,6 +123,19 @@ class Cleaning(Refining):
         program = removal((reading.lines < limit).tolist())
         return Programs([Chunk(0, len(reading.lines), program)], failed=reading.failed)
 
+    def check_known_pages(self, found: Sequence[Programs | None]) -> None:
+        """At least half of the known pages get an operation, and half keep a plausible share of their words."""
+        programs = [p for p in found if p is not None]
+        outcomes = [_outcome(text, p, Limits(), False) for text, p in zip(GOOD, programs, strict=True)]
+        shares = [len(o.final.split()) / len(text.split()) for text, o in zip(GOOD, outcomes, strict=True)]
+        edited, plausible = sum(bool(o.edits) for o in outcomes), sum(0.30 <= share <= 0.999 for share in shares)
+        if 2 * edited < len(GOOD) or 2 * plausible < len(GOOD):
+            said = "; ".join(str(c.program)[:80] for p in programs for c in p.chunks[:1])
+            raise refuse(
+                f"of {len(GOOD)} known pages {edited} are edited, and {plausible} keep 30 to 99.9 % of their words. "
+                f"Programs: {said!r}"
+            )
+
     def edited(self, batch: Batch, programs: Sequence[Programs | None], compat: bool = False) -> Batch:
         """Execute the programs, and write down what they were and what became of them."""
         texts = batch[TEXT].to_pylist()
@@ -179,7 +192,7 @@ class ProxChunk(Cleaning):
             asker = self.asker((self.window or _WINDOW) + _TEMPLATE_TOKENS + self.max_tokens, writes=True)
         write = self._by_scorer(LineReader(asker, card)) if card else self._by_model(asker)
         if self.self_test:
-            self._test(write)
+            self.check_known_pages(write(GOOD, Answers()))
 
         def ask(batch: Batch, answers: Answers) -> Batch:
             return self.edited(batch, write(self.ungated(batch), answers), self.executor == "published")
@@ -210,16 +223,3 @@ class ProxChunk(Cleaning):
             return found
 
         return write
-
-    def _test(self, write: Write) -> None:
-        """At least half of the known pages get an operation, and half keep a plausible share of their words."""
-        found = [p for p in write(GOOD, Answers()) if p is not None]
-        outcomes = [_outcome(text, p, self.limits, False) for text, p in zip(GOOD, found, strict=True)]
-        shares = [len(o.final.split()) / len(text.split()) for text, o in zip(GOOD, outcomes, strict=True)]
-        edited, plausible = sum(bool(o.edits) for o in outcomes), sum(0.30 <= share <= 0.999 for share in shares)
-        if 2 * edited < len(GOOD) or 2 * plausible < len(GOOD):
-            said = "; ".join(str(c.program)[:80] for p in found for c in p.chunks[:1])
-            raise refuse(
-                f"of {len(GOOD)} known pages {edited} are edited, and {plausible} keep 30 to 99.9 % of their words. "
-                f"Programs: {said!r}"
-            )
