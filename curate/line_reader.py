@@ -48,9 +48,9 @@ class LineReader:
         shown = shown_lines(text.split("\n"), self.asker.encoder, self.card.max_line_tokens)
         return (overlapping_prompts if overlapping else marked_prompts)(shown, self.card.window)
 
-    def read(self, texts: Sequence[str | None], answers: Answers) -> list[Reading | None]:
-        """A reading for each text; None for a text that is null."""
-        prompts = [[] if text is None else self.prompts(text, overlapping=True) for text in texts]
+    def read(self, texts: Sequence[str | None], answers: Answers, *, overlapping: bool) -> list[Reading | None]:
+        """A reading for each text; None for a text that is null. `overlapping` windows read most lines twice."""
+        prompts = [[] if text is None else self.prompts(text, overlapping=overlapping) for text in texts]
         asks = [Ask(prompt.ids, prompt.places, _PAIR, _YES, _NO) for some in prompts for prompt in some]
         decided = self.asker.decide(asks, answers)
         edges = np.cumsum([0, *map(len, prompts)]).tolist()
@@ -74,8 +74,20 @@ class LineReader:
 def _reading(num_lines: int, prompts: Sequence[MarkedPrompt], decided: Sequence[Decided | None]) -> Reading:
     answered = [(prompt, answer) for prompt, answer in zip(prompts, decided, strict=True) if answer is not None]
     lines = combined([prompt for prompt, _ in answered], [answer.places for _, answer in answered], num_lines)
-    ends = [answer.end for _, answer in answered if not np.isnan(answer.end)]
+    # Windows that overlap come after those that do not, and the document is judged by these.
+    last = len(_whole(prompts))
+    ends = [answer.end for answer in decided[:last] if answer is not None and not np.isnan(answer.end)]
     return Reading(max(ends, default=float("nan")), lines, len(prompts) - len(answered))
+
+
+def _whole(prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
+    """Those that show every line once."""
+    found: list[MarkedPrompt] = []
+    for prompt in prompts:
+        if prompt.first != (found[-1].stop if found else 0):
+            break
+        found.append(prompt)
+    return found
 
 
 def chunk_of(prompt: MarkedPrompt, written: Written) -> Chunk:

@@ -54,10 +54,12 @@ class Prox(Cleaning):
         asker = self.asker(card.window + 1, writes=False)
         reader = LineReader(asker, card)
         if self.self_test:
-            self.check_known_pages([self.chunks_of(r) if r else None for r in reader.read(GOOD, Answers())])
+            self.check_known_pages(
+                [self.chunks_of(r) if r else None for r in reader.read(GOOD, Answers(), overlapping=self.overlap)]
+            )
 
         def ask(batch: Batch, answers: Answers) -> Batch:
-            readings = reader.read(texts_of(batch), answers)
+            readings = reader.read(texts_of(batch), answers, overlapping=self.overlap)
             scores = np.array([np.nan if reading is None else reading.keep for reading in readings], np.float32)
             batch = batch.put(self.column, pa.array(scores, from_pandas=True))
             if self.min_keep is not None:

@@ -62,6 +62,8 @@ class Cleaning(Refining):
 
     threshold: Annotated[float, Ge(0), Le(1)] | None = None
     """Of a scorer: lines whose probability of staying is below go. The card's, if not given."""
+    overlap: bool = True
+    """Of a scorer: windows overlap, so that every line is read far from an edge. Better by a point of F1, at half the speed."""
     max_removed_frac: Annotated[float, Gt(0), Le(1)] | None = None
     """Programs that remove a larger share of a document's characters are not applied."""
     drop_removed_frac: Annotated[float, Gt(0), Le(1)] | None = 0.95
@@ -201,7 +203,9 @@ class ProxChunk(Cleaning):
 
     def _by_scorer(self, reader: LineReader) -> Write:
         if not self.written:
-            return lambda texts, answers: [self.chunks_of(r) if r else None for r in reader.read(texts, answers)]
+            return lambda texts, answers: [
+                self.chunks_of(r) if r else None for r in reader.read(texts, answers, overlapping=self.overlap)
+            ]
         return lambda texts, answers: [
             None if chunks is None else Programs(chunks) for chunks in reader.write(texts, answers, self.grammar)
         ]

@@ -76,7 +76,7 @@ Judge = Callable[[Sequence[str | None], Answers], list[Judged | None]]
 
 def _by_reading(reader: LineReader) -> Judge:
     def judge(texts: Sequence[str | None], answers: Answers) -> list[Judged | None]:
-        return [(reading.keep, 1.0) if reading else None for reading in reader.read(texts, answers)]
+        return [(reading.keep, 1.0) if reading else None for reading in reader.read(texts, answers, overlapping=False)]
 
     return judge
 

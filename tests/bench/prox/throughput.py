@@ -61,16 +61,20 @@ def main() -> None:
     writing.asker.close()
     reading = LineReader(stage.asker(card.window + 1, writes=False), card)
 
-    def fused() -> None:
-        for text, found in zip(texts, reading.read(texts, Answers()), strict=True):
+    def clean(overlapping: bool) -> None:
+        for text, found in zip(texts, reading.read(texts, Answers(), overlapping=overlapping), strict=True):
             assert found is not None
             execute_chunks(text, stage.chunks_of(found).chunks)
 
-    def two_stages() -> None:
-        reading.read(texts, Answers())
-        fused()
+    def two_stages(overlapping: bool) -> None:
+        reading.read(texts, Answers(), overlapping=False)
+        clean(overlapping)
 
-    for name, seconds in (("published", base), ("two stages", _times(two_stages)), ("fused", _times(fused))):
+    ways = {"published": base}
+    for name, overlapping in (("", False), (", windows overlapping", True)):
+        ways[f"two stages{name}"] = _times(lambda some=overlapping: two_stages(some))  # type: ignore[misc]
+        ways[f"fused{name}"] = _times(lambda some=overlapping: clean(some))  # type: ignore[misc]
+    for name, seconds in ways.items():
         middle = statistics.median(seconds)
         ratio = statistics.median(base) / middle
         print(
