@@ -282,4 +282,4 @@ def test_no_line_takes_long_to_read(line: str) -> None:
     started = time.process_time()
     for end in ("", ")", "\n"):
         parse(line[: MAX_CHARS - 1] + end)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 5  # what is quadratic takes minutes
