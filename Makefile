@@ -72,6 +72,7 @@ preselect: $(DONE) ## The shipped PreSelect scorer and what it is compared with,
 
 prox: $(DONE) $(VLLM) ## The shipped refiner and what it is compared with, from the same real data (an hour)
 	$(BIN)/curate run tests/bench/prox/pairs.yaml --out out/prox/pairs
+	$(BIN)/curate run tests/bench/prox/extracted_pairs.yaml --out out/prox/extracted_pairs
 	$(BIN)/curate fit scorers/prox-mini-v1/recipe.yaml --work out/prox/work
 	$(BIN)/python tests/bench/prox/held_out.py
 	.venv-vllm/bin/curate run tests/bench/prox/refine.yaml --out out/prox/refined --workers 1
