@@ -279,7 +279,11 @@ def test_any_text_is_read_and_what_was_read_is_read_back(text: str) -> None:
     ],
 )
 def test_no_line_takes_long_to_read(line: str) -> None:
-    started = time.process_time()
-    for end in ("", ")", "\n"):
-        parse(line[: MAX_CHARS - 1] + end)
-    assert time.process_time() - started < 5  # what is quadratic takes minutes
+    def seconds() -> float:
+        started = time.process_time()
+        for end in ("", ")", "\n"):
+            parse(line[: MAX_CHARS - 1] + end)
+        return time.process_time() - started
+
+    # Of three tries: the garbage of other tests may be collected meanwhile.
+    assert min(seconds() for _ in range(3)) < 0.5

@@ -148,7 +148,10 @@ def test_programs_written_in_a_grammar_have_no_fault(tmp_path: Path, served: str
 def test_a_run_that_was_killed_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
     pages(tmp_path, 400)
     path = pipeline(tmp_path, "torch", more=", self_test: false")
-    curate.run(str(path), out=str(tmp_path / "whole"), inline=True)
+    # In a process of its own like the other: with other threads the last bits would differ.
+    subprocess.run(
+        [str(CURATE), "run", str(path), "--out", str(tmp_path / "whole"), "--inline"], check=True, capture_output=True
+    )
     command = [str(CURATE), "run", str(path), "--out", str(tmp_path / "out"), "--inline"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.time() + 120
@@ -161,10 +164,8 @@ def test_a_run_that_was_killed_goes_on_and_asks_nothing_twice(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     after = keys(tmp_path / "out")
     assert len(after) == len(set(after)) == len(set(keys(tmp_path / "whole"))) > len(before) > 0
-    found, wanted = rows(tmp_path / "out"), rows(tmp_path / "whole")
-    assert [row["text"] for row in found] == [row["text"] for row in wanted]
-    # What was not asked before is asked in other company now, which moves the last bits.
-    assert [row["prox_keep"] for row in found] == pytest.approx([row["prox_keep"] for row in wanted], abs=1e-3)
+    found, wanted = ({p.name: p.read_bytes() for p in (tmp_path / name / "data").iterdir()} for name in ("out", "whole"))
+    assert found == wanted
 
 
 def logs(out: Path) -> list[Path]:

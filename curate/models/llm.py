@@ -194,8 +194,7 @@ def _close(llm: Any) -> None:
 class _VllmReader:
     """A scorer of ours in vLLM, for its decisions: vLLM gives what the logits are made of, and four of them are made here.
 
-    Asked for log-probabilities of prompts instead, it makes all logits at all places, sorts them, and puts them into objects:
-    a third of the speed.
+    Asked for log-probabilities of prompts instead, it makes all logits at all places, sorts them, and puts them into objects.
     """
 
     def __init__(self, serving: Serving) -> None:
