@@ -32,6 +32,8 @@ class Reading:
 
     keep: float
     """The probability that it should stay: that of its best window. NaN where the model failed."""
+    mass: float
+    """How likely it is that the model says either, at worst."""
     lines: npt.NDArray[np.float32]
     """The probability that a line stays, shape (lines,); NaN where the model failed on all windows that have it."""
     failed: int
@@ -59,14 +61,14 @@ class LineReader:
             for text, some, (start, end) in zip(texts, prompts, pairwise(edges), strict=True)
         ]
 
-    def write(self, texts: Sequence[str | None], answers: Answers, grammar: bool) -> list[list[Chunk] | None]:
-        """The programs that the model writes for the windows of each text."""
+    def write(self, texts: Sequence[str | None], answers: Answers, grammar: bool) -> list[list[Chunk | None] | None]:
+        """The programs that the model writes for the windows of each text; None for a window on which it failed."""
         prompts = [[] if text is None else self.prompts(text, overlapping=False) for text in texts]
         asks = [prompt.ids for some in prompts for prompt in some]
         written = self.asker.write(asks, answers, self.card.max_program_tokens, marked.GRAMMAR if grammar else None)
         edges = np.cumsum([0, *map(len, prompts)]).tolist()
         return [
-            None if text is None else [chunk_of(p, w) for p, w in zip(some, written[start:end], strict=True) if w is not None]
+            None if text is None else [chunk_of(p, w) if w else None for p, w in zip(some, written[start:end], strict=True)]
             for text, some, (start, end) in zip(texts, prompts, pairwise(edges), strict=True)
         ]
 
@@ -76,8 +78,9 @@ def _reading(num_lines: int, prompts: Sequence[MarkedPrompt], decided: Sequence[
     lines = combined([prompt for prompt, _ in answered], [answer.places for _, answer in answered], num_lines)
     # Windows that overlap come after those that do not, and the document is judged by these.
     last = len(_whole(prompts))
-    ends = [answer.end for answer in decided[:last] if answer is not None and not np.isnan(answer.end)]
-    return Reading(max(ends, default=float("nan")), lines, len(prompts) - len(answered))
+    judged = [answer for answer in decided[:last] if answer is not None and not np.isnan(answer.end)]
+    best, mass = max((a.end for a in judged), default=float("nan")), min((a.end_mass for a in judged), default=0.0)
+    return Reading(best, mass, lines, len(prompts) - len(answered))
 
 
 def _whole(prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:

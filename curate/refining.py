@@ -48,7 +48,7 @@ class Refining(Stage):
     template: TemplateName | None = None
     """What stands around a document in the prompt. Required with `model`; those of gair-prox answer to `plain`."""
     engine: str = "vllm"
-    """`vllm`, in the worker; `torch`, for scorers; or the address of a server that speaks OpenAI's protocol as vLLM does."""
+    """`vllm`, in the worker; `torch`, for scorers; or the address of a server of the kind of `vllm serve`."""
     served_as: str | None = None
     """The model's name on the server, where it has several."""
     gpus: Annotated[float, Ge(0)] = 0.0
@@ -99,13 +99,13 @@ class Refining(Stage):
         local = self.model is not None and self.model.startswith((".", "/"))
         return tuple(path for path in (self.scorer, self.model if local else None) if path is not None)
 
-    def asker(self, max_tokens: int, *, writes: bool) -> Asker:
-        """The model, loaded; `max_tokens` are those of prompt and answer, `writes` says if programs will be asked for."""
+    def asker(self, max_tokens: int, *, reads: bool) -> Asker:
+        """The model, loaded; `max_tokens` are those of prompt and answer. A scorer that `reads` writes no programs."""
         name = self.scorer or self.model
         assert name is not None
         serving = Serving(
             name, self.engine, max_tokens, self.dtype or ("float32" if self.scorer else "auto"), self.model_revision,
-            self.gpu_memory_frac, writes, self.served_as,
+            self.gpu_memory_frac, reads, self.served_as,
         )  # fmt: skip
         return Asker(serving, self.cache)
 

@@ -42,7 +42,7 @@ def test_the_file_tree_names_every_file_of_the_package() -> None:
 
 
 def test_the_readme_is_short_enough_to_be_read() -> None:
-    assert len(README.splitlines()) <= 270
+    assert len(README.splitlines()) <= 250
 
 
 def test_every_command_is_documented() -> None:

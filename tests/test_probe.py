@@ -88,10 +88,67 @@ def test_saving_twice_and_saving_what_was_loaded_give_the_same_bytes(saved: Path
     assert list(contents(saved)) == ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 
 
-def test_a_llama_of_another_kind_is_refused(saved: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kv_heads, tied, shards", [(1, False, "1GB"), (2, True, "200KB")])
+def test_a_llama_that_hugging_face_saved_is_read(tmp_path: Path, kv_heads: int, tied: bool, shards: str) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(2)
+    config = LlamaConfig(
+        vocab_size=300, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=kv_heads,
+        intermediate_size=96, max_position_embeddings=50, bos_token_id=3, rms_norm_eps=1e-6, tie_word_embeddings=tied,
+        rope_parameters={"rope_type": "default", "rope_theta": 50_000.0}, initializer_range=0.3,
+    )  # fmt: skip
+    theirs = LlamaForCausalLM(config)
+    theirs.save_pretrained(tmp_path, max_shard_size=shards)
+    ours = load(tmp_path)
+    ids = torch.randint(300, (2, 50), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = theirs(input_ids=ids).logits
+        assert expected.abs().max() > 1
+        assert torch.allclose(ours(ids), expected, atol=1e-4)
+    assert num_parameters(ours.shape) == sum(parameter.numel() for parameter in ours.parameters())
+    save(ours, tmp_path / "again", with_bos(tmp_path, 3))
+    again = LlamaForCausalLM.from_pretrained(tmp_path / "again")
+    with torch.inference_mode():
+        assert torch.allclose(again(input_ids=ids).logits, expected, atol=1e-4)
+
+
+def with_bos(folder: Path, bos: int) -> Path:
+    """The tokenizer, whose token that begins documents has another number."""
+    tokenizer = json.loads(TOKENIZER.read_text())
+    tokenizer["added_tokens"][0]["id"] = bos
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return folder / "tokenizer.json"
+
+
+@pytest.mark.parametrize(
+    "other", [{"rope_scaling": {"factor": 8}}, {"attention_bias": True}, {"head_dim": 7}, {"model_type": "mistral"}]
+)
+def test_a_model_of_another_kind_is_refused(saved: Path, tmp_path: Path, other: dict[str, Any]) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | other))
+    with pytest.raises(SpecError, match=f"a kind that is not known here: {{'{next(iter(other))}"):
+        load(tmp_path)
+
+
+def test_a_folder_without_a_model_is_refused(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"has no config\.json"):
+        load(tmp_path)
+    config = json.loads((saved / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SpecError, match=r"has no model\.safetensors"):
+        load(tmp_path)
+    del config["hidden_size"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SpecError, match=r"describes no Llama: .*'width'"):
+        load(tmp_path)
+
+
+def test_weights_of_another_model_are_refused(saved: Path, tmp_path: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_key_value_heads": 1}))
-    with pytest.raises(SpecError, match=r"differs in \['num_key_value_heads'\]"):
+    (tmp_path / "model.safetensors").write_bytes((saved / "model.safetensors").read_bytes())
+    with pytest.raises(SpecError, match=r"its tensors are not those .*k_proj\.weight"):
         load(tmp_path)
 
 
@@ -116,10 +173,11 @@ def test_parameters_are_counted_without_building_the_model(shape: Shape) -> None
     [
         ({"layers": 0}, r"layers \(0\) is not positive"),
         ({"width": 18, "heads": 6}, r"width \(18\) is not heads \(6\) times an even number"),
+        ({"kv_heads": 3}, r"heads \(2\) is not a multiple of kv_heads \(3\)"),
         ({"bos": 8}, r"bos \(8\) is not a token: there are 8"),
     ],
 )
-def test_an_impossible_shape_is_refused(change: dict[str, int], message: str) -> None:
+def test_an_impossible_shape_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(TINY, **change)
 

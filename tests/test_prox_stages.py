@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -134,7 +135,8 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: s
 
 
 class Served(BaseHTTPRequestHandler):
-    """Answers as vLLM does, by reading the model with torch: the likeliest ids at every place of a prompt, and at its end."""
+    """Answers as vLLM does, by reading the model with torch: the hidden states of a prompt. What is asked is counted, except
+    for the two prompts of one token over and over by which it is seen whether the model reads in both directions."""
 
     def log_message(self, format: str, *args: Any) -> None:
         return
@@ -145,12 +147,13 @@ class Served(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         server: Any = self.server
+        assert self.path == "/pooling" and body["task"] == "token_embed" and body["encoding_format"] == "base64"
         with server.lock:
-            server.asked.append(tuple(body["prompt"]))
+            server.asked += [tuple(body["input"])] if len(set(body["input"])) > 2 else []
             if server.failing and len(server.asked) > server.failing:
                 self.send_error(503, "too much to do")
                 return
-            self._send({"choices": [answer(server.model, body)]})
+            self._send({"data": [{"data": hidden(server.model, body["input"], server.forwards)}]})
 
     def _send(self, value: Any) -> None:
         data = json.dumps(value).encode()
@@ -160,15 +163,13 @@ class Served(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def answer(model: Any, body: dict[str, Any]) -> dict[str, Any]:
+def hidden(model: Any, ids: list[int], forwards: bool) -> str:
     import torch
 
+    seen = None if forwards else torch.ones(1, 1, len(ids), len(ids), dtype=torch.bool)
     with torch.inference_mode():
-        logs = model(torch.tensor([body["prompt"]]))[0].log_softmax(dim=-1)
-    tops = [dict(zip(some.indices.tolist(), some.values.tolist(), strict=True)) for some in (row.topk(20) for row in logs)]
-    prompt = [None, *({str(i): {"logprob": v} for i, v in top.items()} for top in tops[:-1])]
-    last = {f"token_id:{i}": v for i, v in tops[-1].items()}
-    return {"text": "", "finish_reason": "length", "prompt_logprobs": prompt, "logprobs": {"top_logprobs": [last]}}
+        states = model.hidden(torch.tensor([ids]), seen)[0].numpy()
+    return base64.b64encode(states.astype("<f4").tobytes()).decode()
 
 
 @pytest.fixture
@@ -177,6 +178,7 @@ def server() -> Iterator[Any]:
 
     httpd: Any = ThreadingHTTPServer(("127.0.0.1", 0), Served)
     httpd.model, httpd.lock, httpd.asked, httpd.failing = load(Path(SCORER)), threading.Lock(), [], 0
+    httpd.forwards = False
     thread = threading.Thread(target=httpd.serve_forever, daemon=True)
     thread.start()
     yield httpd
@@ -194,6 +196,12 @@ def test_a_server_gives_what_the_model_gives_here(server: Any, cleaned: list[dic
     assert [row["prox_keep"] for row in rows] == pytest.approx(
         [row["prox_keep"] for row in applied("prox_doc", PAGES)], abs=1e-4
     )
+
+
+def test_a_server_that_reads_forwards_only_is_refused(server: Any) -> None:
+    server.forwards = True
+    with pytest.raises(SpecError, match=r"read forwards only.* vllm serve .*--hf-overrides '\{\"is_causal\": false\}'"):
+        applied("prox", PAGES, engine=url(server))
 
 
 def pipeline(folder: Path, server: Any, cache: Path | None = None) -> Path:

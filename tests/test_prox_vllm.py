@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate
+from curate.errors import CurateError
+from curate.models.llm import SERVE_READER
 from curate.probe.model import CausalLM, Shape, save
 from curate.prox.pages import GOOD, JUNK
 from curate.prox.program import parse
@@ -78,13 +81,13 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[str]:
+@contextlib.contextmanager
+def serving(*options: str) -> Iterator[str]:
     """The address of a server with the shipped refiner. vLLM for CPUs has another name, by which `vllm serve` stumbles."""
     port = free_port()
     command = [
         str(VLLM / "python"), "-m", "vllm.entrypoints.openai.api_server", "--model", str(SCORER), "--port", str(port),
-        "--host", "127.0.0.1", "--dtype", "float32", "--max-model-len", "576", "--enforce-eager",
+        "--host", "127.0.0.1", "--max-model-len", "768", "--enforce-eager", *options,
     ]  # fmt: skip
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True) as process:
@@ -99,6 +102,9 @@ def served() -> Iterator[str]:
             yield address
         finally:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+FORWARDS = ("--runner", "pooling", "--convert", "embed", "--pooler-config", '{"task": "token_embed"}')
 
 
 @needs_vllm
@@ -124,35 +130,45 @@ def test_any_causal_language_model_is_asked_in_the_published_way(tmp_path: Path)
 
 
 @needs_vllm
-def test_a_served_refiner_gives_what_torch_gives(tmp_path: Path, served: str) -> None:
+def test_a_served_refiner_gives_what_torch_gives(tmp_path: Path) -> None:
     pages(tmp_path, 4)
     wanted = refined(tmp_path, "torch")
-    path = pipeline(tmp_path, served)
-    curate.run(str(path), out=str(tmp_path / "served"), inline=True)
+    with serving(*shlex.split(SERVE_READER)) as address:
+        curate.run(str(pipeline(tmp_path, address)), out=str(tmp_path / "served"), inline=True)
     found = rows(tmp_path / "served")
     assert [row["text"] for row in found] == [row["text"] for row in wanted]
     assert [row["prox_keep"] for row in found] == pytest.approx([row["prox_keep"] for row in wanted], abs=1e-3)
 
 
 @needs_vllm
-def test_programs_written_in_a_grammar_have_no_fault(tmp_path: Path, served: str) -> None:
+def test_a_server_that_reads_forwards_only_is_refused(tmp_path: Path) -> None:
+    pages(tmp_path, 1)
+    with serving(*FORWARDS) as address, pytest.raises(CurateError, match=r"""--hf-overrides '\{"is_causal": false\}'"""):
+        curate.run(str(pipeline(tmp_path, address)), out=str(tmp_path / "out"), inline=True)
+
+
+@needs_vllm
+def test_programs_written_in_a_grammar_have_no_fault(tmp_path: Path) -> None:
     pages(tmp_path, 2)
-    path = pipeline(tmp_path, served, "prox_chunk", ", written: true, self_test: false, drop_removed_frac: null, min_words: 0")
-    curate.run(str(path), out=str(tmp_path / "out"), inline=True)
+    more = ", written: true, self_test: false, drop_removed_frac: null, min_words: 0"
+    with serving("--dtype", "float32") as address:
+        with pytest.raises(CurateError, match=r"no hidden states come from it .* Start it so: vllm serve"):
+            curate.run(str(pipeline(tmp_path, address)), out=str(tmp_path / "refused"), inline=True)
+        curate.run(str(pipeline(tmp_path, address, "prox_chunk", more)), out=str(tmp_path / "out"), inline=True)
     found = rows(tmp_path / "out")
     assert len(found) >= 6  # the articles; of the pages of nothing nothing may be left
     assert {row["prox_errors"] for row in found} == {0}
     assert all(not parse(row["prox_program"]).faults for row in found)
 
 
-def test_a_run_that_was_killed_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["torch", pytest.param("vllm", marks=needs_vllm)])
+def test_a_run_that_was_killed_goes_on_and_asks_nothing_twice(tmp_path: Path, engine: str) -> None:
     pages(tmp_path, 400)
-    path = pipeline(tmp_path, "torch", more=", self_test: false")
+    path = pipeline(tmp_path, engine, more=", self_test: false")
+    start = [str(CURATE if engine == "torch" else VLLM / "curate"), "run", str(path), "--inline", "--out"]
     # In a process of its own like the other: with other threads the last bits would differ.
-    subprocess.run(
-        [str(CURATE), "run", str(path), "--out", str(tmp_path / "whole"), "--inline"], check=True, capture_output=True
-    )
-    command = [str(CURATE), "run", str(path), "--out", str(tmp_path / "out"), "--inline"]
+    subprocess.run([*start, str(tmp_path / "whole")], check=True, capture_output=True)
+    command = [*start, str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.time() + 120
         while len(logs(tmp_path / "out")) < 2:

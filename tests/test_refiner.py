@@ -19,11 +19,14 @@ from tokenizers import Tokenizer
 
 import curate
 from curate.errors import DriftError, SpecError
+from curate.fit.begin import begun
 from curate.fit.recipe import fit_file
+from curate.fit.refiner import Page
+from curate.models.llm import load_encoder
 from curate.models.refiner import load_refiner_card
 from curate.probe.decide import pair_probabilities
-from curate.probe.model import CausalLM, Shape, load
-from curate.probe.supervised import Example, Tuning, tune
+from curate.probe.model import CausalLM, Shape, load, save
+from curate.probe.supervised import Example, Tuning, padded, tune
 from curate.prox import marked
 from curate.prox.align import label_lines, line_f1, word_f1
 from curate.prox.marked import combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
@@ -129,23 +132,19 @@ def names(ids: Any) -> list[str]:
     return [marked.SPECIAL[i] if i < special else chr(i - special) for i in ids]
 
 
-def test_a_prompt_shows_lines_and_their_marks_and_then_the_marks_alone() -> None:
+def test_a_prompt_shows_lines_and_their_marks() -> None:
     (prompt,) = marked_prompts(shown_lines(["ab", "", "c d"], Letters(), 16), 100)
-    shown = ["<w0>", "a", "b", "[000]", "[001]", "<w2>", "c", " ", "d", "[002]", "[/doc]", "[end]"]
-    slots = ["[000]", "[001]", "[002]", *["[/doc]"] * 6, "[doc]"]
-    assert names(prompt.ids) == ["[bos]", "[doc]", "[first]", "<w0>", *shown, "<w0>", *slots]
-    assert [names(prompt.ids)[place] for place in prompt.body] == ["[000]", "[001]", "[002]"]
-    # Line 0 is decided six slots after its own, line 2 at the last, and the document at the very end.
-    assert list(prompt.slots) == [len(prompt.ids) - 4, len(prompt.ids) - 3, len(prompt.ids) - 2]
-    assert prompt.places == (*prompt.body, *prompt.slots)
+    shown = ["<w0>", "a", "b", "[000]", "[001]", "<w2>", "c", " ", "d", "[002]"]
+    assert names(prompt.ids) == ["[bos]", "[doc]", "[first]", "<w0>", *shown, "[/doc]", "[end]", "<w0>", "[doc]"]
+    assert [names(prompt.ids)[place] for place in prompt.places] == ["[000]", "[001]", "[002]"]
 
 
 def test_a_window_says_how_many_lines_stand_before_and_after_it() -> None:
     prompts = marked_prompts(shown_lines(["abcdefgh"] * 40, Letters(), 16), 100)
     middle = prompts[2]
-    assert middle.first == 2 * middle.stop // 3 == 14
-    assert names(middle.ids)[2:4] == ["[next]", "<w7>"]  # 14 lines: 2 ** 3.8
-    assert names(middle.ids)[middle.body[-1] + 2 : middle.body[-1] + 4] == ["[more]", "<w8>"]  # 19 lines: 2 ** 4.2
+    assert middle.first == 2 * middle.stop // 3 == 18
+    assert names(middle.ids)[2:4] == ["[next]", "<w8>"]  # 18 lines: 2 ** 4.2
+    assert names(middle.ids)[middle.places[-1] + 2 : middle.places[-1] + 4] == ["[more]", "<w7>"]  # 13 lines: 2 ** 3.7
 
 
 def test_of_a_long_line_the_first_and_the_last_tokens_are_shown() -> None:
@@ -161,22 +160,20 @@ def test_every_line_is_in_one_window_and_no_window_is_too_long(sizes: list[int],
     assert max(len(prompt.ids) for prompt in prompts) <= window
     assert max(prompt.stop - prompt.first for prompt in prompts) <= marked.MARKS
     for prompt, following in pairwise(prompts):  # greedy: the next line would not have fitted
-        full = len(prompt.ids) + len(shown[following.first]) + 2 > window
+        full = len(prompt.ids) + len(shown[following.first]) + 1 > window
         assert full or prompt.stop - prompt.first == marked.MARKS
 
 
 def test_lines_in_two_windows_are_judged_by_the_one_whose_edge_is_further() -> None:
-    prompts = overlapping_prompts([[400] * 20] * 30, 256)
+    prompts = overlapping_prompts([[400] * 20] * 30, 240)
     assert [(p.first, p.stop) for p in prompts] == [(0, 11), (11, 22), (22, 30), (5, 16), (16, 27)]
     shares = [np.full(len(p.places), value, np.float32) for p, value in zip(prompts, (0.9, 0.9, 0.9, 0.1, 0.1), strict=True)]
     found = combined(prompts, shares, 30)
     assert found[[0, 4, 29]] == pytest.approx([0.9] * 3)  # in one window only
     assert found[10] < 0.5 < found[5]  # line 10 is the last of the first window, line 5 the first of the fourth
     assert np.isnan(combined(prompts[:1], shares[:1], 30)[11:]).all()
-    broken = [*shares[:1], np.full(22, np.nan, np.float32), *shares[2:]]
+    broken = [*shares[:1], np.full(11, np.nan, np.float32), *shares[2:]]
     assert combined(prompts, broken, 30)[11:16] == pytest.approx([0.1] * 5)
-    mark_and_slot = np.repeat(np.array([0.9, 0.1], np.float32), 11)
-    assert combined(prompts[:1], [mark_and_slot], 11) == pytest.approx([0.5] * 11)
 
 
 def test_a_program_in_tokens_reads_as_its_text() -> None:
@@ -198,15 +195,15 @@ TUNING = Tuning(tokens=6_000, batch_tokens=256, lr=1e-2, matrix_lr=0.02, warmup_
 
 
 def copying(number: int) -> list[Example]:
-    """Whether a sequence has a 500 in it is what must be said at its end."""
+    """Whether a sequence has a 500 in it is what must be said at its beginning."""
     draw = np.random.Generator(np.random.PCG64(number))
     rows = []
     for _ in range(60):
         ids = draw.integers(300, 400, draw.integers(4, 12))
         there = draw.random() < 0.5
         ids[draw.integers(0, len(ids))] = 500 if there else 301
-        last, ones = np.array([len(ids) - 1]), np.ones(1, np.float32)
-        rows.append(Example(ids, last, np.array([marked.KEEP_ID if there else marked.REMOVE_ID]), ones))
+        target = np.array([marked.KEEP_ID if there else marked.REMOVE_ID])
+        rows.append(Example(ids, np.zeros(1, np.int64), target, np.ones(1, np.float32), causal=False))
     return rows
 
 
@@ -219,13 +216,27 @@ def tuned(folder: Path, epoch: Any = copying, tuning: Tuning = TUNING) -> Causal
 def test_what_is_asked_for_at_places_is_learnt(tmp_path: Path) -> None:
     model = tuned(tmp_path)
     pair = (marked.KEEP_ID, marked.REMOVE_ID)
-    asked = [(e.ids.tolist(), e.places.tolist(), pair, [marked.KEEP_ID], [marked.REMOVE_ID]) for e in copying(99)]
+    asked = [(e.ids.tolist(), [0, len(e.ids) - 1], pair, [marked.KEEP_ID], [marked.REMOVE_ID]) for e in copying(99)]
     wanted = [e.targets[0] == marked.KEEP_ID for e in copying(99)]
     found = pair_probabilities(model, asked, "cpu")
     assert np.mean([(shares[0] > 0.5) == want for (shares, _), want in zip(found, wanted, strict=True)]) > 0.85
-    # The place is the end here, so both ways to ask have one answer; alone or in company makes no difference.
-    assert [end for _, (end, _) in found] == pytest.approx([float(shares[0]) for shares, _ in found], abs=1e-5)
+    # The last place is the end here, so both ways to ask have one answer; alone or in company makes no difference.
+    assert [end for _, (end, _) in found] == pytest.approx([float(shares[1]) for shares, _ in found], abs=1e-5)
     assert pair_probabilities(model, asked[7:8], "cpu")[0][0] == pytest.approx(found[7][0], abs=1e-5)
+
+
+def test_a_sequence_read_forwards_sees_nothing_ahead_and_none_sees_what_fills_up() -> None:
+    def hidden(last: int, filler: int) -> torch.Tensor:
+        none = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        rows = [Example(np.array([300, 301, 302, last]), *none, causal=causal) for causal in (True, False)]
+        rows.append(Example(np.arange(300, 310), *none, causal=False))
+        with torch.inference_mode():
+            return CausalLM(SHAPE, 1).hidden(*padded(rows, filler))
+
+    before, after, filled = hidden(303, 0), hidden(304, 0), hidden(303, 7)
+    changed = (before != after).any(dim=-1)[:, :4]
+    assert changed.tolist() == [[False, False, False, True], [True] * 4, [False] * 4]
+    assert torch.equal(before[:2, :4], filled[:2, :4]) and torch.equal(before[2], filled[2])
 
 
 def test_training_that_was_killed_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +269,82 @@ def made_up_page(draw: np.random.Generator) -> tuple[str, list[bool]]:
             lines.append(" ".join(draw.choice(words, 1 if block % 2 == 0 else int(draw.integers(9, 16)))))
             menu.append(block % 2 == 0)
     return "\n".join(lines), menu
+
+
+def page_of(text: str, remove: str) -> Page:
+    """A word a line, and of each line whether it goes."""
+    lines = text.split()
+    gone = np.array([mark == "-" for mark in remove])
+    return Page(lines, [[300 + len(line)] for line in lines], gone, np.arange(len(lines)))
+
+
+def test_a_page_gets_the_content_of_another_between_its_own_menus() -> None:
+    menus, article = page_of("home news tide ad crab about", "--+-+-"), page_of("start weed share rock end", "-+-+-")
+    mixed = menus.with_content_of(article)
+    assert list(mixed.lines) == ["home", "news", "weed", "share", "rock", "about"]
+    assert mixed.remove.tolist() == [True, True, False, True, False, True]
+    assert list(mixed.shown) == [[300 + len(line)] for line in mixed.lines]
+    assert mixed.words.tolist() == [0, 1, 1, 2, 3, 5]
+    nothing = page_of("home about", "--")
+    assert list(menus.with_content_of(nothing).lines) == ["home", "news", "about"]
+    assert list(nothing.with_content_of(article).lines) == ["weed", "share", "rock", "home", "about"]
+
+
+TOKENIZER = Path(__file__).parents[1] / "scorers" / "bpe-v1" / "tokenizer.json"
+BASE = Shape(vocab_size=16_384, width=32, layers=1, heads=2, hidden=32, context=400, bos=0, kv_heads=1, tied=False)
+
+
+@pytest.mark.slow
+def test_a_model_to_begin_from_says_the_same_under_other_ids(tmp_path: Path) -> None:
+    base = CausalLM(BASE, seed=4)
+    save(base, tmp_path / "base", TOKENIZER)
+    given = Tokenizer.from_file(str(TOKENIZER))
+    given.enable_padding(pad_id=7)  # as some tokenizers come: lines of a page would be filled up to the longest
+    given.enable_truncation(3)
+    given.save(str(tmp_path / "base" / "tokenizer.json"))
+    model = begun(tmp_path / "base", tmp_path / "tokenizer.json", dropout=0.0, seed=1)
+    before, after = Tokenizer.from_file(str(TOKENIZER)), load_encoder(str(tmp_path), None)
+    text, moved = "Crabs [keep] waiting under the weed. [000]", len(marked.SPECIAL)
+    ids = before.encode(text, add_special_tokens=False).ids
+    assert after.encode(text, add_special_tokens=False).ids == [number + moved for number in ids]
+    assert [after.token_to_id(token) for token in marked.SPECIAL] == list(range(moved))
+    with torch.inference_mode():
+        found = model(torch.tensor([[number + moved for number in ids]]))
+        assert torch.allclose(found[..., moved:], base(torch.tensor([ids])), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_refiner_can_begin_from_a_model(recipe: Path) -> None:
+    save(CausalLM(BASE, seed=4), recipe / "base", TOKENIZER)
+    options = {
+        **yaml.safe_load((recipe / "recipe.yaml").read_text()),
+        "name": "begun-v1",
+        "base": "./base",
+        "lr": 1e-2,
+        "matrix_lr": 0.02,
+    }
+    (recipe / "begun.yaml").write_text(yaml.safe_dump(options))
+    fit_file(str(recipe / "begun.yaml"), out=str(recipe / "begun"), work=str(recipe / "begun-work"), inline=True)
+    assert load(recipe / "begun").shape.kv_heads == 1
+    assert right_on_unseen_pages(recipe / "begun") > 0.85
+    save(CausalLM(BASE, seed=5), recipe / "base", TOKENIZER)
+    with pytest.raises(DriftError, match="this recipe and another base"):
+        fit_file(str(recipe / "begun.yaml"), out=str(recipe / "begun"), work=str(recipe / "again"), inline=True)
+    options["window"] = 300
+    (recipe / "long.yaml").write_text(yaml.safe_dump(options))
+    with pytest.raises(SpecError, match=r"window \(300\): with a program 450 tokens, and base sees 400"):
+        fit_file(str(recipe / "long.yaml"), out=str(recipe / "long"), work=str(recipe / "long-work"), inline=True)
+
+
+def test_a_tokenizer_that_cannot_be_extended_is_refused(tmp_path: Path) -> None:
+    plain = json.loads(TOKENIZER.read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**plain, "model": {**plain["model"], "type": "Unigram"}}))
+    with pytest.raises(SpecError, match="only BPE can be extended"):
+        begun(tmp_path, tmp_path / "out.json", dropout=0.0, seed=1)
+    vocabulary = {**plain["model"]["vocab"], "[keep]": 16_384}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**plain, "model": {**plain["model"], "vocab": vocabulary}}))
+    with pytest.raises(SpecError, match=r"tokens that a refiner's prompt is made of: \[keep\]"):
+        begun(tmp_path, tmp_path / "out.json", dropout=0.0, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -295,17 +382,22 @@ def test_a_recipe_gives_a_refiner_that_its_card_describes(recipe: Path) -> None:
 
 @pytest.mark.slow
 def test_a_refiner_cleans_pages_it_has_not_seen(recipe: Path) -> None:
+    assert right_on_unseen_pages(recipe / "out") > 0.85
+
+
+def right_on_unseen_pages(scorer: Path) -> float:
+    """The share of lines that are decided right."""
     draw = np.random.Generator(np.random.PCG64(6))
     pages = [made_up_page(draw) for _ in range(20)]
     table = pa.table({"text": pa.array([text for text, _ in pages], pa.large_string())})
-    found = curate.apply("prox_chunk", table, scorer=str(recipe / "out"), engine="torch", self_test=False).to_pylist()
+    found = curate.apply("prox_chunk", table, scorer=str(scorer), engine="torch", self_test=False).to_pylist()
+    assert {row["prox_status"] for row in found} == {"edited"}
     right = [
         gone == is_menu
         for row, (text, menu) in zip(found, pages, strict=True)
         for gone, is_menu in zip(removed_lines(row["prox_program"], text.count("\n") + 1), menu, strict=True)
     ]
-    assert np.mean(right) > 0.85
-    assert {row["prox_status"] for row in found} == {"edited"}
+    return float(np.mean(right))
 
 
 @pytest.mark.slow

@@ -42,14 +42,18 @@ class Artefact:
     """A sentence or two on how labels came about."""
 
 
-def check_card(folder: Path, *, recipe_digest: str | None = None, ids_digest: str | None = None) -> None:
-    """Raises DriftError when the folder has a scorer of another recipe, or one that learnt from other documents."""
+def check_card(
+    folder: Path, *, recipe_digest: str | None = None, ids_digest: str | None = None, base: str | None = None
+) -> None:
+    """Raises DriftError when the folder has a scorer of another recipe, of other documents, or one that began elsewhere."""
     path = folder / "card.md"
     if not path.exists():
         return
     front = front_matter(path)
     if recipe_digest not in (None, front.get("recipe_sha256")):
         raise DriftError(f"{folder} was trained from a recipe that says something else. {way_out(path)}")
+    if base != front.get("base_sha256"):
+        raise DriftError(f"{folder} was trained from this recipe and another base. {way_out(path)}")
     if ids_digest not in (None, front.get("training_ids_sha256")):
         raise DriftError(f"{folder} was trained from this recipe on other documents. {way_out(path)}")
 
@@ -128,18 +132,20 @@ def _prose(name: str, artefact: Artefact) -> str:
 
 
 def write_refiner(
-    folder: Path, recipe: Recipe, training: Corpus, metrics: Mapping[str, Any], *, window: int, max_line_tokens: int
-) -> None:
+    folder: Path, recipe: Recipe, training: Corpus, metrics: Mapping[str, Any], *, window: int, max_line_tokens: int,
+    base: str | None,
+) -> None:  # fmt: skip
     """Metrics, recipe and, last, the card of a model that lies in the folder already."""
     options: Any = recipe.options
     front = {
         "kind": "prox",
         "model": ".",
         "sha256": store.file_hash(str(folder / "model.safetensors")),
-        "form": "marked",
+        "form": "bidirectional",
         "window": window,
         "max_line_tokens": max_line_tokens,
         "threshold": metrics["threshold"],
+        **({"base_sha256": base} if base else {}),
         "recipe_sha256": recipe.digest(),
         "training_ids_sha256": training.digest(),
     }
@@ -149,7 +155,8 @@ def write_refiner(
         f"# {recipe.name}", "",
         "A language model of the Llama architecture that decides which lines of a text go, and whether the text stays.", "",
         "## Sources", "",
-        *(f"- {item.take.about or item.kind + ', not described'}" for items in recipe.documents.values() for item in items), "",
+        *(f"- {item.take.about or item.kind + ', not described'}" for items in recipe.documents.values() for item in items),
+        *([f"- the model it began from, `{Path(options.base).name}`, by sha256 over its files `{base}`"] if base else []), "",
         f"{counts['training']:,} documents to learn from, {counts['validation']:,} of other groups to choose the threshold by. "
         f"sha256 over the sorted ids learnt from: `{training.digest()}`.", "",
         "## Numbers", "",

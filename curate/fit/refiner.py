@@ -9,9 +9,11 @@
 Documents are pairs: `text`, and `program`, which cleans it (`label_lines` writes them from pages whose main text is known; so
 may an annotating model, or people).
 
-The model has the Llama architecture, and begins from nothing: its tokenizer and its weights are made of these documents alone.
-It is asked by the prompt of `prox/marked.py`, and learns every decision on a line twice: at the line's own mark, where it has
-only seen what comes before, and at its slot, having seen all, which is the one that counts. It learns to write the program too.
+The model has the Llama architecture, and begins from nothing: its tokenizer and its weights are made of these documents alone;
+or it begins from a `base`, a Llama in a folder of Hugging Face's files, whose shape and tokenizer it then has.
+
+It is asked by the prompt of `prox/marked.py`, and reads it in both directions. Some windows it reads forwards only, and learns
+to write their program, so that it is a causal language model too.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from curate.errors import DataError, SpecError
 from curate.fit.card import check_card, write_refiner
 from curate.fit.documents import Corpus, hashes, load_corpus
 from curate.fit.recipe import Recipe, Setting
+from curate.models.llm import identity, load_encoder
+from curate.options import AssetPath
 from curate.prox import marked
 from curate.prox.align import line_f1, word_f1, words_of
 from curate.prox.marked import MarkedPrompt, combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
@@ -40,7 +44,8 @@ if TYPE_CHECKING:
     from curate.probe.supervised import Example, Progress
 
 PROGRAM = "program"
-_BODY_WEIGHT, _DOCUMENT_WEIGHT, _PROGRAM_WEIGHT = 0.5, 4.0, 0.5
+_DOCUMENT_WEIGHT, _PROGRAM_WEIGHT = 4.0, 0.5
+_LR, _MATRIX_LR = 4e-3, 0.02
 THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(2, 15))
 
 
@@ -48,6 +53,8 @@ THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(2, 15))
 class Refiner:
     """The shape of the model, its prompt, and how long it learns."""
 
+    base: AssetPath | None = None
+    """A model to begin from, whose shape and tokenizer count instead of those given here."""
     width: Annotated[int, Ge(1)] = 128
     layers: Annotated[int, Ge(1)] = 4
     heads: Annotated[int, Ge(1)] = 4
@@ -63,9 +70,10 @@ class Refiner:
     tokens: Annotated[int, Ge(1)]
     """To train on."""
     batch_tokens: Annotated[int, Ge(64)] = 4096
-    lr: Annotated[float, Gt(0)] = 4e-3
-    """Of embeddings."""
-    matrix_lr: Annotated[float, Gt(0)] = 0.02
+    lr: Annotated[float, Gt(0)] | None = None
+    """Of embeddings. 0.004, and a tenth of that with a base."""
+    matrix_lr: Annotated[float, Gt(0)] | None = None
+    """Of all other matrices. 0.02, and a tenth of that with a base."""
     weight_decay: Annotated[float, Ge(0)] = 0.1
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
     hidden_frac: Annotated[float, Ge(0), Lt(1)] = 0.3
@@ -74,6 +82,10 @@ class Refiner:
     """Lines that are left out in training on average, so that no page is seen twice."""
     shortened_frac: Annotated[float, Ge(0), Lt(1)] = 0.15
     """Pages of which most lines are left out: else a short text, all in one window, would be a thing never seen."""
+    mixed_frac: Annotated[float, Ge(0), Lt(1)] = 0.3
+    """Pages that get the content of another page in place of their own, so that no site's menus are known by what it writes."""
+    written_frac: Annotated[float, Ge(0), Lt(1)] = 0.15
+    """Windows that are read forwards only and followed by their program."""
     min_content_words: Annotated[int, Ge(0)] = 50
     min_content_frac: Annotated[float, Ge(0), Lt(1)] = 0.1
     """A window should stay when the lines that stay have so many words, and this share of all words; a document, when one of
@@ -92,12 +104,15 @@ class Refiner:
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
             raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times an even number")
+        if self.max_line_tokens + marked.AROUND + 2 > self.window:
+            raise ValueError(f"window ({self.window}) has no room for a line of max_line_tokens ({self.max_line_tokens})")
 
     def fit(self, recipe: Recipe, setting: Setting) -> str:
-        from curate.probe.model import CausalLM, Shape, num_parameters, save
+        from curate.probe.model import num_parameters, save
         from curate.probe.supervised import Tuning, tune
 
-        check_card(setting.out, recipe_digest=recipe.digest())
+        base = identity(self.base) if self.base else None
+        check_card(setting.out, recipe_digest=recipe.digest(), base=base)
         corpus = load_corpus(recipe.documents["documents"], self.group, columns=[PROGRAM], seed=self.seed)
         held = hashes(corpus.groups, "split") / 2**64 < self.validation
         training, validation = corpus.take(np.flatnonzero(~held)), corpus.take(np.flatnonzero(held))
@@ -105,22 +120,18 @@ class Refiner:
             raise DataError(f"{len(training)} documents to learn from, {len(validation)} to choose by. Give more groups.")
         setting.work.mkdir(parents=True, exist_ok=True)
         tokenizer = setting.work / "tokenizer.json"
-        _train_tokenizer(training, self.vocab_size, self.min_groups, tokenizer)
+        model = self._begin(training, tokenizer)
         pages, judged = (self._pages(part, tokenizer) for part in (training, validation))
-        shape = Shape(
-            vocab_size=self.vocab_size, width=self.width, layers=self.layers, heads=self.heads, hidden=self.hidden,
-            context=self.window + self.window // 2, bos=0,
-        )  # fmt: skip
         tuning = Tuning(
             tokens=self.tokens,
             batch_tokens=self.batch_tokens,
-            lr=self.lr,
-            matrix_lr=self.matrix_lr,
+            lr=self.lr or _LR * (0.1 if self.base else 1),
+            matrix_lr=self.matrix_lr or _MATRIX_LR * (0.1 if self.base else 1),
             weight_decay=self.weight_decay,
             seed=self.seed,
         )
         setting.listener.note(
-            f"{num_parameters(shape):,} parameters, {len(pages):,} documents to learn from, {len(judged):,} to judge"
+            f"{num_parameters(model.shape):,} parameters, {len(pages):,} documents to learn from, {len(judged):,} to judge"
         )
         setting.listener.phase("train", 100, 0)
         reported = [0]
@@ -131,61 +142,79 @@ class Refiner:
                 reported[0] = percent
                 setting.listener.advance("train", f"step {progress.step}, loss {progress.loss:.3f}", None)
 
-        model = CausalLM(shape, self.seed, dropout=self.dropout)
         losses = tune(
             model, tuning, lambda number: self._epoch(pages, number), setting.work,
-            {"documents": corpus.content_digest(), "options": json.dumps(asdict(self), default=str)},
+            {"documents": corpus.content_digest(), "options": json.dumps(asdict(self), default=str), "base": base},
             listener=tell, device=setting.device, threads=self.threads,
         )  # fmt: skip
         probabilities = [keep_probabilities(model, page, self.window, setting.device) for page in judged]
         metrics = _metrics(judged, probabilities, losses, training, validation)
         save(model, setting.out, tokenizer, eos=marked.EOS_ID)
-        write_refiner(setting.out, recipe, training, metrics, window=self.window, max_line_tokens=self.max_line_tokens)
+        write_refiner(
+            setting.out, recipe, training, metrics, window=self.window, max_line_tokens=self.max_line_tokens, base=base
+        )
         best = metrics["thresholds"][str(metrics["threshold"])]
         return f"line F1 {best['line_f1']:.3f}, word F1 {best['word_f1']:.3f} on {len(judged):,} documents of other groups"
+
+    def _begin(self, training: Corpus, tokenizer: Path) -> CausalLM:
+        """The model before it has learnt anything, and its tokenizer as a file."""
+        from curate.fit.begin import begun
+        from curate.probe.model import CausalLM, Shape
+
+        context = self.window + self.window // 2
+        if self.base is not None:
+            model = begun(Path(self.base), tokenizer, dropout=self.dropout, seed=self.seed)
+            if context > model.shape.context:
+                raise SpecError(f"window ({self.window}): with a program {context} tokens, and base sees {model.shape.context}")
+            return model
+        _train_tokenizer(training, self.vocab_size, self.min_groups, tokenizer)
+        shape = Shape(
+            vocab_size=self.vocab_size, width=self.width, layers=self.layers, heads=self.heads, hidden=self.hidden,
+            context=context, bos=0,
+        )  # fmt: skip
+        return CausalLM(shape, self.seed, dropout=self.dropout)
 
     def _epoch(self, pages: Sequence[Page], number: int) -> list[Example]:
         """Every page once, without some of its lines, cut into windows from a line drawn anew."""
         draw = np.random.Generator(np.random.PCG64([self.seed, number, 1]))
         examples = []
         for page in pages:
+            if draw.random() < self.mixed_frac:
+                page = page.with_content_of(pages[int(draw.integers(len(pages)))])
             short = draw.random() < self.shortened_frac
             left_out = draw.uniform(0.3, 0.95) if short else draw.uniform(0.0, 2 * self.left_out_frac)
             part = page.take(np.flatnonzero(draw.random(len(page.shown)) >= left_out))
             start = int(draw.integers(0, max(1, min(40, len(part.shown) // 2)))) if draw.random() < 0.5 else 0
             for prompt in marked_prompts(part.shown, self.window, start):
-                example = self._example(part, prompt)
+                example = self._example(part, prompt, draw.random() < self.written_frac)
                 hide = (draw.random(len(example.ids)) < self.hidden_frac) & (example.ids >= len(marked.SPECIAL))
                 examples.append(replace(example, ids=np.where(hide, marked.CUT_ID, example.ids)))
         return examples
 
-    def _example(self, page: Page, prompt: MarkedPrompt) -> Example:
-        """What is to be predicted of a window: lines at their marks and at their slots, the document, the program."""
+    def _example(self, page: Page, prompt: MarkedPrompt, written: bool) -> Example:
+        """What is to be predicted of a window: lines at their marks, the document, and if that is to be learnt, and short
+        enough, the program."""
         from curate.probe.supervised import Example
 
         remove, words = page.remove[prompt.first : prompt.stop], page.words[prompt.first : prompt.stop]
-        lines = np.where(remove, marked.REMOVE_ID, marked.KEEP_ID)
         end = len(prompt.ids)
         decision = marked.KEEP_DOC_ID if self._has_content(words, remove) else marked.DROP_DOC_ID
-        program = program_ids(remove.tolist())
+        program = program_ids(remove.tolist()) if written else []
+        causal = 0 < len(program) < self.window // 2
+        program = program if causal else []
+        ids = [*prompt.ids, decision, *program] if causal else prompt.ids
         places = [*prompt.places, end - 1, *range(end, end + len(program))]
-        targets = [*lines, *lines, decision, *program]
+        targets = [*np.where(remove, marked.REMOVE_ID, marked.KEEP_ID), decision, *program]
         # A line weighs more the longer it is: what it says is as many words, and a blank one goes with its neighbours anyhow.
-        weight = 0.2 + 0.4 * np.log2(1 + words)
-        weights = np.concatenate([weight * _BODY_WEIGHT, weight, [_DOCUMENT_WEIGHT], np.full(len(program), _PROGRAM_WEIGHT)])
-        return Example(
-            np.array([*prompt.ids, decision, *program]), np.array(places), np.array(targets), weights.astype(np.float32)
-        )
+        weights = np.concatenate([0.2 + 0.4 * np.log2(1 + words), [_DOCUMENT_WEIGHT], np.full(len(program), _PROGRAM_WEIGHT)])
+        return Example(np.array(ids), np.array(places), np.array(targets), weights.astype(np.float32), causal)
 
     def _has_content(self, words: npt.NDArray[np.int64], remove: npt.NDArray[np.bool_]) -> bool:
         kept = int(words[~remove].sum())
         return kept >= max(1, self.min_content_words) and kept >= self.min_content_frac * int(words.sum())
 
     def _pages(self, corpus: Corpus, tokenizer: Path) -> list[Page]:
-        from tokenizers import Tokenizer
-
-        encoder = Tokenizer.from_file(str(tokenizer))
-        encoder.encode_special_tokens = True
+        encoder = load_encoder(str(tokenizer.parent), None)
         pages = []
         for row, text in enumerate(corpus.texts.to_pylist()):
             lines = text.split("\n")
@@ -215,18 +244,36 @@ class Page:
         lines, shown = [self.lines[row] for row in some], [self.shown[row] for row in some]
         return Page(lines, shown, self.remove[rows], self.words[rows])
 
+    def with_content_of(self, other: Page) -> Page:
+        """What stands here before and after the content, and there from the first line of the content to its last."""
+        (here, here_end), (there, there_end) = self.content(), other.content()
+        around = self.take(np.r_[0:here, here_end : len(self.lines)])
+        inside = other.take(np.arange(there, there_end))
+        return Page(
+            [*around.lines[:here], *inside.lines, *around.lines[here:]],
+            [*around.shown[:here], *inside.shown, *around.shown[here:]],
+            np.concatenate([around.remove[:here], inside.remove, around.remove[here:]]),
+            np.concatenate([around.words[:here], inside.words, around.words[here:]]),
+        )
+
+    def content(self) -> tuple[int, int]:
+        """The first line that stays, and the one after the last; (0, 0) where none does."""
+        kept = np.flatnonzero(~self.remove)
+        return (int(kept[0]), int(kept[-1]) + 1) if len(kept) else (0, 0)
+
 
 def _train_tokenizer(corpus: Corpus, vocab_size: int, min_groups: int, path: Path) -> None:
     """Byte-level BPE over the words of the documents, each once per group: a piece is one that many groups have, so that no
     site's names stand in it, and menus do not fill it."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Lowercase()
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.pre_tokenizer, tokenizer.decoder = splitter, decoders.ByteLevel()
     words: dict[str, set[str]] = {}
     for text, group in zip(corpus.texts.to_pylist(), corpus.groups, strict=True):
-        for line in set(text.split("\n")):
+        for line in set(text.lower().split("\n")):
             pieces = splitter.pre_tokenize_str(line)
             words.setdefault(group, set()).update(line[start:end] for _, (start, end) in pieces)
     trainer = trainers.BpeTrainer(

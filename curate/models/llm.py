@@ -1,17 +1,20 @@
-"""Causal language models that are asked with tokens: vLLM in this process, an OpenAI-style server, or torch.
+"""Language models that are asked with tokens: vLLM in this process, a server of the kind of `vllm serve`, or torch.
 
-Two kinds of questions. `decide` reads: the probability of one id against another at places of the prompt, and of what would be
-the first word of an answer, in a single forward pass. `write` generates, greedily, until the model ends or a cap is reached.
+Two kinds of questions. `decide` reads, in a single forward pass: of a causal model, how likely the first words of an answer
+are; of a reader of our own, which sees the prompt in both directions, also the probability of one id against another at places
+of the prompt. `write` generates, greedily, until the model ends or a cap is reached.
 
 vLLM runs in the process that asks it, so that what kills the engine kills the worker, and the document is found as for any
-other stage. A server is any that answers `/v1/completions` to prompts of token ids as vLLM does. torch reads models of our own
-(`probe/model.py`) and writes nothing.
+other stage. A server answers to prompts of token ids at `/v1/completions`, or, for a reader, at `/pooling`. torch reads models
+of our own (`probe/model.py`) and writes nothing.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +32,8 @@ from curate.models.http import JsonServer
 TOP = 20
 """Likeliest first words of an answer that are looked at."""
 _REQUESTS_AT_ONCE = 32
+_HIDDEN_AT_ONCE = 2**17
+"""Tokens whose hidden states are held."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Ask:
 
     ids: Sequence[int]
     places: Sequence[int] = ()
-    """Where what comes next is asked for, one before the last place at most."""
+    """Of a reader: where something is decided."""
     pair: tuple[int, int] = (0, 0)
     """At `places`, the probability of the first against the second."""
     yes: frozenset[int] = frozenset()
@@ -88,8 +93,8 @@ class Serving:
     revision: str | None = None
     memory_frac: float = 0.9
     """Of a GPU's memory, for vLLM."""
-    writes: bool = True
-    """Whether programs will be asked for. A model of our own that only reads needs no logits but a few."""
+    reads: bool = False
+    """A model of our own that reads in both directions and writes nothing."""
     served_as: str | None = field(default=None, compare=False)
     """The model's name on the server."""
 
@@ -113,9 +118,11 @@ def _folder_hash(folder: str, state: tuple[tuple[str, int, int], ...]) -> str:
 
 def open_model(serving: Serving) -> Model:
     """Load a model, or find its server. Raises SpecError when that cannot be."""
+    if serving.engine == "torch":
+        return _Torch(serving)
     if serving.engine == "vllm":
-        return _Vllm(serving) if serving.writes else _VllmReader(serving)
-    return _Torch(serving) if serving.engine == "torch" else _Server(serving)
+        return _VllmReader(serving) if serving.reads else _Vllm(serving)
+    return _ServedReader(serving) if serving.reads else _Server(serving)
 
 
 def load_encoder(model: str, revision: str | None) -> Any:
@@ -191,44 +198,111 @@ def _close(llm: Any) -> None:
         llm.llm_engine.engine_core.shutdown()
 
 
-class _VllmReader:
-    """A scorer of ours in vLLM, for its decisions: vLLM gives what the logits are made of, and four of them are made here.
+class _Reader:
+    """A scorer of ours: whoever serves it gives what logits are made of, and the few that are needed are made here.
 
-    Asked for log-probabilities of prompts instead, it makes all logits at all places, sorts them, and puts them into objects.
+    Asked for log-probabilities instead, vLLM makes all logits at all places, sorts them, and puts them into objects.
     """
 
     def __init__(self, serving: Serving) -> None:
         from safetensors import safe_open
 
         with safe_open(Path(serving.model) / "model.safetensors", framework="np") as tensors:
-            self._embeddings = tensors.get_tensor("model.embed_tokens.weight")
+            head = "lm_head.weight" if "lm_head.weight" in tensors.keys() else "model.embed_tokens.weight"  # noqa: SIM118
+            self._embeddings = tensors.get_tensor(head)
         self.encoder = load_encoder(serving.model, None)
-        self._llm = _vllm_engine(serving, runner="pooling", convert="embed", pooler_config={"task": "token_embed"})
+
+    def hidden(self, prompts: Sequence[Sequence[int]]) -> Iterator[npt.NDArray[np.float32]]:
+        """Hidden states (tokens, width) of every prompt, before they are turned to logits."""
+        raise NotImplementedError
+
+    def check(self, way_out: str) -> None:
+        """Ask two prompts that begin alike. A model that reads forwards only knows nothing there of what follows: SpecError."""
+        try:
+            one, other = (hidden[0].astype(np.float64) for hidden in self.hidden([[0, *[1] * 30], [0, *[2] * 30]]))
+        except (SpecError, KeyError, ValueError) as error:
+            raise SpecError(f"engine: no hidden states come from it ({error}). {way_out}") from error
+        # Rounding in half precision is a tenth of this.
+        if not np.linalg.norm(one - other) > 0.01 * np.linalg.norm(one):
+            raise SpecError(f"engine: the model is read forwards only, and this one decides by what follows too. {way_out}")
 
     def decide(self, asks: Sequence[Ask]) -> list[Decided]:
-        from vllm import PoolingParams, TokensPrompt
-
-        answers = self._llm.encode(
-            [TokensPrompt(prompt_token_ids=list(ask.ids)) for ask in asks],
-            pooling_task="token_embed", pooling_params=PoolingParams(use_activation=False), use_tqdm=False,
-        )  # fmt: skip
-        return [self._decided(ask, answer.outputs.data.float().numpy()) for ask, answer in zip(asks, answers, strict=True)]
+        found, start = [], 0
+        while start < len(asks):
+            stop, tokens = start, 0
+            while stop < len(asks) and (stop == start or tokens + len(asks[stop].ids) <= _HIDDEN_AT_ONCE):
+                tokens += len(asks[stop].ids)
+                stop += 1
+            some = asks[start:stop]
+            states = self.hidden([ask.ids for ask in some])
+            found += [self._decided(ask, hidden) for ask, hidden in zip(some, states, strict=True)]
+            start = stop
+        return found
 
     def _decided(self, ask: Ask, hidden: npt.NDArray[np.float32]) -> Decided:
         one, other = (hidden[list(ask.places)] @ self._embeddings[number] for number in ask.pair)
         shares = 1 / (1 + np.exp(other - one))
         if not ask.yes:
             return Decided(shares, float("nan"), 0.0)
-        logits = self._embeddings @ hidden[-1]
+        logits = (self._embeddings @ hidden[-1]).astype(np.float64)
         likely = np.exp(logits - logits.max())
         yes, no = (float(likely[sorted(ids)].sum()) for ids in (ask.yes, ask.no))
-        return Decided(shares, yes / (yes + no), float((yes + no) / likely.sum()))
+        return Decided(shares, yes / (yes + no) if yes + no else float("nan"), (yes + no) / float(likely.sum()))
 
     def write(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Written]:
-        raise SpecError("this engine was opened to read. Set 'writes'.")
+        raise SpecError("this engine was opened to read in both directions, and a model writes in one. Set 'written'.")
+
+
+_BOTH_WAYS, _POOLER = {"is_causal": False}, {"task": "token_embed"}
+"""What vLLM is told of a Llama that reads in both directions, and of whose hidden states are wanted."""
+SERVE_READER = (
+    f"--runner pooling --convert embed --pooler-config '{json.dumps(_POOLER)}' --hf-overrides '{json.dumps(_BOTH_WAYS)}' "
+    "--dtype float32"
+)
+"""How `vllm serve` is started for a reader."""
+
+
+class _VllmReader(_Reader):
+    """In vLLM, in this process."""
+
+    def __init__(self, serving: Serving) -> None:
+        super().__init__(serving)
+        self._llm = _vllm_engine(serving, runner="pooling", convert="embed", pooler_config=_POOLER, hf_overrides=_BOTH_WAYS)
+        self.check("Use a newer vLLM, or 'engine: torch'.")
+
+    def hidden(self, prompts: Sequence[Sequence[int]]) -> Iterator[npt.NDArray[np.float32]]:
+        from vllm import PoolingParams, TokensPrompt
+
+        answers = self._llm.encode(
+            [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts],
+            pooling_task="token_embed", pooling_params=PoolingParams(use_activation=False), use_tqdm=False,
+        )  # fmt: skip
+        return (answer.outputs.data.float().numpy() for answer in answers)
 
     def close(self) -> None:
         _close(self._llm)
+
+
+class _ServedReader(_Reader):
+    """In `vllm serve`."""
+
+    def __init__(self, serving: Serving) -> None:
+        super().__init__(serving)
+        self._server = JsonServer("engine", serving.engine, _REQUESTS_AT_ONCE)
+        self._name = serving.served_as or _served_name(self._server, serving)
+        self.check(f"Start it so: vllm serve {serving.model} {SERVE_READER}")
+
+    def hidden(self, prompts: Sequence[Sequence[int]]) -> Iterator[npt.NDArray[np.float32]]:
+        how = {
+            "model": self._name, "task": "token_embed", "use_activation": False, "encoding_format": "base64",
+            "embed_dtype": "float32", "endianness": "little",
+        }  # fmt: skip
+        width = self._embeddings.shape[1]
+        for answer in self._server.post("pooling", [{**how, "input": list(ids)} for ids in prompts]):
+            yield np.frombuffer(base64.b64decode(answer.result()["data"][0]["data"]), "<f4").reshape(-1, width)
+
+    def close(self) -> None:
+        self._server.close()
 
 
 class _Vllm:
@@ -242,17 +316,9 @@ class _Vllm:
         from vllm import SamplingParams, TokensPrompt
 
         prompts = [TokensPrompt(prompt_token_ids=list(ask.ids)) for ask in asks]
-        how = [
-            SamplingParams(
-                max_tokens=1, temperature=0.0, logprobs=TOP if ask.yes else None, prompt_logprobs=2 if ask.places else None,
-                detokenize=False, flat_logprobs=True,
-            )
-            for ask in asks
-        ]  # fmt: skip
+        how = SamplingParams(max_tokens=1, temperature=0.0, logprobs=TOP, detokenize=False, flat_logprobs=True)
         answers = self._llm.generate(prompts, how, use_tqdm=False)
-        return [
-            _decided(ask, _read(answer.prompt_logprobs, ask), _first(answer)) for ask, answer in zip(asks, answers, strict=True)
-        ]
+        return [_decided(ask, _first(answer)) for ask, answer in zip(asks, answers, strict=True)]
 
     def write(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Written]:
         from vllm import SamplingParams, TokensPrompt
@@ -281,40 +347,26 @@ def _first(answer: Any) -> Mapping[int, float]:
     return {token: entry.logprob for token, entry in found[0].items()} if found else {}
 
 
-def _read(entries: Any, ask: Ask) -> list[Mapping[int, float]]:
-    """What is said of the ids after `places`: the entry of an id is about itself, so about what followed the one before."""
-    return [{token: entry.logprob for token, entry in entries[place + 1].items()} for place in ask.places]
-
-
-def _decided(ask: Ask, places: Sequence[Mapping[int, float]], first: Mapping[int, float]) -> Decided:
+def _decided(ask: Ask, first: Mapping[int, float]) -> Decided:
     yes, no = (sum(float(np.exp(first[token])) for token in ids if token in first) for ids in (ask.yes, ask.no))
     end = yes / (yes + no) if yes + no else float("nan")
-    return Decided(np.array([_share(entry, *ask.pair) for entry in places], np.float32), end, yes + no)
+    return Decided(np.zeros(0, np.float32), end, yes + no)
 
 
-def _share(entry: Mapping[int, float], one: int, other: int) -> float:
-    """P(one | one or other). Only the two likeliest ids are known; an id that is not among them has what the other leaves."""
-    if one in entry and other in entry:
-        return float(1 / (1 + np.exp(entry[other] - entry[one])))
-    if one in entry:
-        return float(np.exp(entry[one]))
-    return float(1 - np.exp(entry[other])) if other in entry else float("nan")
+def _served_name(server: JsonServer, serving: Serving) -> str:
+    names = [str(entry["id"]) for entry in server.get("v1/models")["data"]]
+    if serving.model in names or len(names) == 1:
+        return serving.model if serving.model in names else names[0]
+    raise SpecError(f"engine: {serving.engine} serves {names}. Say which with 'served_as'.")
 
 
 class _Server:
     """A server of the kind of `vllm serve`, asked with several requests at once."""
 
     def __init__(self, serving: Serving) -> None:
-        self._serving = serving
         self._server = JsonServer("engine", serving.engine, _REQUESTS_AT_ONCE)
         self.encoder = load_encoder(serving.model, serving.revision)
-        self._name = serving.served_as or self._served()
-
-    def _served(self) -> str:
-        names = [str(entry["id"]) for entry in self._server.get("v1/models")["data"]]
-        if self._serving.model in names or len(names) == 1:
-            return self._serving.model if self._serving.model in names else names[0]
-        raise SpecError(f"engine: {self._serving.engine} serves {names}. Say which with 'served_as'.")
+        self._name = serving.served_as or _served_name(self._server, serving)
 
     def _complete(self, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
         asked = [{"model": self._name, "temperature": 0.0, **body} for body in bodies]
@@ -322,23 +374,11 @@ class _Server:
             yield answer.result()["choices"][0]
 
     def decide(self, asks: Sequence[Ask]) -> list[Decided]:
-        bodies = [
-            {
-                "prompt": list(ask.ids), "max_tokens": 1, "return_tokens_as_token_ids": True,
-                **({"logprobs": TOP} if ask.yes else {}), **({"prompt_logprobs": 2} if ask.places else {}),
-            }
-            for ask in asks
-        ]  # fmt: skip
+        more = {"max_tokens": 1, "logprobs": TOP, "return_tokens_as_token_ids": True}
         found = []
-        for ask, choice in zip(asks, self._complete(bodies), strict=True):
-            entries = choice.get("prompt_logprobs")
-            if ask.places and not entries:
-                raise SpecError(
-                    f"engine: {self._serving.engine} gives no 'prompt_logprobs', by which lines are decided. Use vLLM."
-                )
-            places = [{int(token): entry["logprob"] for token, entry in entries[at + 1].items()} for at in ask.places]
+        for ask, choice in zip(asks, self._complete([{"prompt": list(ask.ids), **more} for ask in asks]), strict=True):
             tops = (choice.get("logprobs") or {}).get("top_logprobs") or [{}]
-            found.append(_decided(ask, places, {_token_id(name): value for name, value in tops[0].items()}))
+            found.append(_decided(ask, {_token_id(name): value for name, value in tops[0].items()}))
         return found
 
     def write(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Written]:

@@ -20,8 +20,8 @@ class RefinerCard:
     """What a card of kind `prox` says."""
 
     kind: Literal["prox"]
-    form: Literal["marked"]
-    """The prompt's: that of `prox/marked.py`."""
+    form: Literal["bidirectional"]
+    """The prompt's, and how it is read: that of `prox/marked.py`."""
     window: int
     """Tokens of a prompt."""
     max_line_tokens: int

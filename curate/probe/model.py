@@ -1,9 +1,11 @@
 """A small causal language model: the Llama architecture, in the names and files of Hugging Face.
 
 Logits equal those of `transformers.LlamaForCausalLM` on the saved folder, so whatever reads that format can evaluate the model.
-Embeddings are tied. The same seed gives the same parameters, and the same parameters the same bytes on disk.
+The same seed gives the same parameters, and the same parameters the same bytes on disk. Of models from elsewhere those can be
+read that are a Llama without biases or a scaled rotation, with tied embeddings or not, and with grouped heads or not.
 
-Source: Touvron et al. 2023, "LLaMA"; Su et al. 2021, "RoFormer", for the rotary embedding; Shazeer 2020 for SwiGLU.
+Source: Touvron et al. 2023, "LLaMA"; Su et al. 2021, "RoFormer", for the rotary embedding; Shazeer 2020 for SwiGLU; Ainslie et
+al. 2023, "GQA".
 """
 
 from __future__ import annotations
@@ -22,11 +24,16 @@ from torch import Tensor, nn
 
 from curate.errors import SpecError
 
-EPS = 1e-5
 # Ours: Hugging Face's.
 _NAMES = {
     "vocab_size": "vocab_size", "width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
     "hidden": "intermediate_size", "context": "max_position_embeddings", "bos": "bos_token_id", "rope_base": "rope_theta",
+    "kv_heads": "num_key_value_heads", "tied": "tie_word_embeddings", "eps": "rms_norm_eps",
+}  # fmt: skip
+# What a configuration may say of things that are not in a Shape; the first is what is written, and what silence means.
+_ONLY: dict[str, tuple[Any, ...]] = {
+    "model_type": ("llama",), "hidden_act": ("silu",), "attention_bias": (False,), "mlp_bias": (False,),
+    "rope_scaling": (None,), "pretraining_tp": (1,),
 }  # fmt: skip
 
 
@@ -45,36 +52,49 @@ class Shape:
     bos: int
     """The token that begins every document."""
     rope_base: float = 10_000.0
+    kv_heads: int = 0
+    """Heads of keys and values, each of which so many heads of queries share; 0 for as many as `heads`."""
+    tied: bool = True
+    """Logits are made with the embeddings."""
+    eps: float = 1e-5
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
         for name in ("vocab_size", "width", "layers", "heads", "hidden", "context", "rope_base"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) is not positive")
         if self.width % (2 * self.heads):
             raise ValueError(f"width ({self.width}) is not heads ({self.heads}) times an even number, which the rotation needs")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads ({self.heads}) is not a multiple of kv_heads ({self.kv_heads})")
         if not 0 <= self.bos < self.vocab_size:
             raise ValueError(f"bos ({self.bos}) is not a token: there are {self.vocab_size}, from 0")
 
 
 def num_parameters(shape: Shape) -> int:
     """Tied embeddings count once."""
-    layer = 4 * shape.width**2 + 3 * shape.width * shape.hidden + 2 * shape.width
-    return shape.vocab_size * shape.width + shape.layers * layer + shape.width
+    attention = 2 * shape.width**2 + 2 * shape.width * (shape.width // shape.heads) * shape.kv_heads
+    layer = attention + 3 * shape.width * shape.hidden + 2 * shape.width
+    return (1 if shape.tied else 2) * shape.vocab_size * shape.width + shape.layers * layer + shape.width
 
 
 class Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.heads = shape.heads
+        self.heads, self.kv_heads = shape.heads, shape.kv_heads
+        kv_width = shape.width // shape.heads * shape.kv_heads
         self.q_proj = nn.Linear(shape.width, shape.width, bias=False)
-        self.k_proj = nn.Linear(shape.width, shape.width, bias=False)
-        self.v_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.k_proj = nn.Linear(shape.width, kv_width, bias=False)
+        self.v_proj = nn.Linear(shape.width, kv_width, bias=False)
         self.o_proj = nn.Linear(shape.width, shape.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        split = (*x.shape[:2], self.heads, -1)
-        q, k, v = (project(x).view(split).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj))
-        mixed = F.scaled_dot_product_attention(rotated(q, cos, sin), rotated(k, cos, sin), v, is_causal=True)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, seen: Tensor | None) -> Tensor:
+        q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = (project(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2) for project in (self.k_proj, self.v_proj))
+        mixed = F.scaled_dot_product_attention(
+            rotated(q, cos, sin), rotated(k, cos, sin), v,
+            attn_mask=seen, is_causal=seen is None, enable_gqa=self.heads != self.kv_heads,
+        )  # fmt: skip
         out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -101,13 +121,13 @@ class Layer(nn.Module):
     def __init__(self, shape: Shape, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.input_layernorm = nn.RMSNorm(shape.width, eps=EPS)
+        self.input_layernorm = nn.RMSNorm(shape.width, eps=shape.eps)
         self.self_attn = Attention(shape)
-        self.post_attention_layernorm = nn.RMSNorm(shape.width, eps=EPS)
+        self.post_attention_layernorm = nn.RMSNorm(shape.width, eps=shape.eps)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self._dropped(self.self_attn(self.input_layernorm(x), cos, sin))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, seen: Tensor | None) -> Tensor:
+        x = x + self._dropped(self.self_attn(self.input_layernorm(x), cos, sin, seen))
         out: Tensor = x + self._dropped(self.mlp(self.post_attention_layernorm(x)))
         return out
 
@@ -127,7 +147,8 @@ class CausalLM(nn.Module):
         self.shape = shape
         self.embed_tokens = nn.Embedding(shape.vocab_size, shape.width)
         self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.width, eps=EPS)
+        self.norm = nn.RMSNorm(shape.width, eps=shape.eps)
+        self.lm_head = None if shape.tied else nn.Linear(shape.width, shape.vocab_size, bias=False)
         size = shape.width // shape.heads
         frequencies = 1.0 / shape.rope_base ** (torch.arange(0, size, 2).float() / size)
         angles = torch.outer(torch.arange(shape.context).float(), frequencies)
@@ -149,25 +170,25 @@ class CausalLM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., vocab_size) in float32 of hidden states (..., width)."""
-        return F.linear(hidden, self.embed_tokens.weight).float()
+        return F.linear(hidden, (self.lm_head or self.embed_tokens).weight).float()
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        """What the logits are made of (batch, length, width)."""
+    def hidden(self, ids: Tensor, seen: Tensor | None = None) -> Tensor:
+        """What the logits are made of (batch, length, width). `seen`, broadcast to (batch, heads, length, length), says what
+        each position sees instead of itself and what comes before it: with it a model reads in both directions."""
         length = ids.shape[1]
         if length > self.shape.context:
             raise ValueError(f"{length} ids at once, the model's context is {self.shape.context}: use shorter windows")
         x = self.embed_tokens(ids)
         for layer in self.layers:
-            x = layer(x, self.cos[:length], self.sin[:length])
+            x = layer(x, self.cos[:length], self.sin[:length], seen)
         out: Tensor = self.norm(x)
         return out
 
 
 def _config(shape: Shape, eos: int) -> dict[str, Any]:
     return {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "float32", "hidden_act": "silu",
-        "rms_norm_eps": EPS, "tie_word_embeddings": True, "attention_bias": False, "mlp_bias": False,
-        "num_key_value_heads": shape.heads, "eos_token_id": eos,
+        "architectures": ["LlamaForCausalLM"], "dtype": "float32", "eos_token_id": eos,
+        **{name: values[0] for name, values in _ONLY.items() if values[0] is not None},
         **{theirs: getattr(shape, ours) for ours, theirs in _NAMES.items()},
     }  # fmt: skip
 
@@ -183,7 +204,7 @@ def save(model: CausalLM, folder: Path, tokenizer: Path, eos: int | None = None)
     if model.shape.bos not in special:
         raise SpecError(f"{tokenizer}: bos ({model.shape.bos}) is not a special token. Special tokens: {special}")
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": special[model.shape.bos]}
-    tensors = {f"model.{name}": tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {_theirs(name): tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     (folder / "config.json").unlink(missing_ok=True)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
@@ -194,15 +215,46 @@ def save(model: CausalLM, folder: Path, tokenizer: Path, eos: int | None = None)
     os.replace(folder / "config.json.tmp", folder / "config.json")
 
 
+def _theirs(name: str) -> str:
+    return name if name.startswith("lm_head") else f"model.{name}"
+
+
 def load(folder: Path) -> CausalLM:
-    """What `save` wrote. SpecError for another Llama (grouped heads, scaled rotation), which would be computed wrongly."""
+    """A Llama in Hugging Face's files, in float32. SpecError for one that would be computed wrongly here."""
+    if not (folder / "config.json").is_file():
+        raise SpecError(f"{folder} has no config.json. A model is a folder with that and *.safetensors")
     config = json.loads((folder / "config.json").read_text())
-    shape = Shape(**{name: config.get(theirs, 0) for name, theirs in _NAMES.items()})
-    ours = _config(shape, config.get("eos_token_id", shape.bos))
-    if config != ours:
-        other = sorted(name for name in {*config, *ours} if config.get(name) != ours.get(name))
-        raise SpecError(f"{folder}: not a model written here, its config.json differs in {other}. Load it with transformers")
-    model = CausalLM(shape)
-    tensors = load_file(folder / "model.safetensors")
-    model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items()})
+    rotation = config.get("rope_parameters") or {}  # as newer versions of transformers write it
+    if other := _unknown(config, rotation):
+        raise SpecError(f"{folder}: a model of a kind that is not known here: {other}. Load it with transformers")
+    # What silence means in a configuration of Hugging Face's.
+    config = {"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": rotation.get("rope_theta", 1e4), **config}
+    config["bos_token_id"] = config.get("bos_token_id") or 0
+    try:
+        model = CausalLM(Shape(**{ours: config[theirs] for ours, theirs in _NAMES.items() if theirs in config}))
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{folder}: its config.json describes no Llama: {error}") from error
+    tensors: dict[str, Tensor] = {}
+    for file in sorted({*folder.glob("model.safetensors"), *folder.glob("model-*-of-*.safetensors")}):
+        tensors |= load_file(file)
+    if not tensors:
+        raise SpecError(f"{folder} has no model.safetensors. Save the model anew with transformers")
+    given = {name.removeprefix("model."): tensor.float() for name, tensor in tensors.items() if "rotary_emb" not in name}
+    if model.shape.tied:
+        given.pop("lm_head.weight", None)
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if {name: tensor.shape for name, tensor in given.items()} != wanted:
+        odd = sorted({*given} ^ {*wanted}) or [name for name in wanted if given[name].shape != wanted[name]]
+        raise SpecError(f"{folder}: its tensors are not those that its config.json describes: {', '.join(odd[:5])}")
+    model.load_state_dict(given)
     return model
+
+
+def _unknown(config: dict[str, Any], rotation: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration says that cannot be done here."""
+    other = {name: config[name] for name, values in _ONLY.items() if name in config and config[name] not in values}
+    if rotation.get("rope_type", "default") != "default":
+        other["rope_parameters"] = rotation
+    if config.get("head_dim") not in (None, config.get("hidden_size", 0) // max(1, config.get("num_attention_heads", 1))):
+        other["head_dim"] = config["head_dim"]
+    return other

@@ -1,4 +1,4 @@
-"""Train a causal language model on chosen predictions: at some places of a sequence, what comes next.
+"""Train a language model on chosen predictions: at some places of a sequence, what is said of it, or what comes next.
 
 The number of sequences in a step follows from their lengths, since a step holds a number of tokens. Sequences of an epoch come
 from a function of its number, so that windows may be cut anew each time. Killed at any moment, training goes on from its last
@@ -22,7 +22,7 @@ from curate.errors import RunError, SpecError
 from curate.probe.model import CausalLM, Shape
 from curate.probe.train import CHECKPOINT, State, torch_threads
 
-_CPU_TOKENS_AT_ONCE, _GPU_TOKENS_AT_ONCE = 2**12, 2**17
+_CPU_TOKENS_AT_ONCE, _GPU_TOKENS_AT_ONCE = 2**12, 2**14
 _CHECKPOINT_STEPS = 500
 
 
@@ -34,6 +34,8 @@ class Example:
     places: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
+    causal: bool
+    """Every place sees what comes before it only, not the whole sequence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Tuning:
     """How long and how fast."""
 
     tokens: int
-    """That are read, padding included."""
+    """That are read."""
     batch_tokens: int
     lr: float
     """Of embeddings and norms, by AdamW."""
@@ -63,8 +65,8 @@ class Optimizers:
 
     def __init__(self, model: CausalLM, tuning: Tuning) -> None:
         named = dict(model.named_parameters())
-        inside = [p for name, p in named.items() if p.dim() == 2 and not name.startswith("embed_tokens")]
-        others = [p for name, p in named.items() if p.dim() != 2 or name.startswith("embed_tokens")]
+        inside = [p for name, p in named.items() if p.dim() == 2 and name.startswith("layers.")]
+        others = [p for name, p in named.items() if p.dim() != 2 or not name.startswith("layers.")]
         self._rates = tuning.matrix_lr, tuning.lr
         self._both = (
             torch.optim.Muon(inside, lr=tuning.matrix_lr, momentum=0.95, weight_decay=tuning.weight_decay),
@@ -171,7 +173,8 @@ def _step(
             torch.from_numpy(np.concatenate([getattr(example, name) for example in part])).to(device)
             for name in ("places", "targets", "weights")
         )
-        hidden = model.hidden(padded(part, model.shape.bos).to(device))[rows.to(device), places]
+        ids, seen = padded(part, model.shape.bos)
+        hidden = model.hidden(ids.to(device), seen.to(device))[rows.to(device), places]
         loss = (F.cross_entropy(model.logits(hidden), targets, reduction="none") * weights).sum() / weight
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
@@ -192,9 +195,15 @@ def _parts(batch: Sequence[Example], tokens: int) -> Iterator[list[Example]]:
     yield part
 
 
-def padded(examples: Sequence[Example], filler: int) -> torch.Tensor:
-    """Ids (examples, longest). What fills up at the end is seen by nothing before it."""
-    ids = torch.full((len(examples), max(len(example.ids) for example in examples)), filler)
+def padded(examples: Sequence[Example], filler: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids (examples, longest), and what each of them sees (examples, 1, longest, longest): nothing of what fills up at the end,
+    which sees itself, so that it has something."""
+    longest = max(len(example.ids) for example in examples)
+    ids = torch.full((len(examples), longest), filler)
+    seen = torch.eye(longest, dtype=torch.bool).repeat(len(examples), 1, 1, 1)
     for row, example in enumerate(examples):
-        ids[row, : len(example.ids)] = torch.from_numpy(example.ids)
-    return ids
+        length = len(example.ids)
+        ids[row, :length] = torch.from_numpy(example.ids)
+        inside = torch.ones(length, length, dtype=torch.bool)
+        seen[row, 0, :length, :length] = inside.tril() if example.causal else inside
+    return ids, seen

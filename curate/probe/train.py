@@ -209,8 +209,9 @@ def _optimizer(model: CausalLM, training: Training) -> torch.optim.Optimizer:
 
 
 def _about(shape: Shape, training: Training, stream: Tokens) -> dict[str, Any]:
-    """All that parameters depend on. How often to write a checkpoint is not part of it."""
-    fields = {name: value for part in (shape, training) for name, value in asdict(part).items() if name != "checkpoint_every"}
+    """All that parameters depend on. How often to write a checkpoint is not part of it, nor what every model here shares."""
+    left_out = {"checkpoint_every", "kv_heads", "tied", "eps"}
+    fields = {name: value for part in (shape, training) for name, value in asdict(part).items() if name not in left_out}
     return fields | {"stream": hashlib.sha256(np.ascontiguousarray(stream).data).hexdigest()}
 
 

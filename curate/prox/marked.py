@@ -3,19 +3,17 @@
     [bos] [doc] [first] <w0>                  or [next] and how many lines of the document come before this window
       <w2> some words of line 0 [000]
       <w5> the first words of a long line [cut] its last words [001]
-    [/doc] [end] <w0>                         or [more] and how many come after it
-      [000] [001] [/doc] x DELAY [doc]        the slots
+    [/doc] [end] <w0> [doc]                   or [more] and how many come after it
 
 Numbers are tokens too, for ranges that double with every second one. A line is shown by the number of its words, its tokens
-(of a long line the first and the last), and its mark. Then every mark stands once more, alone: at slot i + DELAY the model
-says `keep` or `remove` of line i, having seen the whole window, and the slots of the lines after it. At the very end it says
-`keep_doc()` or `drop_doc()`. What follows is a program, if one is wanted: the same decisions as calls, in tokens of their
-own.
+(of a long line the first and the last), and its mark. The model reads in both directions: at the mark of a line, having seen
+the whole window, it says `[keep]` or `[remove]`, and at the very end `keep_doc()` or `drop_doc()`. Read forwards only, the same
+model goes on after that end and writes a program: the same decisions as calls, in tokens of their own.
 
-So a page costs its prefill and one token per line, and twice that where windows overlap, so that every line is read far from
-the edge of one. A model that generates pays for every token of the program one forward pass of its own, and has no
-probabilities of lines, by which a threshold can be moved afterwards. Long lines cost no more than short ones, and none is too
-long to be judged.
+So a page costs its prefill, and twice that where windows overlap, so that every line is read far from the edge of one. A model
+that generates pays for every token of the program one forward pass of its own, must decide on a line before it has seen what
+comes after, or remember which line is which, and has no probabilities of lines, by which a threshold can be moved afterwards.
+Long lines cost no more than short ones, and none is too long to be judged.
 
 Text is encoded without special tokens: a `[000]` in a document is text.
 """
@@ -35,11 +33,9 @@ from curate.prox.removal import runs
 MARKS = 256
 """Lines that a window can have."""
 BUCKETS = 16
-DELAY = 6
-"""Slots after a line's own at which it is decided."""
 BOS, EOS, DOC, END_DOC, CUT = "[bos]", "[eos]", "[doc]", "[/doc]", "[cut]"
 FIRST, NEXT, END, MORE = "[first]", "[next]", "[end]", "[more]"
-KEEP, REMOVE, KEEP_DOC, DROP_DOC = "keep", "remove", "keep_doc()\n", "drop_doc()\n"
+KEEP, REMOVE, KEEP_DOC, DROP_DOC = "[keep]", "[remove]", "keep_doc()\n", "drop_doc()\n"
 KEEP_CHUNK, CALL, COMMA, CLOSE = "keep_chunk()", "remove_lines(line_start=", ", line_end=", ")\n"
 SPECIAL = (
     BOS, EOS, DOC, END_DOC, CUT, FIRST, NEXT, END, MORE, KEEP, REMOVE, KEEP_DOC, DROP_DOC, KEEP_CHUNK, CALL, COMMA, CLOSE,
@@ -61,29 +57,19 @@ _MARK, _BUCKET = _ID["[000]"], _ID["<w0>"]
 _TAIL = 3
 _FAR, _TINY = 12, 1e-4
 """Lines from the edge of a window at which it weighs most; the least a probability can be before it is averaged."""
-_AROUND = 8 + DELAY
-"""Tokens of a prompt besides those of lines and slots."""
+AROUND = 8
+"""Tokens of a prompt besides those of lines."""
 
 
 @dataclass(frozen=True)
 class MarkedPrompt:
-    """The tokens of lines first..stop-1 of a document; decided at its slots."""
+    """The tokens of lines first..stop-1 of a document."""
 
     first: int
     stop: int
     ids: tuple[int, ...]
-    body: tuple[int, ...]
-    """Where the mark of every line stands among the lines."""
-
-    @property
-    def slots(self) -> range:
-        """Where every line is decided by a reader of the whole window, in their order."""
-        return range(len(self.ids) - 1 - (self.stop - self.first), len(self.ids) - 1)
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """Where lines are decided: each at its mark, and then each at its slot."""
-        return (*self.body, *self.slots)
+    places: tuple[int, ...]
+    """Where the marks of the lines stand, at which they are decided."""
 
 
 def shown_lines(lines: Sequence[str], encoder: Any, max_line_tokens: int) -> list[list[int]]:
@@ -118,20 +104,19 @@ def overlapping_prompts(shown: Sequence[Sequence[int]], window: int) -> list[Mar
 
 def _prompt(shown: Sequence[Sequence[int]], window: int, first: int) -> MarkedPrompt:
     """The prompt that begins with line number `first`, and has as many as fit."""
-    stop, size = first, _AROUND
-    while stop < len(shown) and stop - first < MARKS and size + len(shown[stop]) + 2 <= window:
-        size += len(shown[stop]) + 2
+    stop, size = first, AROUND
+    while stop < len(shown) and stop - first < MARKS and size + len(shown[stop]) + 1 <= window:
+        size += len(shown[stop]) + 1
         stop += 1
     if stop == first:
-        raise ValueError(f"window ({window}) is less than what one line takes: {_AROUND + len(shown[first]) + 2} tokens")
+        raise ValueError(f"window ({window}) is less than what one line takes: {AROUND + len(shown[first]) + 1} tokens")
     left = len(shown) - stop
-    ids, body = [_ID[BOS], _ID[DOC], _ID[NEXT if first else FIRST], _bucket(first)], []
+    ids, places = [_ID[BOS], _ID[DOC], _ID[NEXT if first else FIRST], _bucket(first)], []
     for number in range(stop - first):
         ids += [*shown[first + number], _MARK + number]
-        body.append(len(ids) - 1)
-    ids += [_ID[END_DOC], _ID[MORE if left else END], _bucket(left)]
-    ids += [_MARK + number for number in range(stop - first)] + [_ID[END_DOC]] * DELAY + [_ID[DOC]]
-    return MarkedPrompt(first, stop, tuple(ids), tuple(body))
+        places.append(len(ids) - 1)
+    ids += [_ID[END_DOC], _ID[MORE if left else END], _bucket(left), _ID[DOC]]
+    return MarkedPrompt(first, stop, tuple(ids), tuple(places))
 
 
 def _bucket(count: int) -> int:
@@ -144,19 +129,16 @@ def combined(
 ) -> npt.NDArray[np.float32]:
     """One probability for every line, shape (lines,), from those at the `places` of its windows; NaN where there is none.
 
-    Log-odds are averaged. At its mark a line is told apart sharply, by a model that has not seen what follows; at its slot the
-    model has, but finds the line less surely: both together are better than either. Of two windows that weighs more in which
-    the line is further from where the document is cut.
+    Log-odds are averaged, and of two windows that weighs more in which the line is further from where the document is cut.
     """
     sums, weights = np.zeros(num_lines), np.zeros(num_lines)
     for prompt, share in zip(prompts, shares, strict=True):
         size = prompt.stop - prompt.first
         before = np.arange(1, size + 1) if prompt.first else np.full(size, _FAR)
         after = np.arange(size, 0, -1) if prompt.stop < num_lines else np.full(size, _FAR)
-        both = np.asarray(share, np.float64).reshape(2, size)
-        weight = np.minimum(np.minimum(before, after), _FAR) * np.isfinite(both).all(axis=0)
-        odds = np.clip(np.nan_to_num(both, nan=0.5), _TINY, 1 - _TINY)
-        sums[prompt.first : prompt.stop] += weight * np.log(odds / (1 - odds)).mean(axis=0)
+        weight = np.minimum(np.minimum(before, after), _FAR) * np.isfinite(share)
+        odds = np.clip(np.nan_to_num(np.asarray(share, np.float64), nan=0.5), _TINY, 1 - _TINY)
+        sums[prompt.first : prompt.stop] += weight * np.log(odds / (1 - odds))
         weights[prompt.first : prompt.stop] += weight
     with np.errstate(invalid="ignore"):
         return np.asarray(1 / (1 + np.exp(-sums / weights)), np.float32)

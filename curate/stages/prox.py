@@ -51,7 +51,7 @@ class Prox(Cleaning):
     def open(self) -> Kernel:
         card = self.card
         assert card is not None
-        asker = self.asker(card.window + 1, writes=False)
+        asker = self.asker(card.window + 1, reads=True)
         reader = LineReader(asker, card)
         if self.self_test:
             self.check_known_pages(

@@ -189,9 +189,9 @@ class ProxChunk(Cleaning):
     def open(self) -> Kernel:
         card = self.card
         if card:
-            asker = self.asker(card.window + (card.max_program_tokens if self.written else 1), writes=self.written)
+            asker = self.asker(card.window + (card.max_program_tokens if self.written else 1), reads=not self.written)
         else:
-            asker = self.asker((self.window or _WINDOW) + _TEMPLATE_TOKENS + self.max_tokens, writes=True)
+            asker = self.asker((self.window or _WINDOW) + _TEMPLATE_TOKENS + self.max_tokens, reads=False)
         write = self._by_scorer(LineReader(asker, card)) if card else self._by_model(asker)
         if self.self_test:
             self.check_known_pages(write(GOOD, Answers()))
@@ -207,7 +207,8 @@ class ProxChunk(Cleaning):
                 self.chunks_of(r) if r else None for r in reader.read(texts, answers, overlapping=self.overlap)
             ]
         return lambda texts, answers: [
-            None if chunks is None else Programs(chunks) for chunks in reader.write(texts, answers, self.grammar)
+            None if chunks is None else Programs([chunk for chunk in chunks if chunk], failed=chunks.count(None))
+            for chunks in reader.write(texts, answers, self.grammar)
         ]
 
     def _by_model(self, asker: Asker) -> Write:

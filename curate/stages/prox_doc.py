@@ -47,7 +47,7 @@ class ProxDoc(Refining):
 
     def open(self) -> Kernel:
         card = self.card
-        asker = self.asker((card.window if card else self.window or _WINDOW) + 1, writes=card is None)
+        asker = self.asker((card.window if card else self.window or _WINDOW) + 1, reads=card is not None)
         judge = _by_reading(LineReader(asker, card)) if card else self._by_first_word(asker)
         if self.self_test:
             _test([judged for judged in judge([*GOOD, JUNK], Answers()) if judged is not None])
@@ -76,7 +76,7 @@ Judge = Callable[[Sequence[str | None], Answers], list[Judged | None]]
 
 def _by_reading(reader: LineReader) -> Judge:
     def judge(texts: Sequence[str | None], answers: Answers) -> list[Judged | None]:
-        return [(reading.keep, 1.0) if reading else None for reading in reader.read(texts, answers, overlapping=False)]
+        return [(reading.keep, reading.mass) if reading else None for reading in reader.read(texts, answers, overlapping=False)]
 
     return judge
 

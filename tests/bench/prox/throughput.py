@@ -42,7 +42,7 @@ def main() -> None:
     stage, card = Prox(scorer=scorer), load_refiner_card(scorer)
     cap = card.max_program_tokens
 
-    writing = LineReader(stage.asker(card.window + cap, writes=True), card)
+    writing = LineReader(stage.asker(card.window + cap, reads=False), card)
     windows = [prompt for text in texts for prompt in writing.prompts(text, overlapping=False)]
     tokens = sum(len(prompt.ids) for prompt in windows)
     print(f"{len(texts)} pages, {len(windows)} windows, {tokens / len(texts):,.0f} prompt tokens a page", flush=True)
@@ -59,7 +59,7 @@ def main() -> None:
     base = _times(published)
     _malformed(writing.asker, windows, cap)
     writing.asker.close()
-    reading = LineReader(stage.asker(card.window + 1, writes=False), card)
+    reading = LineReader(stage.asker(card.window + 1, reads=True), card)
 
     def clean(overlapping: bool) -> None:
         for text, found in zip(texts, reading.read(texts, Answers(), overlapping=overlapping), strict=True):
