@@ -2,10 +2,11 @@
 
 The same model, pages and windows in vLLM, in one process, one after the other, three rounds each; no cache.
 
-- published: a generation per stage over a list of all documents. Of a document the decision (one token, where the published
-  code allows 2,000: the cheapest it can be), of a chunk the program, decoded freely up to half a window.
 - two stages: `prox_doc` and `prox_chunk`, each one forward pass that reads probabilities.
 - fused: `prox`, one forward pass for both.
+- published: a generation per stage over a list of all documents, read forwards. Of a document the decision (one token, where
+  the published code allows 2,000: the cheapest it can be), of a chunk a program of as many tokens as that which the decisions
+  of the fused stage amount to, so that a model which writes badly, and does not end, is not held against this way.
 
 Then programs as the model writes them, with and without a grammar: how many have a fault, and how many are cut off.
 """
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
@@ -24,6 +26,7 @@ import pyarrow.parquet as pq
 
 from curate.answers import Answers
 from curate.line_reader import LineReader, chunk_of
+from curate.models.llm import Written
 from curate.models.refiner import load_refiner_card
 from curate.prox import marked
 from curate.prox.execute import execute_chunks
@@ -42,24 +45,10 @@ def main() -> None:
     stage, card = Prox(scorer=scorer), load_refiner_card(scorer)
     cap = card.max_program_tokens
 
-    writing = LineReader(stage.asker(card.window + cap, reads=False), card)
-    windows = [prompt for text in texts for prompt in writing.prompts(text, overlapping=False)]
+    reading = LineReader(stage.asker(card.window + 1, reads=True), card)
+    windows = [prompt for text in texts for prompt in reading.prompts(text, overlapping=False)]
     tokens = sum(len(prompt.ids) for prompt in windows)
     print(f"{len(texts)} pages, {len(windows)} windows, {tokens / len(texts):,.0f} prompt tokens a page", flush=True)
-    written: list[int] = []
-
-    def published() -> None:
-        writing.asker.model.write([prompt.ids for prompt in windows], 1, None)
-        programs = writing.asker.model.write([prompt.ids for prompt in windows], cap, None)
-        written.append(sum(program.num_tokens for program in programs))
-        done = iter(programs)
-        for text in texts:
-            execute_chunks(text, [chunk_of(prompt, next(done)) for prompt in writing.prompts(text, overlapping=False)])
-
-    base = _times(published)
-    _malformed(writing.asker, windows, cap)
-    writing.asker.close()
-    reading = LineReader(stage.asker(card.window + 1, reads=True), card)
 
     def clean(overlapping: bool) -> None:
         for text, found in zip(texts, reading.read(texts, Answers(), overlapping=overlapping), strict=True):
@@ -70,19 +59,46 @@ def main() -> None:
         reading.read(texts, Answers(), overlapping=False)
         clean(overlapping)
 
-    ways = {"published": base}
+    ways: dict[str, list[float]] = {}
     for name, overlapping in (("", False), (", windows overlapping", True)):
         ways[f"two stages{name}"] = _times(lambda some=overlapping: two_stages(some))  # type: ignore[misc]
         ways[f"fused{name}"] = _times(lambda some=overlapping: clean(some))  # type: ignore[misc]
-    for name, seconds in ways.items():
+    lengths = [
+        len(marked.program_ids((found.lines[prompt.first : prompt.stop] < card.threshold).tolist()))
+        for text, found in zip(texts, reading.read(texts, Answers(), overlapping=False), strict=True)
+        for prompt in reading.prompts(text, overlapping=False)
+        if found is not None
+    ]
+    reading.asker.close()
+
+    writing = LineReader(stage.asker(card.window + cap, reads=False), card)
+    base = _times(lambda: _published(writing, texts, lengths))
+    for name, seconds in {"published": base, **ways}.items():
         middle = statistics.median(seconds)
         ratio = statistics.median(base) / middle
         print(
             f"| {name} | {len(texts) / middle:.2f} pages/s | {ratio:.2f} | {', '.join(f'{s:.1f}' for s in seconds)} s |",
             flush=True,
         )
-    print(f"tokens written a page, published: {statistics.median(written) / len(texts):.0f}; others: none")
-    reading.asker.close()
+    print(f"tokens written a page, published: {sum(lengths) / len(texts):.0f} and one a window; others: none")
+    _malformed(writing.asker, windows, cap)
+    writing.asker.close()
+
+
+def _published(writing: LineReader, texts: Sequence[str], lengths: Sequence[int]) -> None:
+    """Both generations, each over prompts of its own, and programs of the right length executed."""
+    from vllm import SamplingParams, TokensPrompt
+
+    engine: Any = writing.asker.model
+    engine.write([prompt.ids for text in texts for prompt in writing.prompts(text, overlapping=False)], 1, None)
+    prompts = [writing.prompts(text, overlapping=False) for text in texts]
+    how = [SamplingParams(max_tokens=n, min_tokens=n, ignore_eos=True, temperature=0.0) for n in lengths]
+    asked = [TokensPrompt(prompt_token_ids=list(prompt.ids)) for some in prompts for prompt in some]
+    answers = iter(engine._llm.generate(asked, how, use_tqdm=False))
+    for text, some in zip(texts, prompts, strict=True):
+        written = [next(answers).outputs[0] for _ in some]
+        chunks = [chunk_of(p, Written(out.text, True, len(out.token_ids))) for p, out in zip(some, written, strict=True)]
+        execute_chunks(text, chunks)
 
 
 def _times(way: Callable[[], None]) -> list[float]:
