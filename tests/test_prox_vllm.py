@@ -87,7 +87,7 @@ def serving(*options: str) -> Iterator[str]:
     port = free_port()
     command = [
         str(VLLM / "python"), "-m", "vllm.entrypoints.openai.api_server", "--model", str(SCORER), "--port", str(port),
-        "--host", "127.0.0.1", "--max-model-len", "768", "--enforce-eager", *options,
+        "--host", "127.0.0.1", "--max-model-len", "576", "--enforce-eager", *options,
     ]  # fmt: skip
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True) as process:
