@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate import store
-from curate.errors import SpecError
+from curate.errors import CurateError, SpecError
 from curate.models.http import JsonServer
 
 TOP = 20
@@ -289,8 +289,12 @@ class _ServedReader(_Reader):
     def __init__(self, serving: Serving) -> None:
         super().__init__(serving)
         self._server = JsonServer("engine", serving.engine, _REQUESTS_AT_ONCE)
-        self._name = serving.served_as or _served_name(self._server, serving)
-        self.check(f"Start it so: vllm serve {serving.model} {SERVE_READER}")
+        try:
+            self._name = serving.served_as or _served_name(self._server, serving)
+            self.check(f"Start it so: vllm serve {serving.model} {SERVE_READER}")
+        except CurateError:
+            self.close()
+            raise
 
     def hidden(self, prompts: Sequence[Sequence[int]]) -> Iterator[npt.NDArray[np.float32]]:
         how = {
