@@ -100,6 +100,14 @@ def test_thresholds_at_both_ends() -> None:
     assert all(reason(row) for row in applied("prox_chunk", PAGES, threshold=1.0, self_test=False))
 
 
+def test_a_line_too_long_to_be_shown_stays_unless_it_is_asked_for() -> None:
+    long = "| Home | News | " + "word " * 200
+    text = f"{GOOD[0]}\n{long}"
+    options = {"threshold": 1.0, "drop_removed_frac": None, "min_words": 0, "self_test": False}
+    assert [row["text"] for row in applied("prox_chunk", [text], **options)] == [long]
+    assert reason(applied("prox_chunk", [text], max_line_chars=None, **options)[0]) == "too_few_words"
+
+
 def test_good_documents_may_be_left_alone() -> None:
     table = pa.table({"text": pa.array(GOOD, pa.large_string()), "edu": pa.array([0.875, 0.5, None], pa.float32())})
     found = curate.apply("prox_chunk", table, scorer=SCORER, engine="torch", gate_column="edu", gate_min=0.875).to_pylist()

@@ -54,9 +54,7 @@ class Prox(Cleaning):
         asker = self.asker(card.window + 1, reads=True)
         reader = LineReader(asker, card)
         if self.self_test:
-            self.check_known_pages(
-                [self.chunks_of(r) if r else None for r in reader.read(GOOD, Answers(), overlapping=self.overlap)]
-            )
+            self.check_known_pages(self.programs_of(GOOD, reader.read(GOOD, Answers(), overlapping=self.overlap)))
 
         def ask(batch: Batch, answers: Answers) -> Batch:
             readings = reader.read(texts_of(batch), answers, overlapping=self.overlap)
@@ -64,8 +62,7 @@ class Prox(Cleaning):
             batch = batch.put(self.column, pa.array(scores, from_pandas=True))
             if self.min_keep is not None:
                 batch = drop_where(batch, scores < self.min_keep, "prox_drop", value=scores, limit=self.min_keep)
-            editable = [text is not None for text in self.ungated(batch)]
-            programs = [self.chunks_of(r) if r is not None and may else None for r, may in zip(readings, editable, strict=True)]
+            programs = self.programs_of(self.ungated(batch), readings)
             return self.edited(batch, programs)
 
         return closing(ask, asker)

@@ -62,6 +62,9 @@ class Cleaning(Refining):
 
     threshold: Annotated[float, Ge(0), Le(1)] | None = None
     """Of a scorer: lines whose probability of staying is below go. The card's, if not given."""
+    max_line_chars: Annotated[int, Ge(1)] | None = 1000
+    """Of a scorer: longer lines always stay. It is shown their beginning and end only, and a line that long, as extractors make
+    of a table that lays out a page, is its content if anything is. Null: they are decided as others are."""
     overlap: bool = True
     """Of a scorer: windows overlap, so that every line is read far from an edge, and most are read twice."""
     max_removed_frac: Annotated[float, Gt(0), Le(1)] | None = None
@@ -117,13 +120,21 @@ class Cleaning(Refining):
         scores = batch[self.gate_column].to_pylist()
         return [None if score is not None and score >= self.gate_min else t for t, score in zip(texts, scores, strict=True)]
 
-    def chunks_of(self, reading: Reading) -> Programs:
+    def chunks_of(self, text: str, reading: Reading) -> Programs:
         """The program that a scorer's probabilities make; of lines it has none for, nothing is said."""
         card = self.card
         assert card is not None
         limit = card.threshold if self.threshold is None else self.threshold
-        program = removal((reading.lines < limit).tolist())
+        remove = reading.lines < limit
+        if self.max_line_chars is not None:
+            remove &= np.array([len(line) <= self.max_line_chars for line in text.split("\n")])
+        program = removal(remove.tolist())
         return Programs([Chunk(0, len(reading.lines), program)], failed=reading.failed)
+
+    def programs_of(self, texts: Sequence[str | None], readings: Sequence[Reading | None]) -> list[Programs | None]:
+        """Of the texts that there are, with a reading."""
+        pairs = zip(texts, readings, strict=True)
+        return [None if text is None or reading is None else self.chunks_of(text, reading) for text, reading in pairs]
 
     def check_known_pages(self, found: Sequence[Programs | None]) -> None:
         """At least half of the known pages get an operation, and half keep a plausible share of their words."""
@@ -203,9 +214,7 @@ class ProxChunk(Cleaning):
 
     def _by_scorer(self, reader: LineReader) -> Write:
         if not self.written:
-            return lambda texts, answers: [
-                self.chunks_of(r) if r else None for r in reader.read(texts, answers, overlapping=self.overlap)
-            ]
+            return lambda texts, answers: self.programs_of(texts, reader.read(texts, answers, overlapping=self.overlap))
         return lambda texts, answers: [
             None if chunks is None else Programs([chunk for chunk in chunks if chunk], failed=chunks.count(None))
             for chunks in reader.write(texts, answers, self.grammar)

@@ -53,7 +53,7 @@ def main() -> None:
     def clean(overlapping: bool) -> None:
         for text, found in zip(texts, reading.read(texts, Answers(), overlapping=overlapping), strict=True):
             assert found is not None
-            execute_chunks(text, stage.chunks_of(found).chunks)
+            execute_chunks(text, stage.chunks_of(text, found).chunks)
 
     def two_stages(overlapping: bool) -> None:
         reading.read(texts, Answers(), overlapping=False)
