@@ -77,7 +77,8 @@ prox: $(DONE) $(VLLM) ## The shipped refiner and what it is compared with, from 
 	$(BIN)/python tests/bench/prox/held_out.py
 	.venv-vllm/bin/curate run tests/bench/prox/refine.yaml --out out/prox/refined --workers 1
 	$(BIN)/python tests/bench/prox/judge.py
-	.venv-vllm/bin/python tests/bench/prox/throughput.py
+	.venv-vllm/bin/python tests/bench/prox/throughput.py 30
+	$(BIN)/python tests/bench/prox/curve.py
 
 lock: $(DONE)    ## Write requirements.lock anew, from the newest versions that fit pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
