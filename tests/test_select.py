@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,3 +120,85 @@ def test_many_rounds_of_a_run_come_to_the_same(
     curate.run(path, out=str(tmp_path / "many"), inline=True)
     assert len(list((tmp_path / "many").glob("steps/*/barrier/round-*"))) > 5
     assert contents(tmp_path / "few") == contents(tmp_path / "many")
+
+
+def chosen(scores: list[float], top: float, ids: list[str] | None = None, parts: int = 1, **options: Any) -> list[str]:
+    """The ids that stay, of documents in so many batches."""
+    stage = Select(column="score", top=top, **options)
+    names = ids or [f"doc-{n}" for n in range(len(scores))]
+    columns = {"ordinal": pa.array(range(len(scores)), pa.uint64()), "id": names, "score": scores}
+    whole = Batch(pa.RecordBatch.from_pydict(columns))
+    batches = list(pieces(whole, [len(scores) * n // parts for n in range(1, parts)]))
+    decision, _ = decided(stage, batches)
+    left = [
+        name
+        for part in batches
+        for name, gone in zip(part["id"].to_pylist(), reasons(stage, part, decision), strict=True)
+        if not gone
+    ]
+    return sorted(left)
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("top_k", (0.665, 0.245, 0.090)), ("mates", (0.703, 0.245, 0.053))])
+def test_one_draw_of_three_is_as_likely_as_the_rule_says(rule: str, expected: tuple[float, ...]) -> None:
+    """Losses 0, 1 and 2, that is scores 0, -1 and -2: a softmax by Gumbel-top-k; MATES's released rule is greedier."""
+    trials = 200_000
+    sign = 1 if rule == "top_k" else -1
+    noise = [module.gumbel_noise(pa.array([f"{n}-{trial}" for trial in range(trials)]), 0) for n in range(3)]
+    first = np.argmax([-n + sign * noise[n] for n in range(3)], axis=0)
+    assert np.bincount(first, minlength=3) / trials == pytest.approx(expected, abs=0.005)
+    # The stage draws by the same noise.
+    for trial in range(50):
+        ids = [f"{n}-{trial}" for n in range(3)]
+        assert chosen([0.0, -1.0, -2.0], 0.34, ids, gumbel=1.0, gumbel_rule=rule) == [f"{first[trial]}-{trial}"]
+
+
+@pytest.mark.parametrize(
+    ("gumbel", "rule", "mean", "overlap"),
+    [
+        (0.25, "mates", 1.347, 0.844), (0.5, "mates", 1.239, 0.728), (1.0, "mates", 1.004, 0.567), (2.0, "mates", 0.680, 0.419),
+        (0.25, "top_k", 1.325, 0.824), (0.5, "top_k", 1.141, 0.672), (1.0, "top_k", 0.788, 0.484), (2.0, "top_k", 0.434, 0.343),
+        (1e-6, "top_k", 1.402, 1.0), (1e-6, "mates", 1.402, 1.0), (1e6, "top_k", 0.0, 0.2),
+    ],
+)  # fmt: skip
+def test_temperature_moves_the_choice_from_the_best_to_any(gumbel: float, rule: str, mean: float, overlap: float) -> None:
+    scores = np.random.default_rng(7).standard_normal(100_000)
+    names = [f"{n:06}" for n in range(len(scores))]
+    left = np.array([int(name) for name in chosen(scores.tolist(), 0.2, names, gumbel=gumbel, gumbel_rule=rule)])
+    assert len(left) == 20_000
+    assert scores[left].mean() == pytest.approx(mean, abs=0.02)
+    best = np.argsort(-scores)[: len(left)]
+    assert len(np.intersect1d(left, best)) / len(left) == pytest.approx(overlap, abs=0.015)
+
+
+def test_a_drawn_choice_depends_on_ids_and_seed_only() -> None:
+    scores = np.random.default_rng(1).standard_normal(3000).round(1)  # many ties, which noise takes apart
+    names = [f"doc-{n}" for n in range(len(scores))]
+    left = chosen(scores.tolist(), 0.2, names, gumbel=0.7)
+    assert all(chosen(scores.tolist(), 0.2, names, parts, gumbel=0.7) == left for parts in (4, 16))
+    order = np.random.default_rng(2).permutation(len(scores))
+    assert chosen(scores[order].tolist(), 0.2, [names[n] for n in order], gumbel=0.7) == left
+    assert chosen(scores.tolist(), 0.2, names, gumbel=0.7, seed=1) != left
+
+
+def test_the_noise_is_gumbels() -> None:
+    noise = module.gumbel_noise(pa.array([f"doc-{n}" for n in range(20_000)]), 3)
+    assert noise.mean() == pytest.approx(np.euler_gamma, abs=0.02)
+    assert noise.std() == pytest.approx(math.pi / math.sqrt(6), abs=0.03)
+
+
+def test_a_run_draws_the_same_documents_from_one_file_and_from_many(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path
+) -> None:
+    left = []
+    for name, paths in (("some", "corpus/*.parquet"), ("reversed", "reversed/*.parquet")):
+        if name == "reversed":
+            whole = pa.concat_tables([pq.read_table(path) for path in sorted(corpus.glob("*.parquet"))])
+            (tmp_path / "reversed").mkdir()
+            pq.write_table(whole.take(np.arange(len(whole))[::-1]), tmp_path / "reversed" / "all.parquet")
+        stages = "[{select: {column: count, top: 0.3, gumbel: 2.0, seed: 5}}]"
+        path = str(write_pipeline(f"source: {{parquet: {{paths: {paths}}}}}\nstages: {stages}\n"))
+        curate.run(path, out=str(tmp_path / name), inline=True)
+        left.append(sorted(pq.read_table(tmp_path / name / "data")["id"].to_pylist()))
+    assert left[0] == left[1]
+    assert left[0]

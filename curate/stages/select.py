@@ -4,6 +4,12 @@ Documents are ranked by score, descending; equal scores by a keyed hash of the d
 Kept is the longest run from the top whose documents, characters or tokens together do not exceed `top` times the total
 of all documents that have a score. Documents without one (null or NaN) are dropped as `no_score`.
 
+With `gumbel` the choice is drawn: what is ranked is the score in units of that temperature and noise of Gumbel's distribution,
+which depends on the seed and the document's id alone, so that neither files nor their order change the choice. The k highest
+are then k draws without replacement, each in proportion to exp(score / gumbel) (Kool et al. 2019, "Stochastic Beams and Where
+to Find Them"). MATES (Yu et al. 2024, arXiv:2406.06046) adds its noise with the other sign, `gumbel_rule: mates`: the side of
+the distribution on which a document is rarely lifted far, so that it follows the scores more closely at the same temperature.
+
 The cut is found by a radix selection over the 128-bit rank (64 bits of score, 64 of tie-break): every round each group
 of sketches answers with a histogram over the next 16 bits, and the bin that holds the cut is the next question. When it
 holds at most COLLECT rows these are fetched and sorted. A corpus of distinct scores needs two or three rounds; memory is
@@ -22,11 +28,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from curate.barriers import Poll, Question
-from curate.schema import ORDINAL, TEXT, keyed_hash
+from curate.schema import ID, ORDINAL, TEXT, keyed_hash
 from curate.stage import Batch, Decision, drop_where
+from curate.text.hashing import hash_column
 from curate.winners import descending
 
 U64 = npt.NDArray[np.uint64]
@@ -44,10 +51,15 @@ class Select(Poll):
     top: Annotated[float, Ge(0), Le(1)]
     by: Literal["docs", "chars", "tokens"] = "docs"
     """What the share counts: documents, code points of text, or the column `tokens`."""
+    gumbel: Annotated[float, Gt(0)] | None = None
+    """Temperature, in units of the column: towards 0 the top share by score, without end a random one."""
+    gumbel_rule: Literal["top_k", "mates"] = "top_k"
+    """Draws without replacement, or the rule of the code that MATES was released with."""
     seed: Annotated[int, Ge(0)] = 0
+    """Of the noise, and of the order of documents with equal scores."""
 
     reasons = ("no_score", "below_top")
-    sketch_options = ("column", "by")
+    sketch_options = ("column", "by", "gumbel", "gumbel_rule", "seed")
     footprint = "24 bytes per document on disk, at most 64 MB in its decide task"
     sketches = {ORDINAL: pa.uint64(), "score": pa.float64(), "weight": pa.int64()}
 
@@ -58,13 +70,21 @@ class Select(Poll):
             "chars": {TEXT: pa.large_string()},
             "tokens": {"tokens": pa.int64()},
         }
-        return {self.column: pa.float64(), **weights[self.by]}
+        return {self.column: pa.float64(), **weights[self.by], **({ID: pa.string()} if self.gumbel else {})}
 
     def sketch(self, batch: Batch) -> pa.RecordBatch:
-        scores = batch[self.column].cast(pa.float64(), safe=False)
+        scores = self._scores(batch)
         columns = [batch[ORDINAL], scores, pa.array(self._weights(batch))]
         rows = pa.RecordBatch.from_arrays(columns, names=list(self.sketches))
         return rows.filter(pc.invert(pc.is_null(scores, nan_is_null=True)))
+
+    def _scores(self, batch: Batch) -> pa.Array:
+        """What documents are ranked by."""
+        scores = batch[self.column].cast(pa.float64(), safe=False)
+        if self.gumbel is None:
+            return scores
+        noise = gumbel_noise(batch[ID], self.seed)
+        return pc.add(pc.divide(scores, self.gumbel), pa.array(noise if self.gumbel_rule == "top_k" else -noise))
 
     def _weights(self, batch: Batch) -> npt.NDArray[np.int64]:
         if self.by == "docs":
@@ -126,7 +146,7 @@ class Select(Poll):
         return Decision(pa.table(columns))
 
     def mark(self, batch: Batch, decision: Decision) -> Batch:
-        scores = batch[self.column].cast(pa.float64(), safe=False)
+        scores = self._scores(batch)
         batch = drop_where(batch, pc.is_null(scores, nan_is_null=True), "no_score")
         cut = decision.rows.to_pylist()[0]
         if cut["everything"]:
@@ -140,6 +160,12 @@ class Select(Poll):
     def _ranks(self, scores: npt.NDArray[np.float64], ordinals: U64) -> tuple[U64, U64]:
         """(high, low): ascending from the best document on, distinct for distinct documents."""
         return descending(scores), keyed_hash(ordinals, self.seed)
+
+
+def gumbel_noise(ids: pa.Array, seed: int) -> npt.NDArray[np.float64]:
+    """Standard Gumbel noise of each id: mean 0.577, standard deviation 1.283."""
+    uniform = ((keyed_hash(hash_column(ids), seed) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return -np.log(-np.log(uniform))
 
 
 def _digit(high: U64, low: U64, place: int) -> U64:
