@@ -44,7 +44,7 @@ KERNELS = {
         "spacy_words", "uax29", "unigrams", "utf8", "whitespace", "word_search", "word_stream",
     )
 } | {"fit/softmax.py"}  # fmt: skip
-MODELS = {f"probe/{name}.py" for name in ("decide", "loss", "model", "supervised", "train")} | {"fit/begin.py"}
+MODELS = {f"probe/{name}.py" for name in ("decide", "influence", "loss", "model", "supervised", "train")} | {"fit/begin.py"}
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},

@@ -33,7 +33,6 @@ from annotated_types import Ge, Gt, Le
 from curate.barriers import Poll, Question
 from curate.schema import ID, ORDINAL, TEXT, keyed_hash
 from curate.stage import Batch, Decision, drop_where
-from curate.text.hashing import hash_column
 from curate.winners import descending
 
 U64 = npt.NDArray[np.uint64]
@@ -164,6 +163,8 @@ class Select(Poll):
 
 def gumbel_noise(ids: pa.Array, seed: int) -> npt.NDArray[np.float64]:
     """Standard Gumbel noise of each id: mean 0.577, standard deviation 1.283."""
+    from curate.text.hashing import hash_column
+
     uniform = ((keyed_hash(hash_column(ids), seed) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     return -np.log(-np.log(uniform))
 
