@@ -7,7 +7,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from curate.errors import RunError, SpecError
 from curate.probe.loss import Forward, bits_per_character, continuation_nats, document_nats
 from curate.probe.model import CausalLM, Shape, load, num_parameters, save
 from curate.probe.stream import Tokens, token_stream, window_order
-from curate.probe.train import Step, Training, train
+from curate.probe.train import Leg, Step, Trained, Training, train
 
 TOKENIZER = Path(__file__).parents[1] / "scorers" / "bpe-v1" / "tokenizer.json"
 BOS = 0
@@ -264,6 +264,53 @@ def test_the_log_has_one_line_per_step_and_the_rate_climbs_and_falls(tmp_path: P
     assert rates[:4] == pytest.approx([0.0025, 0.005, 0.0075, 0.01])
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert (rates[4], rates[-1]) == pytest.approx((0.01, 0.001))
+
+
+def test_a_plateau_ends_in_a_straight_line_down(tmp_path: Path) -> None:
+    train(TINY, replace(SHORT, warmup_frac=0.1, decay_frac=0.25), repetitive(), tmp_path)
+    rates = [json.loads(line)["lr"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rates == pytest.approx([0.005, *[0.01] * 14, 0.0082, 0.0064, 0.0046, 0.0028, 0.001])
+
+
+def legs(folder: Path, streams: Sequence[Tokens], **options: Any) -> Trained:
+    """Twenty steps, as many on each of the streams."""
+    size, begin = 20 // len(streams), None
+    for number, stream in enumerate(streams):
+        leg = Leg(first=number * size, until=(number + 1) * size, begin=begin)
+        trained = train(TINY, SHORT, stream, folder / str(number), leg=leg, threads=1, **options)
+        begin = folder / str(number) / "checkpoint.pt"
+    return trained
+
+
+def test_a_training_goes_on_with_another_stream_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    """Twice the same windows in the same order are one leg of both; the optimizer and the rate go on, and a leg that was killed
+    ends in the same bits."""
+    half = np.random.default_rng(0).integers(0, 8, 10 * 64 + 1).astype(np.uint16)
+    whole = train(TINY, SHORT, half, tmp_path / "whole", threads=1)  # its second epoch has another order
+    first_leg = legs(tmp_path / "legs", [half, half])
+    assert first_leg.losses[:10] == whole.losses[:10]
+    assert (first_leg.steps, len(first_leg.losses)) == (20, 20)
+    with pytest.raises(Killed):
+        legs(tmp_path / "killed", [half, half], listener=killed_after(17))
+    again = legs(tmp_path / "killed", [half, half])
+    assert again.losses == first_leg.losses
+    for ours, theirs in zip(again.model.parameters(), first_leg.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    log = (tmp_path / "legs" / "1" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["lr"] for line in log] == [
+        json.loads(line)["lr"] for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()
+    ]
+
+
+def test_a_leg_that_does_not_go_on_where_the_other_ended_is_refused(tmp_path: Path) -> None:
+    legs(tmp_path, [repetitive(), repetitive()])
+    begin = tmp_path / "0" / "checkpoint.pt"
+    with pytest.raises(SpecError, match="has 10 steps behind it, and the leg begins after 8"):
+        train(TINY, SHORT, repetitive(), tmp_path / "new", leg=Leg(first=8, begin=begin))
+    with pytest.raises(SpecError, match=r"trained with lr 0.01 \(now 0.5\)"):
+        train(TINY, replace(SHORT, lr=0.5), repetitive(), tmp_path / "new", leg=Leg(first=10, begin=begin))
+    with pytest.raises(SpecError, match="a leg from step 10 to 30, and the training has steps 0 to 20"):
+        train(TINY, SHORT, repetitive(), tmp_path / "new", leg=Leg(first=10, until=30, begin=begin))
 
 
 def test_training_that_is_done_is_not_done_again_however_often_it_would_save(tmp_path: Path) -> None:

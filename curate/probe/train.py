@@ -1,8 +1,9 @@
-"""Train a small causal language model on a stream of tokens: AdamW, warm-up, cosine decay.
+"""Train a small causal language model on a stream of tokens: AdamW; warm-up, then a cosine or a plateau and a decay.
 
 A run killed at any moment goes on from its last checkpoint, and on a CPU ends with the parameters, bit for bit, and the log of
 a run that was never killed (for a given torch and number of threads). The batch of a step depends on its number, the seed and
-the length of the stream, so there is no state of a reader to lose.
+the length of the stream, so there is no state of a reader to lose. A training may change its stream on the way (`Leg`): the
+optimizer and the learning rate go on, which takes a schedule with a plateau (Hu et al. 2024, "MiniCPM", section 4).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from curate.probe.stream import Tokens, window_order
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
+_OF_LEG = ("stream", "first", "begin")
+"""What a checkpoint says of the leg that it was written in."""
 # A batch goes through the model in parts, whose gradients add up. On one core, with 4,096 entries in the vocabulary, logits of
 # 1,024 tokens at once train 8,400 tokens/s and those of 4,096 tokens 7,000.
 _CPU_TOKENS_AT_ONCE, _GPU_TOKENS_AT_ONCE = 2**10, 2**16
@@ -36,7 +39,8 @@ _CPU_TOKENS_AT_ONCE, _GPU_TOKENS_AT_ONCE = 2**10, 2**16
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a model is trained. The learning rate climbs to `lr` and falls to `lr * min_lr_frac`."""
+    """How a model is trained. The learning rate climbs to `lr` and falls to `lr * min_lr_frac`, along a cosine, or, with
+    `decay_frac`, in a straight line at the end."""
 
     tokens: int
     """How many are trained on, repeats included; rounded down to whole steps."""
@@ -45,6 +49,8 @@ class Training:
     lr: float
     min_lr_frac: float = 0.1
     warmup_frac: float = 0.02
+    decay_frac: float | None = None
+    """The last share of the steps, in which the rate falls from a plateau."""
     weight_decay: float = 0.1
     """Of matrices; the weights of norms are left alone."""
     betas: tuple[float, float] = (0.9, 0.95)
@@ -58,13 +64,24 @@ class Training:
         for name in ("tokens", "batch", "lr", "clip", "checkpoint_every"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) is not positive")
-        for name in ("min_lr_frac", "warmup_frac"):
-            if not 0 <= getattr(self, name) <= 1:
+        for name in ("min_lr_frac", "warmup_frac", "decay_frac"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) is not between 0 and 1")
         if self.weight_decay < 0 or self.seed < 0:
             raise ValueError(f"weight_decay ({self.weight_decay}) or seed ({self.seed}) is negative")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas ({self.betas}) are not in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """The steps of a training that one stream is read for, counted from 0."""
+
+    first: int = 0
+    until: int | None = None
+    """The step after the last; None for the end of the training."""
+    begin: Path | None = None
+    """The checkpoint, with `first` steps behind it, that the leg goes on from."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +120,10 @@ class State:
         torch.save(state, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
 
-    def read(self, path: Path) -> None:
+    def read(self, path: Path, apart: frozenset[str] = frozenset()) -> None:
+        """`apart` are the facts in which the checkpoint may differ from this training."""
         found = torch.load(path, map_location="cpu", weights_only=True)
-        then = found["about"]
+        then = found["about"] | {name: self.about[name] for name in apart}
         differ = [f"{name} {then.get(name)} (now {value})" for name, value in self.about.items() if then.get(name) != value]
         if differ:
             raise SpecError(f"{path} was trained with {', '.join(differ)}. Change them back, or train in another folder")
@@ -115,41 +133,50 @@ class State:
 
 
 def train(
-    shape: Shape, training: Training, stream: Tokens, folder: Path, *,
+    shape: Shape, training: Training, stream: Tokens, folder: Path, *, leg: Leg | None = None,
     listener: Callable[[Step], None] | None = None, device: str = "cpu", threads: int | None = None,
 ) -> Trained:  # fmt: skip
-    """Train to the end, from the last checkpoint in `folder` if there is one. `threads` are torch's, meanwhile."""
-    plan = _Plan(shape, training, stream)
+    """Train to the end, or to that of a leg, from the last checkpoint in `folder` if there is one. `threads` are torch's,
+    meanwhile. Raises SpecError for checkpoints of another training, RunError when the loss is no number any more."""
+    leg = leg or Leg()
+    plan = _Plan(shape, training, stream, leg)
     with torch_threads(threads):
         model = CausalLM(shape, training.seed).to(device)
-        state = State(_about(shape, training, stream), model, _optimizer(model, training), [])
+        state = State(_about(shape, training, stream, leg), model, adamw(model, training), [])
         if (folder / CHECKPOINT).exists():
             state.read(folder / CHECKPOINT)
+        elif leg.begin is not None:
+            state.read(leg.begin, frozenset(_OF_LEG))
+            if len(state.losses) != leg.first:
+                raise SpecError(f"{leg.begin} has {len(state.losses)} steps behind it, and the leg begins after {leg.first}")
         folder.mkdir(parents=True, exist_ok=True)
         # The log is written anew from the checkpoint, which leaves out steps that were logged and lost.
         with open(folder / LOG, "w", buffering=1) as log:
             log.writelines(_line(plan.step(number, loss)) for number, loss in enumerate(state.losses))
-            for number in range(len(state.losses), plan.steps):
+            for number in range(len(state.losses), plan.until):
                 loss = _take(state, plan.batch(number).to(device), plan.lr(number), training.clip)
                 state.losses.append(loss)
                 log.write(_line(plan.step(number, loss)))
-                if (number + 1) % training.checkpoint_every == 0 or number + 1 == plan.steps:
+                if (number + 1) % training.checkpoint_every == 0 or number + 1 == plan.until:
                     state.write(folder / CHECKPOINT)
                 if listener:
                     listener(plan.step(number, loss))
-    return Trained(model, tuple(state.losses), plan.steps, plan.steps * plan.tokens_per_step)
+    return Trained(model, tuple(state.losses), plan.until, plan.until * plan.tokens_per_step)
 
 
 class _Plan:
     """What every step sees and how far it goes, as functions of its number."""
 
-    def __init__(self, shape: Shape, training: Training, stream: Tokens) -> None:
-        self.context, self.training, self.stream = shape.context, training, stream
+    def __init__(self, shape: Shape, training: Training, stream: Tokens, leg: Leg) -> None:
+        self.context, self.training, self.stream, self.first = shape.context, training, stream, leg.first
         self.tokens_per_step = training.batch * shape.context
         self.steps = training.tokens // self.tokens_per_step
+        self.until = self.steps if leg.until is None else leg.until
         self.num_windows = (len(stream) - 1) // shape.context
         if not self.steps:
             raise SpecError(f"tokens ({training.tokens}) are less than one step of {self.tokens_per_step}. Raise tokens")
+        if not 0 <= leg.first < self.until <= self.steps:
+            raise SpecError(f"a leg from step {leg.first} to {self.until}, and the training has steps 0 to {self.steps}")
         if not self.num_windows:
             raise SpecError(f"a stream of {len(stream)} tokens has no window of {shape.context + 1}. Give more text")
         if stream.max() >= shape.vocab_size:
@@ -157,7 +184,7 @@ class _Plan:
 
     def batch(self, number: int) -> Tensor:
         """Windows (batch, context + 1). They share one token at each seam, so that every token but the first is a target."""
-        first = number * self.training.batch
+        first = (number - self.first) * self.training.batch
         rows = [self._window(drawn) for drawn in range(first, first + self.training.batch)]
         return torch.from_numpy(np.stack(rows).astype(np.int64))
 
@@ -170,7 +197,11 @@ class _Plan:
         top, warmup = self.training.lr, round(self.training.warmup_frac * self.steps)
         if number < warmup:
             return top * (number + 1) / warmup
-        low, progress = top * self.training.min_lr_frac, (number - warmup) / max(1, self.steps - 1 - warmup)
+        low = top * self.training.min_lr_frac
+        if self.training.decay_frac is not None:
+            last = round(self.training.decay_frac * self.steps)
+            return top - (top - low) * max(0, number + 1 - self.steps + last) / max(1, last)
+        progress = (number - warmup) / max(1, self.steps - 1 - warmup)
         return low + (top - low) * 0.5 * (1 + math.cos(math.pi * progress))
 
     def step(self, number: int, loss: float) -> Step:
@@ -199,7 +230,8 @@ def _take(state: State, batch: Tensor, lr: float, clip: float) -> float:
     return total
 
 
-def _optimizer(model: CausalLM, training: Training) -> torch.optim.Optimizer:
+def adamw(model: torch.nn.Module, training: Training) -> torch.optim.AdamW:
+    """The optimizer that a checkpoint's moments belong to."""
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.dim() == 2], "weight_decay": training.weight_decay},
@@ -208,11 +240,13 @@ def _optimizer(model: CausalLM, training: Training) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=training.lr, betas=training.betas, fused=True)
 
 
-def _about(shape: Shape, training: Training, stream: Tokens) -> dict[str, Any]:
+def _about(shape: Shape, training: Training, stream: Tokens, leg: Leg) -> dict[str, Any]:
     """All that parameters depend on. How often to write a checkpoint is not part of it, nor what every model here shares."""
     left_out = {"checkpoint_every", "kv_heads", "tied", "eps"}
     fields = {name: value for part in (shape, training) for name, value in asdict(part).items() if name not in left_out}
-    return fields | {"stream": hashlib.sha256(np.ascontiguousarray(stream).data).hexdigest()}
+    begin = hashlib.sha256(leg.begin.read_bytes()).hexdigest() if leg.begin else None
+    stream_sha256 = hashlib.sha256(np.ascontiguousarray(stream).data).hexdigest()
+    return fields | dict(zip(_OF_LEG, (stream_sha256, leg.first, begin), strict=True))
 
 
 def _line(step: Step) -> str:
