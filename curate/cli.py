@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 the user's input is wrong; 2 the run failed; 130 interrupt
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -42,6 +43,20 @@ def main() -> None:
 _pipeline = click.argument("pipeline", type=click.Path())
 _source = click.option("--source", metavar="FILE", help="Read 'source:' from this YAML file instead.")
 _directory = click.argument("directory", metavar="DIR", type=click.Path())
+
+
+def _where_models_run(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that train models or ask them."""
+    for option in (
+        click.option("--device", default="cpu", show_default=True, metavar="D", help="As torch names it: cpu, cuda."),
+        click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Of the local Ray. Default: one per core."),
+        click.option("--inline", is_flag=True, help="Everything in this process, without Ray."),
+        click.option(
+            "--ray", metavar="ADDRESS", help="A running cluster, e.g. 'auto'. Default: Ray on this machine, if needed."
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @main.command()
@@ -174,12 +189,7 @@ def index(directory: str, stage: str, out: str) -> None:
     "--out", metavar="DIR", help="Where the result goes. Default: the recipe's folder if it is NAME, else scorers/NAME."
 )
 @click.option("--work", metavar="DIR", help="Where losses and checkpoints are kept, to continue. Default: out/fit/NAME.")
-@click.option(
-    "--ray", metavar="ADDRESS", help="A running Ray cluster, e.g. 'auto'. Default: Ray on this machine, if it is needed."
-)
-@click.option("--inline", is_flag=True, help="Everything in this process, without Ray.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Workers of the local Ray. Default: one per core.")
-@click.option("--device", default="cpu", show_default=True, metavar="D", help="Where models run, as torch names it: cpu, cuda.")
+@_where_models_run
 def fit(recipe: str, **options: Any) -> None:
     """Train what a recipe says: a fastText scorer, a PreSelect scorer, small language models.
 
@@ -191,6 +201,25 @@ def fit(recipe: str, **options: Any) -> None:
     _check_inline(options)
     with Progress() as progress:
         told = fit_file(recipe, listener=progress, **options)
+    click.echo(told)
+
+
+@main.command()
+@click.argument("recipe", type=click.Path())
+@click.option("--out", metavar="DIR", help="Where probes.parquet goes. Default: out/probe/NAME.")
+@click.option("--work", metavar="DIR", help="Where influences are kept as they come. Default: out/fit/NAME.")
+@_where_models_run
+def probe(recipe: str, **options: Any) -> None:
+    """Measure the influence of documents on a model: a recipe of kind 'oracle'.
+
+    Influence is by how much one step of training on a document lowers the loss on a reference. The same again continues.
+    """
+    from curate.fit.oracle import probe_file
+    from curate.progress import Progress
+
+    _check_inline(options)
+    with Progress() as progress:
+        told = probe_file(recipe, listener=progress, **options)
     click.echo(told)
 
 

@@ -44,7 +44,9 @@ KERNELS = {
         "spacy_words", "uax29", "unigrams", "utf8", "whitespace", "word_search", "word_stream",
     )
 } | {"fit/softmax.py"}  # fmt: skip
-MODELS = {f"probe/{name}.py" for name in ("decide", "influence", "loss", "model", "supervised", "train")} | {"fit/begin.py"}
+MODELS = {f"probe/{name}.py" for name in ("checkpoint", "decide", "influence", "loss", "model", "supervised", "train")} | {
+    "fit/begin.py"
+}
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},
@@ -58,7 +60,7 @@ HEAVY = {
     "tokenizers": {"stages/tokens.py", "probe/stream.py", "fit/causal_lm.py", "fit/refiner.py", "models/llm.py"},
     "torch": MODELS | {"fit/losses.py", "models/llm.py"},
     "trafilatura": {"text/extraction.py"},
-    "transformers": {"fit/losses.py"},
+    "transformers": {"fit/losses.py", "probe/checkpoint.py"},
     "vllm": {"fit/losses.py", "models/llm.py"},
 }
 # Kernels are decorated when their module is imported; stages import those modules inside open().

@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -26,13 +25,12 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Ge, Gt
 
-from curate import store
-from curate.errors import DataError, DriftError, SpecError
+from curate.errors import DataError, DriftError
 from curate.fit.documents import Corpus, load_corpus
+from curate.fit.items import Items, read_items
 from curate.fit.recipe import Recipe, Setting
 from curate.options import PatternPath
 
-Items = dict[str, list[tuple[str, str]]]
 BOS = "<|endoftext|>"
 DOWNSTREAM, FAMILY, TOKENIZER = "downstream.json", "family.json", "tokenizer.json"
 
@@ -170,43 +168,6 @@ def _train_tokenizer(corpus: Corpus, vocab_size: int, path: Path) -> None:
         raise DataError(f"vocab_size: the documents give {tokenizer.get_vocab_size():,} pieces, not {vocab_size:,}. Lower it.")
     tokenizer.save(str(path.with_suffix(".tmp")))
     os.replace(path.with_suffix(".tmp"), path)
-
-
-def read_items(patterns: Sequence[str], max_items: int) -> Items:
-    """(context, right continuation) of evaluation items by file, at most `max_items` of each, spread evenly over it."""
-    found: Items = {}
-    for pattern in patterns:
-        files = store.expand(pattern)
-        if not files:
-            raise SpecError(f"evals: {pattern!r} matches no file. Check the path.")
-        for file in files:
-            items = [item for row in _rows(file) if (item := _item(row))]
-            if not items:
-                raise SpecError(f"evals: {file!r} has neither query, choices, gold nor context, continuation.")
-            places = np.linspace(0, len(items) - 1, min(max_items, len(items))).round().astype(int)
-            found[file] = [items[place] for place in places]
-    return found
-
-
-def _rows(file: str) -> Iterator[Mapping[str, Any]]:
-    with store.open_decompressed(file) as lines:
-        for number, line in enumerate(lines):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise SpecError(
-                    f"evals: {file}:{number + 1} is not JSON: {error}. One JSON object per line is read."
-                ) from error
-            if isinstance(row, dict):
-                yield row
-
-
-def _item(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    if {"query", "choices", "gold"} <= row.keys() and isinstance(row["gold"], int):
-        return str(row["query"]), " " + str(row["choices"][row["gold"]]).strip()
-    if {"context", "continuation"} <= row.keys():
-        return str(row["context"]).rstrip(), " " + str(row["continuation"]).strip()
-    return None
 
 
 def _measure(model: Any, tokenizer: Path, items: Items, window: int, device: str) -> float:
