@@ -19,6 +19,7 @@ to write their program, so that it is a causal language model too.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from curate.errors import DataError, SpecError
 from curate.fit.card import check_card, write_refiner
 from curate.fit.documents import Corpus, hashes, load_corpus
 from curate.fit.recipe import Recipe, Setting
+from curate.fit.tokenizer import train_tokenizer
 from curate.models.llm import identity, load_encoder
 from curate.options import AssetPath
 from curate.prox import marked
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from curate.probe.supervised import Example, Progress
 
 PROGRAM = "program"
+_LIKELY = "likely.npy"
+_TAUGHT = 0.5
+"""What likelihoods of the teachers count beside what is known."""
 _DOCUMENT_WEIGHT, _PROGRAM_WEIGHT = 4.0, 0.5
 _LR, _MATRIX_LR = 4e-3, 0.02
 THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(2, 15))
@@ -86,6 +91,9 @@ class Refiner:
     """Pages that get the content of another page in place of their own, so that no site's menus are known by what it writes."""
     written_frac: Annotated[float, Ge(0), Lt(1)] = 0.15
     """Windows that are read forwards only and followed by their program."""
+    teachers: Annotated[int, Ge(0)] = 0
+    """So many models of this shape learn first, apart by their seeds. Of every line this one learns half from its program, half
+    from what they hold for likely on average, which errs less than any of them (Hinton et al. 2015, arXiv:1503.02531)."""
     min_content_words: Annotated[int, Ge(0)] = 50
     min_content_frac: Annotated[float, Ge(0), Lt(1)] = 0.1
     """A window should stay when the lines that stay have so many words, and this share of all words; a document, when one of
@@ -109,7 +117,6 @@ class Refiner:
 
     def fit(self, recipe: Recipe, setting: Setting) -> str:
         from curate.probe.model import num_parameters, save
-        from curate.probe.supervised import Tuning, tune
 
         base = identity(self.base) if self.base else None
         check_card(setting.out, recipe_digest=recipe.digest(), base=base)
@@ -120,33 +127,19 @@ class Refiner:
             raise DataError(f"{len(training)} documents to learn from, {len(validation)} to choose by. Give more groups.")
         setting.work.mkdir(parents=True, exist_ok=True)
         tokenizer = setting.work / "tokenizer.json"
-        model = self._begin(training, tokenizer)
+        if self.base is None:
+            train_tokenizer(training, self.vocab_size, self.min_groups, marked.SPECIAL, tokenizer)
+        about = {"documents": corpus.content_digest(), "options": json.dumps(asdict(self), default=str), "base": base}
+        model = self._begin(tokenizer)
         pages, judged = (self._pages(part, tokenizer) for part in (training, validation))
-        tuning = Tuning(
-            tokens=self.tokens,
-            batch_tokens=self.batch_tokens,
-            lr=self.lr or _LR * (0.1 if self.base else 1),
-            matrix_lr=self.matrix_lr or _MATRIX_LR * (0.1 if self.base else 1),
-            weight_decay=self.weight_decay,
-            seed=self.seed,
-        )
         setting.listener.note(
             f"{num_parameters(model.shape):,} parameters, {len(pages):,} documents to learn from, {len(judged):,} to judge"
         )
-        setting.listener.phase("train", 100, 0)
-        reported = [0]
-
-        def tell(progress: Progress) -> None:
-            percent = int(100 * progress.tokens / progress.total)
-            if percent > reported[0]:
-                reported[0] = percent
-                setting.listener.advance("train", f"step {progress.step}, loss {progress.loss:.3f}", None)
-
-        losses = tune(
-            model, tuning, lambda number: self._epoch(pages, number), setting.work,
-            {"documents": corpus.content_digest(), "options": json.dumps(asdict(self), default=str), "base": base},
-            listener=tell, device=setting.device, threads=self.threads,
-        )  # fmt: skip
+        if self.teachers:
+            taught = np.mean([self._teach(number, pages, about, setting) for number in range(self.teachers)], axis=0)
+            ends = np.cumsum([len(page.lines) for page in pages])[:-1]
+            pages = [page.told(likely) for page, likely in zip(pages, np.split(taught, ends), strict=True)]
+        losses = self._train(model, pages, about, setting.work, setting)
         probabilities = [keep_probabilities(model, page, self.window, setting.device) for page in judged]
         metrics = _metrics(judged, probabilities, losses, training, validation)
         save(model, setting.out, tokenizer, eos=marked.EOS_ID)
@@ -156,8 +149,50 @@ class Refiner:
         best = metrics["thresholds"][str(metrics["threshold"])]
         return f"line F1 {best['line_f1']:.3f}, word F1 {best['word_f1']:.3f} on {len(judged):,} documents of other groups"
 
-    def _begin(self, training: Corpus, tokenizer: Path) -> CausalLM:
-        """The model before it has learnt anything, and its tokenizer as a file."""
+    def _teach(self, number: int, pages: Sequence[Page], about: Mapping[str, Any], setting: Setting) -> npt.NDArray[np.float32]:
+        """What a model of another seed, trained in a folder of its own, holds for likely of the lines of all pages, one after
+        another."""
+        one, folder = replace(self, seed=self.seed + 1 + number), setting.work / f"teacher-{number}"
+        model = one._begin(setting.work / "tokenizer.json")
+        one._train(model, pages, {**about, "teacher": number}, folder, setting)
+        if not (folder / _LIKELY).exists():
+            found = np.concatenate([keep_probabilities(model, page, self.window, setting.device) for page in pages])
+            np.save(folder / f"new-{_LIKELY}", found)
+            os.replace(folder / f"new-{_LIKELY}", folder / _LIKELY)
+        likely: npt.NDArray[np.float32] = np.load(folder / _LIKELY)
+        return likely
+
+    def _train(
+        self, model: CausalLM, pages: Sequence[Page], about: Mapping[str, Any], folder: Path, setting: Setting
+    ) -> list[float]:
+        """Train the model in place, with checkpoints in the folder; the loss of every step."""
+        from curate.probe.supervised import Tuning, tune
+
+        tuning = Tuning(
+            tokens=self.tokens,
+            batch_tokens=self.batch_tokens,
+            lr=self.lr or _LR * (0.1 if self.base else 1),
+            matrix_lr=self.matrix_lr or _MATRIX_LR * (0.1 if self.base else 1),
+            weight_decay=self.weight_decay,
+            seed=self.seed,
+        )
+        phase = folder.name if folder != setting.work else "train"
+        setting.listener.phase(phase, 100, 0)
+        reported = [0]
+
+        def tell(progress: Progress) -> None:
+            percent = int(100 * progress.tokens / progress.total)
+            if percent > reported[0]:
+                reported[0] = percent
+                setting.listener.advance(phase, f"step {progress.step}, loss {progress.loss:.3f}", None)
+
+        return tune(
+            model, tuning, lambda number: self._epoch(pages, number), folder, dict(about), listener=tell,
+            device=setting.device, threads=self.threads,
+        )  # fmt: skip
+
+    def _begin(self, tokenizer: Path) -> CausalLM:
+        """The model before it has learnt anything. That of a base has its tokenizer written."""
         from curate.fit.begin import begun
         from curate.probe.model import CausalLM, Shape
 
@@ -167,7 +202,6 @@ class Refiner:
             if context > model.shape.context:
                 raise SpecError(f"window ({self.window}): with a program {context} tokens, and base sees {model.shape.context}")
             return model
-        _train_tokenizer(training, self.vocab_size, self.min_groups, tokenizer)
         shape = Shape(
             vocab_size=self.vocab_size, width=self.width, layers=self.layers, heads=self.heads, hidden=self.hidden,
             context=context, bos=0,
@@ -196,17 +230,19 @@ class Refiner:
         enough, the program."""
         from curate.probe.supervised import Example
 
-        remove, words = page.remove[prompt.first : prompt.stop], page.words[prompt.first : prompt.stop]
+        lines = slice(prompt.first, prompt.stop)
+        remove, words, keep = page.remove[lines], page.words[lines], page.keep[lines]
         end = len(prompt.ids)
         decision = marked.KEEP_DOC_ID if self._has_content(words, remove) else marked.DROP_DOC_ID
         program = program_ids(remove.tolist()) if written else []
         causal = 0 < len(program) < self.window // 2
         program = program if causal else []
         ids = [*prompt.ids, decision, *program] if causal else prompt.ids
-        places = [*prompt.places, end - 1, *range(end, end + len(program))]
-        targets = [*np.where(remove, marked.REMOVE_ID, marked.KEEP_ID), decision, *program]
+        places = [*prompt.places, *prompt.places, end - 1, *range(end, end + len(program))]
+        targets = [*[marked.KEEP_ID] * len(keep), *[marked.REMOVE_ID] * len(keep), decision, *program]
         # A line weighs more the longer it is: what it says is as many words, and a blank one goes with its neighbours anyhow.
-        weights = np.concatenate([0.2 + 0.4 * np.log2(1 + words), [_DOCUMENT_WEIGHT], np.full(len(program), _PROGRAM_WEIGHT)])
+        line = 0.2 + 0.4 * np.log2(1 + words)
+        weights = np.concatenate([line * keep, line * (1 - keep), [_DOCUMENT_WEIGHT], np.full(len(program), _PROGRAM_WEIGHT)])
         return Example(np.array(ids), np.array(places), np.array(targets), weights.astype(np.float32), causal)
 
     def _has_content(self, words: npt.NDArray[np.int64], remove: npt.NDArray[np.bool_]) -> bool:
@@ -223,7 +259,8 @@ class Refiner:
             except (ValueError, TypeError) as error:
                 raise SpecError(f"document {corpus.ids[row]!r}: its program cannot be read: {error}") from error
             words = np.array([len(words_of(line)) for line in lines])
-            pages.append(Page(lines, shown_lines(lines, encoder, self.max_line_tokens), remove, words))
+            shown = shown_lines(lines, encoder, self.max_line_tokens)
+            pages.append(Page(lines, shown, remove, words, 1 - remove.astype(np.float32)))
         return pages
 
 
@@ -237,12 +274,18 @@ class Page:
     """Of every line."""
     words: npt.NDArray[np.int64]
     """In every line."""
+    keep: npt.NDArray[np.float32]
+    """How sure it is that a line stays."""
+
+    def told(self, likely: npt.NDArray[np.float32]) -> Page:
+        """Half as sure of what it says as of what is likely."""
+        return replace(self, keep=(1 - _TAUGHT) * self.keep + _TAUGHT * likely)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Page:
         """Some of its lines, by number."""
         some = rows.tolist()
         lines, shown = [self.lines[row] for row in some], [self.shown[row] for row in some]
-        return Page(lines, shown, self.remove[rows], self.words[rows])
+        return Page(lines, shown, self.remove[rows], self.words[rows], self.keep[rows])
 
     def with_content_of(self, other: Page) -> Page:
         """What stands here before and after the content, and there from the first line of the content to its last."""
@@ -254,39 +297,13 @@ class Page:
             [*around.shown[:here], *inside.shown, *around.shown[here:]],
             np.concatenate([around.remove[:here], inside.remove, around.remove[here:]]),
             np.concatenate([around.words[:here], inside.words, around.words[here:]]),
+            np.concatenate([around.keep[:here], inside.keep, around.keep[here:]]),
         )
 
     def content(self) -> tuple[int, int]:
         """The first line that stays, and the one after the last; (0, 0) where none does."""
         kept = np.flatnonzero(~self.remove)
         return (int(kept[0]), int(kept[-1]) + 1) if len(kept) else (0, 0)
-
-
-def _train_tokenizer(corpus: Corpus, vocab_size: int, min_groups: int, path: Path) -> None:
-    """Byte-level BPE over the words of the documents, each once per group: a piece is one that many groups have, so that no
-    site's names stand in it, and menus do not fill it."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Lowercase()
-    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.pre_tokenizer, tokenizer.decoder = splitter, decoders.ByteLevel()
-    words: dict[str, set[str]] = {}
-    for text, group in zip(corpus.texts.to_pylist(), corpus.groups, strict=True):
-        for line in set(text.lower().split("\n")):
-            pieces = splitter.pre_tokenize_str(line)
-            words.setdefault(group, set()).update(line[start:end] for _, (start, end) in pieces)
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=list(marked.SPECIAL), min_frequency=min_groups, show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
-    tokenizer.train_from_iterator((sorted(words[group]) for group in sorted(words)), trainer)
-    if tokenizer.get_vocab_size() < vocab_size:
-        raise DataError(
-            f"vocab_size: the documents give {tokenizer.get_vocab_size():,} pieces that {min_groups} groups have, not "
-            f"{vocab_size:,}. Lower it, or min_groups."
-        )
-    tokenizer.save(str(path))
 
 
 def keep_probabilities(model: CausalLM, page: Page, window: int, device: str) -> npt.NDArray[np.float32]:

@@ -1,0 +1,40 @@
+"""A tokenizer of the words that many groups of documents share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from curate.errors import DataError
+from curate.fit.documents import Corpus
+
+
+def train_tokenizer(corpus: Corpus, vocab_size: int, min_groups: int, special: Sequence[str], path: Path) -> None:
+    """Byte-level BPE over the lower-cased words of the documents, each once per group, as a `tokenizer.json`. Special tokens
+    have the first numbers.
+
+    A piece is one that many groups have, so that no site's names stand in it, and menus do not fill it. Raises DataError where
+    the documents do not give enough of them.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Lowercase()
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer, tokenizer.decoder = splitter, decoders.ByteLevel()
+    words: dict[str, set[str]] = {}
+    for text, group in zip(corpus.texts.to_pylist(), corpus.groups, strict=True):
+        for line in set(text.lower().split("\n")):
+            pieces = splitter.pre_tokenize_str(line)
+            words.setdefault(group, set()).update(line[start:end] for _, (start, end) in pieces)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=list(special), min_frequency=min_groups, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator((sorted(words[group]) for group in sorted(words)), trainer)
+    if tokenizer.get_vocab_size() < vocab_size:
+        raise DataError(
+            f"vocab_size: the documents give {tokenizer.get_vocab_size():,} pieces that {min_groups} groups have, not "
+            f"{vocab_size:,}. Lower it, or min_groups."
+        )
+    tokenizer.save(str(path))
