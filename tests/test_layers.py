@@ -44,9 +44,9 @@ KERNELS = {
         "spacy_words", "uax29", "unigrams", "utf8", "whitespace", "word_search", "word_stream",
     )
 } | {"fit/softmax.py"}  # fmt: skip
-MODELS = {f"probe/{name}.py" for name in ("checkpoint", "decide", "influence", "loss", "model", "supervised", "train")} | {
-    "fit/begin.py"
-}
+MODELS = {
+    f"probe/{name}.py" for name in ("checkpoint", "decide", "encoder", "influence", "loss", "model", "supervised", "train")
+} | {"fit/begin.py"}
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},
@@ -57,10 +57,17 @@ HEAVY = {
     "resiliparse": {"text/decode.py", "text/extraction.py"},
     "safetensors": MODELS | {"models/llm.py"},
     "spacy": {"text/spacy_rules.py"},
-    "tokenizers": {"stages/tokens.py", "probe/stream.py", "fit/causal_lm.py", "fit/refiner.py", "models/llm.py"},
-    "torch": MODELS | {"fit/losses.py", "models/llm.py"},
+    "tokenizers": {
+        "stages/tokens.py",
+        "probe/encoder.py",
+        "probe/stream.py",
+        "fit/causal_lm.py",
+        "fit/tokenizer.py",
+        "models/llm.py",
+    },
+    "torch": MODELS | {"fit/losses.py", "fit/influence.py", "models/llm.py", "stages/influence.py"},
     "trafilatura": {"text/extraction.py"},
-    "transformers": {"fit/losses.py", "probe/checkpoint.py"},
+    "transformers": {"fit/losses.py", "probe/checkpoint.py", "probe/encoder.py"},
     "vllm": {"fit/losses.py", "models/llm.py"},
 }
 # Kernels are decorated when their module is imported; stages import those modules inside open().

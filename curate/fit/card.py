@@ -16,6 +16,7 @@ from curate.errors import DriftError
 from curate.fit.documents import Corpus, Documents
 from curate.fit.recipe import Recipe
 from curate.models.card import front_matter
+from curate.models.influence import FILES
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,17 @@ def write_artefact(artefact: Artefact, folder: Path, recipe: Recipe) -> None:
         "training_ids_sha256": artefact.training.digest(),
         "thresholds": artefact.metrics["thresholds"],
     }
-    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)
     os.replace(made, folder / "model.bin")
-    _write(folder / "metrics.json", json.dumps(artefact.metrics, indent=1, ensure_ascii=False) + "\n")
+    _finish(folder, recipe, artefact.metrics, front, _prose(recipe.name, artefact))
+
+
+def _finish(folder: Path, recipe: Recipe, metrics: Mapping[str, Any], front: Mapping[str, Any], prose: str) -> None:
+    """Metrics, recipe and, last, the card."""
+    _write(folder / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
     if Path(recipe.file).resolve() != (folder / "recipe.yaml").resolve():
         _write(folder / "recipe.yaml", recipe.as_text(folder))
-    _write(card, f"---\n{head}---\n{_prose(recipe.name, artefact)}")
+    head = yaml.safe_dump(dict(front), sort_keys=False, allow_unicode=True, width=120)
+    _write(folder / "card.md", f"---\n{head}---\n{prose}")
 
 
 def _write(path: Path, text: str) -> None:
@@ -149,14 +155,11 @@ def write_refiner(
         "recipe_sha256": recipe.digest(),
         "training_ids_sha256": training.digest(),
     }
-    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)
     best, counts = metrics["thresholds"][str(metrics["threshold"])], metrics["documents"]
     lines = [
         f"# {recipe.name}", "",
         "A language model of the Llama architecture that decides which lines of a text go, and whether the text stays.", "",
-        "## Sources", "",
-        *(f"- {item.take.about or item.kind + ', not described'}" for items in recipe.documents.values() for item in items),
-        *([f"- the model it began from, `{Path(options.base).name}`, by sha256 over its files `{base}`"] if base else []), "",
+        *_sources(recipe, options.base, base), "",
         f"{counts['training']:,} documents to learn from, {counts['validation']:,} of other groups to choose the threshold by. "
         f"sha256 over the sorted ids learnt from: `{training.digest()}`.", "",
         "## Numbers", "",
@@ -166,7 +169,47 @@ def write_refiner(
         "## Intended use", "", options.intended_use or "Not said.", "",
         "## Known biases", "", options.biases or "Not looked into.", "",
     ]  # fmt: skip
-    _write(folder / "metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
-    if Path(recipe.file).resolve() != (folder / "recipe.yaml").resolve():
-        _write(folder / "recipe.yaml", recipe.as_text(folder))
-    _write(folder / "card.md", f"---\n{head}---\n" + "\n".join(lines))
+    _finish(folder, recipe, metrics, front, "\n".join(lines))
+
+
+def write_influence(
+    folder: Path, recipe: Recipe, training: Corpus, metrics: Mapping[str, Any], *, window: int, max_windows: int,
+    base: str | None,
+) -> None:  # fmt: skip
+    """Metrics, recipe and, last, the card of an influence model that lies in the folder already."""
+    options: Any = recipe.options
+    front = {
+        "kind": "influence",
+        "window": window,
+        "max_windows": max_windows,
+        "label_mean": metrics["label_mean"],
+        "label_std": metrics["label_std"],
+        "sha256": {name: store.file_hash(str(folder / name)) for name in FILES},
+        **({"base_sha256": base} if base else {}),
+        "recipe_sha256": recipe.digest(),
+        "training_ids_sha256": training.digest(),
+    }
+    counts, of = metrics["documents"], metrics["test"]
+    ranks = {name: values["spearman"] for name, values in of.items()}
+    lines = [
+        f"# {recipe.name}", "",
+        "A text encoder that predicts by how much a step of training on a document lowers a model's loss on a reference, in "
+        "standard deviations of what was measured. It is about one checkpoint of one model: of a later one it knows less.", "",
+        *_sources(recipe, options.encoder, base), "",
+        f"{counts['training']:,} documents to learn from, {counts['validation']:,} to choose the epoch by, {counts['test']:,} "
+        f"to judge; no group is in two of them. sha256 over the sorted ids learnt from: `{training.digest()}`.", "",
+        "## Numbers", "",
+        f"On the {counts['test']:,} documents, Spearman's rank correlation with what was measured, by way to predict (95 % of "
+        "resampled groups):", "",
+        *(f"- {name}: {rank['value']:.3f} ({rank['low']:.3f} to {rank['high']:.3f})" for name, rank in ranks.items()), "",
+        "## Intended use", "", options.intended_use or "Not said.", "",
+        "## Known biases", "", options.biases or "Not looked into.", "",
+    ]  # fmt: skip
+    _finish(folder, recipe, metrics, front, "\n".join(lines))
+
+
+def _sources(recipe: Recipe, began: str | None, base: str | None) -> list[str]:
+    """What was learnt from, and what it began from, if it did not begin from nothing."""
+    items = [item for some in recipe.documents.values() for item in some]
+    given = [f"- {item.take.about or item.kind + ', not described'}" for item in items]
+    return ["## Sources", "", *given, *([f"- the model it began from, `{Path(began).name}`: `{base}`"] if began else [])]

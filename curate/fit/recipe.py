@@ -32,6 +32,7 @@ from curate.spec import Document, mapping_at, options_at
 KINDS = {
     "causal_lm": "curate.fit.causal_lm:CausalLMs",
     "fasttext": "curate.fit.fasttext:FastText",
+    "influence": "curate.fit.influence:InfluenceModel",
     "oracle": "curate.fit.oracle:Oracle",
     "prox": "curate.fit.refiner:Refiner",
     "preselect": "curate.fit.preselect:PreSelect",

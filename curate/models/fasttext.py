@@ -10,8 +10,10 @@ it is called directly. Probabilities may exceed 1 by rounding and are clamped.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,3 +127,17 @@ class LibraryScorer:
 
     def __call__(self, texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> Scores:
         return self.score(self.prepare(as_column(texts)))
+
+
+def text_vectors(learn: Sequence[str], texts: Sequence[str], dimensions: int = 100) -> npt.NDArray[np.float64] | None:
+    """Vectors of texts, from a skip-gram model of the texts in `learn`, one thread. Shape (texts, dimensions). None where
+    fasttext is not installed."""
+    try:
+        import fasttext
+    except ImportError:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "texts.txt"
+        path.write_text("".join(f"{' '.join(text.split())}\n" for text in learn), "utf-8")
+        model = fasttext.train_unsupervised(str(path), dim=dimensions, thread=1, minCount=2, bucket=200_000, verbose=0)
+    return np.array([model.get_sentence_vector(" ".join(text.split())) for text in texts], np.float64)

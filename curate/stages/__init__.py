@@ -16,6 +16,7 @@ STAGES: dict[str, str] = {
     "fineweb_quality": "curate.stages.fineweb_quality:FinewebQuality",
     "gopher_quality": "curate.stages.gopher_quality:GopherQuality",
     "gopher_repetition": "curate.stages.gopher_repetition:GopherRepetition",
+    "influence": "curate.stages.influence:Influence",
     "keep": "curate.stages.keep:Keep",
     "label_lines": "curate.stages.label_lines:LabelLines",
     "language": "curate.stages.language:Language",
