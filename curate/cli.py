@@ -224,6 +224,22 @@ def probe(recipe: str, **options: Any) -> None:
 
 
 @main.command()
+@_pipeline
+@click.option("--out", required=True, metavar="DIR", help="Where everything goes. The same again continues.")
+@_source
+@_where_models_run
+def rounds(pipeline: str, out: str, **options: Any) -> None:
+    """Train a model in rounds, each on what the last one says it would learn most from: the section 'rounds' of a pipeline."""
+    from curate.progress import Progress
+    from curate.rounds import rounds_file
+
+    _check_inline(options)
+    with Progress() as progress:
+        told = rounds_file(pipeline, out=out, listener=progress, **options)
+    click.echo(told)
+
+
+@main.command()
 @_directory
 @click.option("--stage", metavar="S", help="Documents this stage dropped or edited. Default: kept documents.")
 @click.option("--dropped", is_flag=True, help="Dropped documents of all stages.")

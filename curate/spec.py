@@ -187,7 +187,7 @@ def load(file: str, *, source_file: str | None = None) -> Pipeline:
     """Read and check a pipeline file; `source_file` replaces its `source:`. Raises SpecError at the first mistake."""
     document = Document(file)
     top = mapping_at(document, document.value, (), "a pipeline")
-    known = ("name", "source", "remove", "stages", "output", "keep_steps", "max_failed_shards")
+    known = ("name", "source", "remove", "stages", "output", "keep_steps", "max_failed_shards", "rounds")
     check_keys(document, top, (), known, "key")
     if source_file is None and "source" not in top:
         raise document.error((), "'source' is missing. Add 'source: {parquet: {paths: ...}}', or run with --source FILE")

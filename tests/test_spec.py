@@ -123,7 +123,7 @@ BROKEN = {
     "an unknown key at the top": (
         SOURCE + "stage: []\n",
         "p.yaml:2: unknown key 'stage'. Did you mean 'stages'? "
-        "Known: keep_steps, max_failed_shards, name, output, remove, source, stages.",
+        "Known: keep_steps, max_failed_shards, name, output, remove, rounds, source, stages.",
     ),
     "the same stage twice without a name": (
         SOURCE + "stages:\n  - sample: {share: 0.5}\n  - sample: {share: 0.5}\n",

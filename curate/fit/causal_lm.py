@@ -25,13 +25,13 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Ge, Gt
 
-from curate.errors import DataError, DriftError
+from curate.errors import DriftError
 from curate.fit.documents import Corpus, load_corpus
 from curate.fit.items import Items, read_items
 from curate.fit.recipe import Recipe, Setting
+from curate.fit.tokenizer import train_cased_tokenizer
 from curate.options import PatternPath
 
-BOS = "<|endoftext|>"
 DOWNSTREAM, FAMILY, TOKENIZER = "downstream.json", "family.json", "tokenizer.json"
 
 
@@ -86,7 +86,7 @@ class CausalLMs:
         tokenizer = setting.out / TOKENIZER
         if not tokenizer.exists():
             setting.listener.note(f"a tokenizer of {self.vocab_size:,} pieces from {len(corpus):,} documents")
-            _train_tokenizer(corpus, self.vocab_size, tokenizer)
+            train_cased_tokenizer(corpus.texts.to_pylist(), self.vocab_size, tokenizer)
         items = read_items(self.evals, self.max_items)
         told = [f"{name}: {self._model(name, size, corpus, items, setting):.4f}" for name, size in self.models.items()]
         (setting.out / "recipe.yaml").write_text(recipe.as_text(setting.out), "utf-8")
@@ -153,21 +153,6 @@ class CausalLMs:
         )  # fmt: skip
         save(trained.model, setting.out / name, setting.out / TOKENIZER)
         return float(np.mean(trained.losses[-50:]))
-
-
-def _train_tokenizer(corpus: Corpus, vocab_size: int, path: Path) -> None:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=[BOS], initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator((text.as_py() for text in corpus.texts), trainer, len(corpus))
-    if tokenizer.get_vocab_size() < vocab_size:
-        raise DataError(f"vocab_size: the documents give {tokenizer.get_vocab_size():,} pieces, not {vocab_size:,}. Lower it.")
-    tokenizer.save(str(path.with_suffix(".tmp")))
-    os.replace(path.with_suffix(".tmp"), path)
 
 
 def _measure(model: Any, tokenizer: Path, items: Items, window: int, device: str) -> float:

@@ -106,12 +106,14 @@ class InfluenceModel:
             raise DataError(f"{self.label}: all {len(training):,} labels are {mean}, so there is nothing to learn.")
         setting.work.mkdir(parents=True, exist_ok=True)
         with torch_threads(self.threads):
-            epoch, scores = self._train(parts, labels, mean, deviation, setting)
+            epoch, scores, cost = self._train(parts, labels, mean, deviation, setting)
             found: dict[str, Any] = {
                 "test": _judged({"model": scores, **_baselines(parts, labels)}, labels["test"], parts["test"].groups),
                 "epoch": epoch,
+                **cost,
                 "label_mean": mean,
                 "label_std": deviation,
+                "score_std": float(scores.std()),
                 "documents": {name: len(part) for name, part in parts.items()},
                 "groups": {name: len(set(part.groups)) for name, part in parts.items()},
             }
@@ -137,8 +139,9 @@ class InfluenceModel:
 
     def _train(
         self, parts: Mapping[str, Corpus], labels: Mapping[str, F64], mean: float, deviation: float, setting: Setting
-    ) -> tuple[int, F64]:
-        """Train, and leave the best epoch in the work folder; its number, and its scores of the test part."""
+    ) -> tuple[int, F64, dict[str, float]]:
+        """Train, and leave the best epoch in the work folder; its number, its scores of the test part, and what training and
+        scoring cost."""
         import torch
 
         from curate.probe.encoder import save
@@ -178,7 +181,13 @@ class InfluenceModel:
                 scores = model.predict(parts["test"].texts.to_pylist(), self.batch_tokens).astype(np.float64)
                 shutil.rmtree(setting.work / "best", ignore_errors=True)
                 save(model, setting.work / "best")
-        return chosen, scores
+        size = sum(p.numel() for p in model.parameters()) - model.encoder.get_input_embeddings().weight.numel()
+        tokens = sum(map(len, model.windows(texts).ids))
+        cost = {
+            "flops": 6.0 * size * tokens * self.epochs,
+            "flops_per_char": 2.0 * size * tokens / max(1, int(parts["training"].chars.sum())),
+        }
+        return chosen, scores, cost
 
     def _begin(self, training: Corpus, work: Path) -> Any:
         from curate.probe.encoder import Regressor, begin, tiny

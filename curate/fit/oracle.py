@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -36,10 +36,13 @@ from curate import store
 from curate.errors import DataError, DriftError, SpecError
 from curate.fit import metrics
 from curate.fit.documents import Corpus, hashes, load_corpus
-from curate.fit.items import read_items
+from curate.fit.items import Items, read_items
 from curate.fit.recipe import Recipe, Setting, fit_file, load_recipe
 from curate.models.llm import identity, load_encoder
 from curate.options import AssetPath, PatternPath
+
+if TYPE_CHECKING:
+    from curate.probe.influence import Reference
 
 ABOUT = b"curate.probes"
 PROBES = "probes.parquet"
@@ -248,7 +251,9 @@ def open_oracle(work: ProbeWork, replica: str) -> Iterator[Callable[[str], int]]
     with torch_threads(work.threads):
         model = open_model(folder).to(work.device)
         optimizer = open_optimizer(folder, model, OPTIMIZERS, lr=asked.lr)
-        probe = Probe(model, optimizer, reference_of(work, encoder, bos), clip=asked.clip)
+        items = read_items(work.reference, work.max_items, "reference")
+        reference = reference_of(items, encoder, bos, context_of(folder), batch_tokens=asked.batch_tokens, device=work.device)
+        probe = Probe(model, optimizer, reference, clip=asked.clip)
 
         def apply(name: str) -> int:
             tokens = pq.read_table(work.documents(name), columns=["tokens"])["tokens"].to_pylist()
@@ -265,20 +270,22 @@ def open_oracle(work: ProbeWork, replica: str) -> Iterator[Callable[[str], int]]
         yield apply
 
 
-def reference_of(work: ProbeWork, encoder: Any, bos: int) -> Any:
-    """The items as ids, of which the continuations are scored. What does not fit in a model's context loses its beginning."""
+def reference_of(
+    items: Items, encoder: Any, bos: int, context: int, *, batch_tokens: int = 8192, device: str = "cpu"
+) -> Reference:
+    """The items as ids, of which the continuations are scored. What does not fit in a model's context loses its beginning; a
+    continuation that does not fit alone, its end."""
     from curate.probe.influence import Reference, Scored
 
-    room = context_of(Path(work.checkpoint)) + 1
     scored = []
-    for pairs in read_items(work.reference, work.max_items, "reference").values():
-        for context, continuation in pairs:
-            before, after = (encoder.encode(text, add_special_tokens=False).ids for text in (context, continuation))
-            after = after[: room - 1]
-            ids = [bos, *before[max(0, len(before) - (room - 1 - len(after))) :], *after]
-            if after:
-                scored.append(Scored(np.array(ids, np.int64), len(after)))
-    return Reference(scored, batch_tokens=work.asked.batch_tokens, device=work.device)
+    for pairs in items.values():
+        for before, after in pairs:
+            told, wanted = (encoder.encode(text, add_special_tokens=False).ids for text in (before, after))
+            wanted = wanted[:context]
+            ids = [bos, *told[max(0, len(told) - (context - len(wanted))) :], *wanted]
+            if wanted:
+                scored.append(Scored(np.array(ids, np.int64), len(wanted)))
+    return Reference(scored, batch_tokens=batch_tokens, device=device)
 
 
 def context_of(folder: Path) -> int:

@@ -135,8 +135,9 @@ def tiny(
 
 def save(model: Regressor, folder: Path) -> None:
     """Write what `begin` loads, all in float32."""
-    model.encoder.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
+    with _quiet():
+        model.encoder.save_pretrained(folder)
+        model.tokenizer.save_pretrained(folder)
     save_file({name: tensor.cpu().contiguous() for name, tensor in model.head.state_dict().items()}, folder / HEAD)
 
 

@@ -1,0 +1,167 @@
+"""The closed loop: what it chooses, that it never takes a document twice, and that a run cut short ends the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from curate.errors import DriftError, SpecError
+from curate.probe.train import torch_threads
+from curate.rounds import flops_report, rounds_file
+from tests.test_oracle import texts
+
+ROUNDS = {
+    "rounds": 3, "tokens": 12_800, "top": 0.3, "gumbel": 0.2, "holdout": 0.25, "judge": 0.05, "reference": ["items.jsonl"],
+    "max_items": 40, "probes": 150, "length": 24, "model": {"width": 16, "layers": 1, "heads": 2, "hidden": 32, "context": 32},
+    "vocab_size": 320, "batch": 8, "lr": 1e-2, "looks": 2, "threads": 1,
+    "influence": {
+        "width": 16, "layers": 1, "heads": 2, "hidden": 16, "vocab_size": 310, "window": 48, "epochs": 6, "lr": 1e-2,
+        "batch": 8, "validation": 0.2, "test": 0.2,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with torch_threads(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents of two subjects, one in four of which is of the reference's, and the loop over them."""
+    folder = tmp_path_factory.mktemp("rounds")
+    rows = [("cooking", text) for text in texts("cooking", 250, 1)] + [("sailing", text) for text in texts("sailing", 750, 1)]
+    names = [f"{kind}-{number}" for number, (kind, _) in enumerate(rows)]
+    table = pa.table({"id": names, "text": [text for _, text in rows]}).take(np.random.default_rng(0).permutation(1000))
+    (folder / "in").mkdir()
+    for number in range(2):
+        pq.write_table(table.slice(number * 500, 500), folder / "in" / f"{number}.parquet")
+    (folder / "items.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts("cooking", 40, 2)))
+    loop(folder, folder / "mates")
+    loop(folder, folder / "random", choose="random")
+    return folder
+
+
+def loop(world: Path, out: Path, **changes: Any) -> str:
+    """The loop, changed, into `out`."""
+    pipeline = {
+        "name": "mates", "source": {"parquet": {"paths": "in/*.parquet"}}, "stages": ["whitespace"],
+        "rounds": {**ROUNDS, **changes},
+    }  # fmt: skip
+    path = world / f"{out.name}.yaml"
+    path.write_text(yaml.safe_dump(pipeline))
+    return rounds_file(str(path), out=str(out), inline=True)
+
+
+def chosen(out: Path, number: int) -> list[str]:
+    names: list[str] = pq.read_table(out / f"round-{number}" / "select" / "data")["id"].to_pylist()
+    return names
+
+
+def test_from_the_second_round_on_what_helps_the_reference_is_chosen(world: Path) -> None:
+    shares = [np.mean([name.startswith("cooking") for name in chosen(world / "mates", n)]) for n in range(3)]
+    assert shares[0] == pytest.approx(0.25, abs=0.12)
+    assert min(shares[1:]) > 0.5
+    mates, random = (json.loads((world / name / "rounds.json").read_text())["rounds"] for name in ("mates", "random"))
+    assert mates[0]["losses"] == random[0]["losses"]
+    assert mates[-1]["losses"][-1]["reference"] < random[-1]["losses"][-1]["reference"]
+    assert mates[-1]["losses"][-1]["tokens"] == random[-1]["losses"][-1]["tokens"] == 3 * 12_800
+
+
+def test_no_document_is_trained_on_twice_and_none_of_the_hold_out_ever(world: Path) -> None:
+    sets = [{*chosen(world / "mates", number)} for number in range(3)]
+    assert all(sets)
+    assert len(set.union(*sets)) == sum(map(len, sets))
+    probes = [{*pq.read_table(world / "mates" / f"round-{n}" / "probes" / "probes.parquet")["id"].to_pylist()} for n in (1, 2)]
+    assert not set.union(*sets) & set.union(*probes)
+    assert probes[0] != probes[1]
+
+
+def test_every_scorer_and_choice_is_on_record(world: Path) -> None:
+    found = json.loads((world / "mates" / "rounds.json").read_text())
+    names = [one.get("scorer", {}).get("name") for one in found["rounds"]]
+    assert names == [None, "influence-r1", "influence-r2"]
+    scorer = found["rounds"][2]["scorer"]
+    assert {"live_spearman", "stale_spearman", "overlap"} <= scorer["stale"].keys()
+    assert scorer["spearman"]["model"]["spearman"]["value"] > 0.5
+    assert found["rounds"][1]["chosen"] == len(chosen(world / "mates", 1))
+    flops = found["flops"]
+    assert flops["total"] == sum(flops[name] for name in ("training", "probing", "fitting", "scoring"))
+    assert 0 < flops["selection_frac"] < 1
+    assert json.loads((world / "random" / "rounds.json").read_text())["flops"]["selection_frac"] == 0
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """What a loop leaves, of which every byte must be the same again."""
+    names = ("rounds.json", "round.json", "losses.jsonl", "model.safetensors", "head.safetensors", "probes.parquet")
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.name in names}
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["probes", "select", "model"])
+def test_a_loop_that_was_cut_short_ends_the_same(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """In the middle of probing, of choosing, and of training in the second round."""
+    from curate.fit import oracle
+    from curate.probe import train
+
+    with monkeypatch.context() as patch:
+        if moment == "probes":
+            written = oracle._write
+
+            def breaks(table: pa.Table, path: Path) -> None:
+                if path.parent.name == "influences" and [*path.parent.glob("*.parquet")]:
+                    raise Killed
+                written(table, path)
+
+            patch.setattr(oracle, "_write", breaks)
+        elif moment == "select":
+            from curate.stages.select import Select
+
+            def refuses(*_: Any) -> None:
+                raise Killed
+
+            patch.setattr(Select, "mark", refuses)
+        else:
+            taken = train._take
+
+            def dies(state: Any, *rest: Any) -> float:
+                if len(state.losses) == 90:
+                    raise Killed
+                return taken(state, *rest)
+
+            patch.setattr(train, "_take", dies)
+        with pytest.raises(Killed):
+            loop(world, tmp_path / "mates")
+    assert not (tmp_path / "mates" / "rounds.json").exists()
+    loop(world, tmp_path / "mates")
+    assert files(tmp_path / "mates") == files(world / "mates")
+
+
+def test_a_folder_of_another_loop_is_refused(world: Path) -> None:
+    with pytest.raises(DriftError, match="has rounds with another top"):
+        loop(world, world / "mates", top=0.5)
+    with pytest.raises(SpecError, match=r"length \(64\) is more than the model sees at once, context \(32\)"):
+        loop(world, world / "long", length=64)
+
+
+def test_costs_add_up_as_published() -> None:
+    """MATES at 410 M and 1 B parameters, in 1e19 FLOPs."""
+    small = flops_report({"training": 6.35, "probing": 0.29, "fitting": 0.01, "scoring": 1.46})
+    assert (round(small["total"], 2), round(small["selection_frac"], 3)) == (8.11, 0.217)
+    large = flops_report({"training": 17.67, "probing": 0.83, "fitting": 0.01, "scoring": 1.46})
+    assert (round(large["total"], 2), round(large["selection_frac"], 3)) == (19.97, 0.115)
