@@ -90,10 +90,12 @@ def _check_inline(options: dict[str, Any]) -> None:
 @click.option("--offline", is_flag=True, help="Structure only: do not look at inputs or models.")
 def check(pipeline: str, source: str | None, offline: bool) -> None:
     """Find everything that can be wrong in a pipeline file, without reading documents."""
+    from curate.rounds import load_rounds
     from curate.runner import survey
     from curate.spec import load
 
     loaded = load(pipeline, source_file=source)
+    load_rounds(pipeline)
     if offline:
         click.echo(f"{pipeline}: {len(loaded.stages)} stages, structure is sound (inputs and models not looked at)")
         return

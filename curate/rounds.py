@@ -42,7 +42,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
 from curate import store
-from curate.errors import DataError, DriftError
+from curate.errors import DataError, DriftError, SpecError
 from curate.fit import metrics
 from curate.fit.influence import InfluenceModel
 from curate.fit.items import Items, read_items
@@ -143,19 +143,27 @@ class Rounds:
         return number * share, share
 
 
+def load_rounds(file: str) -> Rounds | None:
+    """The section `rounds` of a pipeline file, if it has one. Raises SpecError for a mistake in it, with its line."""
+    document = Document(file)
+    top = mapping_at(document, document.value, (), "a pipeline")
+    if "rounds" not in top:
+        return None
+    rounds: Rounds = options_at(document, Rounds, top["rounds"], ("rounds",))
+    if not rounds.steps:
+        raise document.error(("rounds",), f"tokens: {rounds.tokens} are less than one step of batch times context. Raise them")
+    return rounds
+
+
 def rounds_file(
     file: str, *, out: str, source: str | None = None, ray: str | None = None, inline: bool = False,
     workers: int | None = None, device: str = "cpu", listener: Listener | None = None,
 ) -> str:  # fmt: skip
     """Carry out the loop of a file, or go on with it. Raises SpecError for a file that is wrong, DriftError for a folder of
     another one, RunError when a step fails."""
-    document = Document(file)
-    top = mapping_at(document, document.value, (), "a pipeline")
-    if "rounds" not in top:
-        raise document.error((), "'rounds' is missing. Add the section, or use 'curate run'.")
-    rounds = options_at(document, Rounds, top["rounds"], ("rounds",))
-    if not rounds.steps:
-        raise document.error(("rounds",), f"tokens ({rounds.tokens}) are less than a step of batch * context")
+    rounds = load_rounds(file)
+    if rounds is None:
+        raise SpecError(f"{file}: 'rounds' is missing. Add the section, or use 'curate run'.")
     engine = {"ray": ray, "inline": inline, "workers": workers}
     return _Loop(file, source, rounds, Path(out), engine, device, listener or Silent()).run()
 

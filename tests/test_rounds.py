@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from curate.cli import main
 from curate.errors import DriftError, SpecError
 from curate.probe.train import torch_threads
 from curate.rounds import flops_report, rounds_file
@@ -157,6 +159,13 @@ def test_a_folder_of_another_loop_is_refused(world: Path) -> None:
         loop(world, world / "mates", top=0.5)
     with pytest.raises(SpecError, match=r"length \(64\) is more than the model sees at once, context \(32\)"):
         loop(world, world / "long", length=64)
+    broken = CliRunner().invoke(main, ["check", str(world / "long.yaml"), "--offline"])
+    assert broken.exit_code == 1
+    assert "length (64) is more than the model sees at once" in broken.output
+    plain = world / "plain.yaml"
+    plain.write_text("source: {parquet: {paths: in/*.parquet}}\nstages: [whitespace]\n")
+    with pytest.raises(SpecError, match="'rounds' is missing"):
+        rounds_file(str(plain), out=str(world / "plain"))
 
 
 def test_costs_add_up_as_published() -> None:
