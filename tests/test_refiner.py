@@ -414,6 +414,28 @@ def test_a_refiner_learns_from_what_others_hold_for_likely(recipe: Path, tmp_pat
     assert [path.stat().st_mtime_ns for path in likely] == before
 
 
+@pytest.mark.slow
+def test_the_threshold_is_chosen_by_the_items_that_are_named(recipe: Path, tmp_path: Path) -> None:
+    options = yaml.safe_load((recipe / "recipe.yaml").read_text())
+    source = {"parquet": {"paths": str(recipe / "pairs.parquet")}}
+    items = [{"source": source, "part": part} for part in ([0.0, 0.5], [0.5, 1.0])]
+
+    def validation(choose_by: list[int]) -> int:
+        name = f"by-{len(choose_by)}-{sum(choose_by)}-v1"
+        plain = {**options, "name": name, "documents": items, "choose_by": choose_by, "tokens": 5000, "min_groups": 3}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(plain))
+        fit_file(str(tmp_path / f"{name}.yaml"), out=str(tmp_path / name), work=str(tmp_path / f"{name}-work"), inline=True)
+        documents: int = json.loads((tmp_path / name / "metrics.json").read_text())["documents"]["validation"]
+        return documents
+
+    first, second = validation([0]), validation([1])
+    assert first > 0
+    assert second > 0
+    assert validation([]) == validation([0, 1]) == first + second
+    with pytest.raises(SpecError, match=r"choose_by: \[2\]: documents has 2 items, from 0"):
+        validation([2])
+
+
 def right_on_unseen_pages(scorer: Path) -> float:
     """The share of lines that are decided right."""
     draw = np.random.Generator(np.random.PCG64(6))

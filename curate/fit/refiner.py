@@ -102,6 +102,9 @@ class Refiner:
     """Columns that make a group, joined; `host` is that of the URL. Splits go by groups."""
     validation: Annotated[float, Gt(0), Lt(1)] = 0.1
     """Share of the groups by which the threshold is chosen."""
+    choose_by: tuple[Annotated[int, Ge(0)], ...] = ()
+    """The items of `documents`, counted from 0, by whose pages of those groups it is chosen; all, if none is named. Text that
+    an extractor has cleaned asks for a lower threshold than text as it stands on the page, which a refiner is for."""
     seed: Annotated[int, Ge(0)] = 0
     threads: Annotated[int, Ge(1)] | None = None
     intended_use: str = ""
@@ -120,9 +123,13 @@ class Refiner:
 
         base = identity(self.base) if self.base else None
         check_card(setting.out, recipe_digest=recipe.digest(), base=base)
-        corpus = load_corpus(recipe.documents["documents"], self.group, columns=[PROGRAM], seed=self.seed)
+        items = [load_corpus([item], self.group, columns=[PROGRAM], seed=self.seed) for item in recipe.documents["documents"]]
+        if self.choose_by and max(self.choose_by) >= len(items):
+            raise SpecError(f"choose_by: {list(self.choose_by)}: documents has {len(items)} items, from 0")
+        corpus, item = Corpus.joined(items), np.repeat(np.arange(len(items)), [len(part) for part in items])
         held = hashes(corpus.groups, "split") / 2**64 < self.validation
-        training, validation = corpus.take(np.flatnonzero(~held)), corpus.take(np.flatnonzero(held))
+        chooses = held & (np.isin(item, self.choose_by) if self.choose_by else True)
+        training, validation = corpus.take(np.flatnonzero(~held)), corpus.take(np.flatnonzero(chooses))
         if not len(training) or not len(validation):
             raise DataError(f"{len(training)} documents to learn from, {len(validation)} to choose by. Give more groups.")
         setting.work.mkdir(parents=True, exist_ok=True)

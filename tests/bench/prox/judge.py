@@ -6,7 +6,8 @@ Macro means: of pages within a source and page type, then of those; CleanEval, w
 - removed-line F1: of lines with words, those removed against those that the alignment with that text does not want;
 - kept: share of those lines that stay; lost: share of the wanted ones that go.
 
-Thresholds of the linear classifier and of the refiner are chosen on pages of validation groups they did not learn from.
+Thresholds of the linear classifier and of the refiner are chosen on the same pages, of validation groups that they did not
+learn from: those with all visible text.
 """
 
 from __future__ import annotations
@@ -92,16 +93,16 @@ def learnt_from() -> tuple[list[tuple[Sequence[str], Mask]], list[Page]]:
     """The pages that the recipe learns from, and those by which it chooses its threshold."""
     recipe = load_recipe(str(ROOT / "scorers" / "recipes" / "prox-mini-v1.yaml"))
     options: Any = recipe.options
-    corpus = load_corpus(recipe.documents["documents"], options.group, columns=["program", "gold_text", "source", "page_type"])
-    held = hashes(corpus.groups, "split") / 2**64 < options.validation
     names = ("program", "gold_text", "source", "page_type")
-    rows = [
-        {"id": corpus.ids[row], "text": text, **{name: corpus.columns[name][row] for name in names}}
-        for row, text in enumerate(corpus.texts.to_pylist())
-    ]
-    pages = [page_of(row) for row in rows]
+    pages, held, chooses = [], [], []
+    for number, item in enumerate(recipe.documents["documents"]):
+        corpus = load_corpus([item], options.group, columns=names)
+        for row, text in enumerate(corpus.texts.to_pylist()):
+            pages.append(page_of({"id": corpus.ids[row], "text": text, **{name: corpus.columns[name][row] for name in names}}))
+            chooses.append(number in options.choose_by)
+        held += (hashes(corpus.groups, "split") / 2**64 < options.validation).tolist()
     learning = [(page.lines, page.keep) for page, apart in zip(pages, held, strict=True) if not apart]
-    return learning, [page for page, apart in zip(pages, held, strict=True) if apart]
+    return learning, [page for page, apart, used in zip(pages, held, chooses, strict=True) if apart and used]
 
 
 def best_threshold(pages: Sequence[Page], probabilities: Callable[[Page], npt.NDArray[np.float64]]) -> float:
