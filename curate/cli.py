@@ -242,6 +242,27 @@ def rounds(pipeline: str, out: str, **options: Any) -> None:
 
 
 @main.command()
+@click.argument("checkpoints", metavar="DIR", type=click.Path())
+@click.argument("recipe", type=click.Path())
+@click.option("--every", type=click.FloatRange(min=1), metavar="S", help="Look again after S seconds, until interrupted.")
+@click.option("--settled", default=30.0, show_default=True, type=click.FloatRange(min=0), help="Seconds without a change.")
+@_where_models_run
+def watch(checkpoints: str, recipe: str, **options: Any) -> None:
+    """Probe the checkpoints that a training of your own leaves in DIR, and write an influence model beside each.
+
+    RECIPE is one of kind 'oracle' without a checkpoint, with a section 'influence'. What is done is not done again.
+    """
+    from curate.progress import Progress
+    from curate.watch import watch as watch_folder
+
+    _check_inline(options)
+    with Progress() as progress:
+        told = watch_folder(checkpoints, recipe, listener=progress, **options)
+    for line in told or ["no new checkpoint"]:
+        click.echo(line)
+
+
+@main.command()
 @_directory
 @click.option("--stage", metavar="S", help="Documents this stage dropped or edited. Default: kept documents.")
 @click.option("--dropped", is_flag=True, help="Dropped documents of all stages.")

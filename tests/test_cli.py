@@ -125,6 +125,7 @@ COMMANDS = {
     "check": {"pipeline", "source", "offline"},
     "explain": {"directory", "document"},
     "fit": {"recipe", "out", "work", "ray", "inline", "workers", "device"},
+    "watch": {"checkpoints", "recipe", "every", "settled", "ray", "inline", "workers", "device"},
     "rounds": {"pipeline", "out", "source", "ray", "inline", "workers", "device"},
     "probe": {"recipe", "out", "work", "ray", "inline", "workers", "device"},
     "index": {"directory", "stage", "out"},

@@ -91,6 +91,7 @@ def test_labels_are_standardised_by_what_was_learnt_from_and_the_card_says_how(f
     assert abs(scored.mean()) < 0.2
 
 
+@pytest.mark.slow
 def test_shuffled_influences_are_not_learnt(folder: Path) -> None:
     table = pq.read_table(folder / "probes.parquet")
     values = np.random.default_rng(3).permutation(table["influence"].to_numpy())
@@ -101,6 +102,7 @@ def test_shuffled_influences_are_not_learnt(folder: Path) -> None:
     assert abs(found["test"]["model"]["spearman"]["value"]) < 0.3
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes_and_another_is_refused(folder: Path) -> None:
     fit(folder, folder / "again", "again.yaml")
     for name in ("model.safetensors", "head.safetensors", "tokenizer.json", "config.json"):
@@ -118,6 +120,7 @@ def test_the_next_round_begins_where_the_last_one_ended(folder: Path) -> None:
     assert "the model it began from, `out`" in (folder / "second" / "card.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_body_of_a_causal_language_model_is_an_encoder_too(folder: Path) -> None:
     from curate.probe.model import CausalLM, Shape, save
 

@@ -34,7 +34,7 @@ LAYERS = [
     {"thresholds"},
     {"recount"},
     {"describe", "inspection", "progress"},
-    {"rounds"},
+    {"rounds", "watch"},
     {"cli"},
 ]
 KERNELS = {

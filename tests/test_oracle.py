@@ -18,9 +18,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from curate.errors import DataError, DriftError, SpecError
 from curate.fit import metrics, oracle
 from curate.fit.recipe import fit_file
+from curate.models.influence import load_influence_card
 from curate.probe.model import CausalLM, Shape, save
 from curate.probe.stream import token_stream
 from curate.probe.train import Training, train
+from curate.watch import watch
 
 VOCAB = 320
 SUBJECTS = {
@@ -173,6 +175,36 @@ def test_a_reference_of_texts_in_parquet_says_the_same_as_one_in_json_lines(worl
     assert found[0] == found[1]
 
 
+def test_every_new_checkpoint_of_a_folder_gets_an_influence_model_once(world: Path) -> None:
+    """As a training of one's own leaves them: the second comes later, and is probed by other documents."""
+    recipe = {name: value for name, value in yaml.safe_load((world / "probe.yaml").read_text()).items() if name != "checkpoint"}
+    small = {"width": 16, "layers": 1, "heads": 2, "hidden": 16, "vocab_size": 310, "window": 48, "epochs": 1}
+    plain = {**recipe, "mode": "gradient", "probes": 60, "influence": {**small, "validation": 0.25, "test": 0.25}}
+    (world / "watch.yaml").write_text(yaml.safe_dump(plain))
+    (world / "run").mkdir()
+    (world / "run" / "logs").mkdir()
+    shutil.copytree(world / "model", world / "run" / "checkpoint-1")
+
+    def told() -> list[str]:
+        return watch(str(world / "run"), str(world / "watch.yaml"), settled=0.0, inline=True)
+
+    assert watch(str(world / "run"), str(world / "watch.yaml"), settled=1000.0, inline=True) == []  # it may not be whole yet
+    first = told()
+    assert len(first) == 1
+    assert first[0].startswith("checkpoint-1: 60 influences")
+    shutil.copytree(world / "model", world / "run" / "checkpoint-2")
+    assert [line.split(":")[0] for line in told()] == ["checkpoint-2"]
+    assert told() == []
+    folders = [world / "run" / f"checkpoint-{number}" / "influence" for number in (1, 2)]
+    assert all(load_influence_card(str(folder / "scorer")).window == 48 for folder in folders)
+    ids = [pq.read_table(folder / "probes" / "probes.parquet")["id"].to_pylist() for folder in folders]
+    assert ids[0] != ids[1]
+    with pytest.raises(SpecError, match="give a recipe of kind 'oracle' with a section 'influence'"):
+        watch(str(world / "run"), str(world / "probe.yaml"))
+    with pytest.raises(SpecError, match=r"no 'checkpoint'\. Name the folder of one, or use 'curate watch'"):
+        fit_file(str(world / "watch.yaml"), out=str(world / "none"), work=str(world / "none-work"), inline=True)
+
+
 def test_what_cannot_be_probed_is_refused(world: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"80 of 81 documents have 48 tokens, 81 are wanted\. Give a larger pool"):
         probe(world, tmp_path / "many", probes=81)
@@ -190,6 +222,7 @@ def test_what_cannot_be_probed_is_refused(world: Path, tmp_path: Path) -> None:
         probe(world, tmp_path / "wide", checkpoint="wide")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_trainer_of_transformers_is_probed_with_its_moments(world: Path, tmp_path: Path) -> None:
     """GPT-NeoX, whose optimizer's state lies beside it as that Trainer leaves it."""
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM

@@ -36,10 +36,11 @@ from curate import store
 from curate.errors import DataError, DriftError, SpecError
 from curate.fit import metrics
 from curate.fit.documents import Corpus, hashes, load_corpus
+from curate.fit.influence import InfluenceModel
 from curate.fit.items import Items, read_items
 from curate.fit.recipe import Recipe, Setting, fit_file, load_recipe
 from curate.models.llm import identity, load_encoder
-from curate.options import AssetPath, PatternPath
+from curate.options import AssetPath, PatternPath, build
 
 if TYPE_CHECKING:
     from curate.probe.influence import Reference
@@ -70,8 +71,8 @@ class Asked:
 class Oracle(Asked):
     """Which documents are probed, from which checkpoint, by which reference."""
 
-    checkpoint: AssetPath
-    """A folder of Hugging Face's, with the optimizer's state beside it."""
+    checkpoint: AssetPath | None = None
+    """A folder of Hugging Face's, with the optimizer's state beside it; for `curate watch` left out."""
     reference: tuple[PatternPath, ...]
     """Evaluation items, as JSON lines or Parquet: `query`, `choices`, `gold`, or `context`, `continuation`, or `text`. Not
     those by which the model will be judged."""
@@ -89,17 +90,25 @@ class Oracle(Asked):
     gpus: Annotated[float, Ge(0)] = 0
     """Of each replica, on Ray."""
     threads: Annotated[int, Ge(1)] | None = None
+    influence: dict[str, Any] | None = None
+    """Options of the influence model that `curate watch` fits to each checkpoint, as in a recipe of that kind."""
 
     documents: ClassVar[dict[str, bool]] = {"pool": True}
 
+    def __post_init__(self) -> None:
+        if self.influence is not None:
+            build(InfluenceModel, self.influence)
+
     def fit(self, recipe: Recipe, setting: Setting) -> str:
+        if self.checkpoint is None:
+            raise SpecError(f"{recipe.file}: no 'checkpoint'. Name the folder of one, or use 'curate watch'.")
         corpus = load_corpus(recipe.documents["pool"], self.group, domain=self.domain, seed=self.seed)
         asked = {name: getattr(self, name) for name in Asked.__dataclass_fields__}
         work = ProbeWork(
             str(setting.work), str(Path(self.checkpoint).resolve()), _sha256(Path(self.checkpoint)), self.reference,
             self.max_items, Asked(**asked), setting.device, self.threads,
         )  # fmt: skip
-        drawn, short = self._draw(corpus)
+        drawn, short = self._draw(corpus, self.checkpoint)
         names = _write_parts(drawn, work)
         todo = [name for name in names if not _done(work, name)]
         setting.listener.note(
@@ -117,9 +126,9 @@ class Oracle(Asked):
         told = f"{len(table):,} influences, {found['positive_frac']:.0%} of them good"
         return told + (f", Spearman of the two ways {found['agreement']:.3f}" if "agreement" in found else "")
 
-    def _draw(self, corpus: Corpus) -> tuple[pa.Table, int]:
+    def _draw(self, corpus: Corpus, checkpoint: str) -> tuple[pa.Table, int]:
         """As many documents as are to be probed, in the order of a hash, cut to `length` tokens; how many were too short."""
-        encoder = load_encoder(self.checkpoint, None)
+        encoder = load_encoder(checkpoint, None)
         order = np.argsort(hashes(corpus.ids, f"probe {self.seed}"), kind="stable")
         rows: list[int] = []
         texts: list[str] = []
