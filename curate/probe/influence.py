@@ -50,17 +50,17 @@ class Reference:
             raise ValueError("a reference without a token to predict")
         self.read = sum(len(sequence.ids) - 1 for sequence in sequences)
         """Tokens that go through the model at every look."""
-        self._batches = [padded(batch, device) for batch in _batches(sequences, batch_tokens)]
+        self.batches = [padded(batch, device) for batch in _batches(sequences, batch_tokens)]
 
     def loss(self, model: nn.Module) -> float:
         with torch.inference_mode():
-            return sum(self._sum(model, ids, targets).item() for ids, targets in self._batches) / self.tokens
+            return sum(self._sum(model, ids, targets).item() for ids, targets in self.batches) / self.tokens
 
     def gradient(self, model: nn.Module) -> list[Tensor]:
         """Of the loss, for every parameter."""
         parameters = list(model.parameters())
         total = [torch.zeros_like(parameter) for parameter in parameters]
-        for ids, targets in self._batches:
+        for ids, targets in self.batches:
             part = torch.autograd.grad(self._sum(model, ids, targets), parameters, allow_unused=True)
             for whole, some in zip(total, part, strict=True):
                 if some is not None:
