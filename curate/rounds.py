@@ -345,6 +345,11 @@ class _Loop:
         options, folder = self.rounds, self.folder(number) / "model"
         texts = (text for table in self._chosen(number) for text in table[TEXT].to_pylist())
         stream = token_stream(texts, self.tokenizer, _BOS)
+        if options.tokens > len(stream):
+            self.listener.note(
+                f"round {number}: {options.tokens:,} tokens to train on, {len(stream):,} chosen, so some are seen again. "
+                "Raise 'top', or give more documents"
+            )
         first = number * options.steps
         begin = self.folder(number - 1) / "model" / CHECKPOINT if number else None
         ends = [first + options.steps * (look + 1) // options.looks for look in range(options.looks)]
@@ -410,6 +415,8 @@ class _Loop:
     @cached_property
     def _judges(self) -> Reference:
         texts = self._documents(1 - self.rounds.holdout - self.rounds.judge, self.rounds.judge)[TEXT].to_pylist()
+        if not texts:
+            raise DataError(f"judge: no document of {self.out / 'base'} is in a share of {self.rounds.judge}. Raise it.")
         return self._read({"documents": [("", text) for text in texts[: self.rounds.max_items]]})
 
     def _read(self, items: Items) -> Reference:

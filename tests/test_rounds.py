@@ -15,7 +15,7 @@ import yaml
 from click.testing import CliRunner
 
 from curate.cli import main
-from curate.errors import DriftError, SpecError
+from curate.errors import DataError, DriftError, SpecError
 from curate.probe.train import torch_threads
 from curate.rounds import flops_report, rounds_file
 from tests.test_oracle import texts
@@ -166,6 +166,11 @@ def test_a_folder_of_another_loop_is_refused(world: Path) -> None:
     plain.write_text("source: {parquet: {paths: in/*.parquet}}\nstages: [whitespace]\n")
     with pytest.raises(SpecError, match="'rounds' is missing"):
         rounds_file(str(plain), out=str(world / "plain"))
+
+
+def test_rounds_without_documents_to_judge_by_say_so(world: Path) -> None:
+    with pytest.raises(DataError, match=r"judge: no document of .* is in a share of 1e-06\. Raise it"):
+        loop(world, world / "unjudged", judge=1e-6, rounds=1)
 
 
 def test_costs_add_up_as_published() -> None:
