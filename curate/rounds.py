@@ -13,7 +13,7 @@ A pipeline file with a section `rounds`:
       reference: [../evals/lambada/*.jsonl.gz]
       probes: 1000
       length: 256
-      model: {width: 128, layers: 4, heads: 4, hidden: 352}
+      width: 128                           # of the model, with layers, heads, hidden, context
 
 `DIR/base` is a run of the pipeline. Its documents are split by a hash of the id: some are only probed (`holdout`), some only
 judged by (`judge`), and each round has a part of the rest to choose from, so that none is trained on twice and none of these is
@@ -65,17 +65,6 @@ _BOS = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
-    """The model that is trained: a Llama."""
-
-    width: Annotated[int, Ge(1)] = 128
-    layers: Annotated[int, Ge(1)] = 4
-    heads: Annotated[int, Ge(1)] = 4
-    hidden: Annotated[int, Ge(1)] = 352
-    context: Annotated[int, Ge(8)] = 256
-
-
-@dataclass(frozen=True, kw_only=True)
 class Rounds:
     """How the loop goes."""
 
@@ -84,7 +73,7 @@ class Rounds:
     """Trained on in a round."""
     choose: Literal["influence", "random"] = "influence"
     """By the influence of documents; or at random in all rounds, to compare with."""
-    top: Annotated[float, Gt(0), Le(1)] = 0.2
+    top: Annotated[float, Gt(0), Le(1)]
     """The share of a round's documents that is chosen."""
     by: Literal["docs", "chars"] = "docs"
     """What the share counts."""
@@ -108,7 +97,12 @@ class Rounds:
     """Options of the influence model, as in a recipe of that kind; `encoder: model` is the body of the model in training."""
     warm_start: bool = False
     """The influence model of a round begins where that of the last one ended."""
-    model: Size = field(default_factory=Size)
+    width: Annotated[int, Ge(1)] = 128
+    """Of the model that is trained, a Llama, as the next four."""
+    layers: Annotated[int, Ge(1)] = 4
+    heads: Annotated[int, Ge(1)] = 4
+    hidden: Annotated[int, Ge(1)] = 352
+    context: Annotated[int, Ge(8)] = 256
     tokenizer: AssetPath | None = None
     """A `tokenizer.json`; without it one is made of the documents of the first round."""
     vocab_size: Annotated[int, Ge(258)] = 4096
@@ -124,18 +118,18 @@ class Rounds:
     threads: Annotated[int, Ge(1)] | None = None
 
     def __post_init__(self) -> None:
-        if self.model.width % (2 * self.model.heads):
-            raise ValueError(f"width ({self.model.width}) must be heads ({self.model.heads}) times an even number")
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times an even number")
         if self.holdout + self.judge >= 1:
             raise ValueError(f"holdout ({self.holdout}) and judge ({self.judge}) leave nothing to train on")
-        if self.length > self.model.context:
-            raise ValueError(f"length ({self.length}) is more than the model sees at once, context ({self.model.context})")
-        build(InfluenceModel, {name: value for name, value in self.influence.items() if name != "encoder"})
+        if self.length > self.context:
+            raise ValueError(f"length ({self.length}) is more than the model sees at once, context ({self.context})")
+        build(InfluenceModel, self.influence)
 
     @property
     def steps(self) -> int:
         """Of a round."""
-        return self.tokens // (self.batch * self.model.context)
+        return self.tokens // (self.batch * self.context)
 
     def part(self, number: int) -> tuple[float, float]:
         """Where the documents of a round begin among all, and their share."""
@@ -287,7 +281,7 @@ class _Loop:
         from curate.fit.documents import hashes
         from curate.segment import apply_stage
 
-        options = build(InfluenceModel, {k: v for k, v in self.rounds.influence.items() if k != "encoder"})
+        options = build(InfluenceModel, self.rounds.influence)
         share = hashes(probes["group"].to_pylist(), "split") / 2**64
         judged = probes.filter(pa.array((share >= options.validation) & (share < options.validation + options.test)))
         texts = judged.select([TEXT])
@@ -381,14 +375,15 @@ class _Loop:
     def shape(self) -> Shape:
         from curate.probe.model import Shape
 
-        return Shape(vocab_size=self._encoder_of_texts.get_vocab_size(), bos=_BOS, **asdict(self.rounds.model))
+        size = {name: getattr(self.rounds, name) for name in ("width", "layers", "heads", "hidden", "context")}
+        return Shape(vocab_size=self._encoder_of_texts.get_vocab_size(), bos=_BOS, **size)
 
     @cached_property
     def training(self) -> Training:
         from curate.probe.train import Training
 
         options = self.rounds
-        total = options.rounds * options.steps * options.batch * options.model.context
+        total = options.rounds * options.steps * options.batch * options.context
         return Training(
             tokens=total, batch=options.batch, lr=options.lr, warmup_frac=options.warmup_frac, min_lr_frac=0.0,
             decay_frac=options.decay_frac, seed=options.seed, checkpoint_every=200,
@@ -420,7 +415,7 @@ class _Loop:
         return self._read({"documents": [("", text) for text in texts[: self.rounds.max_items]]})
 
     def _read(self, items: Items) -> Reference:
-        return reference_of(items, self._encoder_of_texts, _BOS, self.rounds.model.context, device=self.device)
+        return reference_of(items, self._encoder_of_texts, _BOS, self.rounds.context, device=self.device)
 
     @cached_property
     def _encoder_of_texts(self) -> Any:
@@ -446,7 +441,7 @@ class _Loop:
 
         options, folder = self.rounds, self.folder(number)
         size = num_parameters(self.shape)
-        found = {"training": 6 * size * options.steps * options.batch * options.model.context}
+        found = {"training": 6 * size * options.steps * options.batch * options.context}
         if (folder / "scorer" / "metrics.json").exists():
             scorer = json.loads((folder / "scorer" / "metrics.json").read_text())
             each = {"gradient": 0, "one_step": 2, "both": 2}[options.mode] * size * self._reference.read

@@ -22,7 +22,7 @@ from tests.test_oracle import texts
 
 ROUNDS = {
     "rounds": 3, "tokens": 12_800, "top": 0.3, "gumbel": 0.2, "holdout": 0.25, "judge": 0.05, "reference": ["items.jsonl"],
-    "max_items": 40, "probes": 150, "length": 24, "model": {"width": 16, "layers": 1, "heads": 2, "hidden": 32, "context": 32},
+    "max_items": 40, "probes": 150, "length": 24, "width": 16, "layers": 1, "heads": 2, "hidden": 32, "context": 32,
     "vocab_size": 320, "batch": 8, "lr": 1e-2, "looks": 2, "threads": 1,
     "influence": {
         "width": 16, "layers": 1, "heads": 2, "hidden": 16, "vocab_size": 310, "window": 48, "epochs": 6, "lr": 1e-2,
