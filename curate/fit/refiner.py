@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "program"
 _LIKELY = "likely.npy"
-_TAUGHT = 0.5
+_TAUGHT = 0.85
 """What likelihoods of the teachers count beside what is known."""
 _DOCUMENT_WEIGHT, _PROGRAM_WEIGHT = 4.0, 0.5
 _LR, _MATRIX_LR = 4e-3, 0.02
@@ -92,8 +92,8 @@ class Refiner:
     written_frac: Annotated[float, Ge(0), Lt(1)] = 0.15
     """Windows that are read forwards only and followed by their program."""
     teachers: Annotated[int, Ge(0)] = 0
-    """So many models of this shape learn first, apart by their seeds. Of every line this one learns half from its program, half
-    from what they hold for likely on average, which errs less than any of them (Hinton et al. 2015, arXiv:1503.02531)."""
+    """So many models of this shape learn first, apart by their seeds. This one learns of every line mostly what they hold for
+    likely on average, which errs less than any of them, and a little its program (Hinton et al. 2015, arXiv:1503.02531)."""
     min_content_words: Annotated[int, Ge(0)] = 50
     min_content_frac: Annotated[float, Ge(0), Lt(1)] = 0.1
     """A window should stay when the lines that stay have so many words, and this share of all words; a document, when one of
