@@ -173,6 +173,7 @@ def test_neither_the_split_nor_the_order_of_shards_moves_a_byte(
     assert contents(tmp_path / "whole") == contents(tmp_path / "split")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_ray_with_one_or_two_workers_gives_the_bytes_of_an_inline_run(
     corpus: Path, write_pipeline: WritePipeline, tmp_path: Path
@@ -365,6 +366,7 @@ def test_an_empty_selection_is_a_corpus_of_no_rows_with_its_schema(
     assert table.num_rows == 0 and table.schema.field("text").type == pa.large_string()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_path_that_the_nodes_do_not_see_is_refused(tmp_path: Path) -> None:
     engine = RayEngine(workers=1)

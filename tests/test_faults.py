@@ -59,6 +59,7 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return process.returncode, errors.decode()
 
 
+@pytest.mark.slow
 def test_the_driver_may_be_killed_at_every_point(pipeline: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
     """One output directory through all deaths: each rerun gets further, the last one arrives."""
     for point in POINTS:
@@ -136,6 +137,7 @@ def test_driver_or_worker_may_be_killed_at_any_time_on_ray(
     assert contents(tmp_path / "out") == expected
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_sigterm_finishes_what_runs_and_starts_nothing_new(pipeline: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
     process = start(pipeline, tmp_path / "out", "--workers", "1")

@@ -177,6 +177,7 @@ def test_models_are_measured_by_their_loss_downstream(family: Path) -> None:
     assert (family / "lms" / "a" / "model.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_from_seeds_to_a_scorer_and_on_from_what_is_there(family: Path, tmp_path: Path) -> None:
     recipe = write_recipe(family)
     fit_file(recipe, out=str(tmp_path / "one"), work=str(tmp_path / "work"), inline=True)

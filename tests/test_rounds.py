@@ -69,6 +69,7 @@ def chosen(out: Path, number: int) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_from_the_second_round_on_what_helps_the_reference_is_chosen(world: Path) -> None:
     shares = [np.mean([name.startswith("cooking") for name in chosen(world / "mates", n)]) for n in range(3)]
     assert shares[0] == pytest.approx(0.25, abs=0.12)
@@ -79,6 +80,7 @@ def test_from_the_second_round_on_what_helps_the_reference_is_chosen(world: Path
     assert mates[-1]["losses"][-1]["tokens"] == random[-1]["losses"][-1]["tokens"] == 3 * 12_800
 
 
+@pytest.mark.slow
 def test_no_document_is_trained_on_twice_and_none_of_the_hold_out_ever(world: Path) -> None:
     sets = [{*chosen(world / "mates", number)} for number in range(3)]
     assert all(sets)
@@ -88,6 +90,7 @@ def test_no_document_is_trained_on_twice_and_none_of_the_hold_out_ever(world: Pa
     assert probes[0] != probes[1]
 
 
+@pytest.mark.slow
 def test_every_scorer_and_choice_is_on_record(world: Path) -> None:
     found = json.loads((world / "mates" / "rounds.json").read_text())
     names = [one.get("scorer", {}).get("name") for one in found["rounds"]]
@@ -154,6 +157,7 @@ def test_a_loop_that_was_cut_short_ends_the_same(
     assert files(tmp_path / "mates") == files(world / "mates")
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_loop_is_refused(world: Path) -> None:
     with pytest.raises(DriftError, match="has rounds with another top"):
         loop(world, world / "mates", top=0.5)
@@ -168,6 +172,7 @@ def test_a_folder_of_another_loop_is_refused(world: Path) -> None:
         rounds_file(str(plain), out=str(world / "plain"))
 
 
+@pytest.mark.slow
 def test_rounds_without_documents_to_judge_by_say_so(world: Path) -> None:
     with pytest.raises(DataError, match=r"judge: no document of .* is in a share of 1e-06\. Raise it"):
         loop(world, world / "unjudged", judge=1e-6, rounds=1)

@@ -283,7 +283,8 @@ CHANGES: dict[str, Callable[[str], str]] = {
 
 
 @real
-@pytest.mark.parametrize("change", ["verbatim", pytest.param("changed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["verbatim", "changed"])
 def test_every_passage_of_every_benchmark_is_found_where_it_is_quoted(
     benchmarks: tuple[list[str], NgramIndex], change: str
 ) -> None:

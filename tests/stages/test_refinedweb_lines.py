@@ -104,6 +104,7 @@ def results(texts: list[str | None], options: dict[str, Any]) -> list[dict[str, 
     return rows
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(TEXTS, OPTIONS)
 def test_arbitrary_texts_come_out_as_in_plain_python(texts: list[str | None], options: dict[str, Any]) -> None:

@@ -36,6 +36,7 @@ def around(char: str) -> str:
     return f"a{char}1{char}2 {char} b{char}"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="recorded with Python 3.11's Unicode")
 def test_every_code_point_is_simplified_as_datatrove_did() -> None:
     """The digest is of datatrove 0.10.1's own results, with regex 2026.11.15."""

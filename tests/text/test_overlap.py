@@ -115,6 +115,7 @@ def test_some_of_the_rows_overlap_as_they_do_among_all(
     assert some == {(number[row], passage): share for (row, passage), share in all_of.items() if keep[row]}
 
 
+@pytest.mark.slow
 def test_every_letter_and_digit_is_folded_as_fold_says() -> None:
     """Alone, and not fused with what stands before it: a word hashes as its folded form does."""
     chars = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isalnum()]

@@ -75,6 +75,7 @@ def test_every_code_point_is_the_letter_of_a_phrase_that_re_takes_it_for() -> No
 WORD = st.text("abAſs. ", min_size=1, max_size=4).map(str.lower)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.lists(WORD, min_size=1, max_size=5), st.lists(st.text("abABſsSx. ", min_size=1, max_size=12), min_size=1, max_size=5))
 def test_arbitrary_phrases_are_found_as_by_re(phrases: list[str], lines: list[str]) -> None:
