@@ -91,7 +91,7 @@ def main() -> None:
         print(f"  {kind:28} {row['probes']:5} {row['mean']:+.2e}")
     learnt = [{"source": {"parquet": {"paths": str(OUT / "probes" / "probes.parquet")}}}]
     ways: dict[str, dict[str, object]] = {
-        "bert-from-nothing": {"epochs": 8},
+        "bert-from-nothing": {"epochs": 8, "vocab_size": 1024, "min_groups": 3},
         "body-of-the-model": {"encoder": str(OUT / "model"), "epochs": 5, "lr": 3e-4},
     }
     for name, options in ways.items():
