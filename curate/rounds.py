@@ -49,6 +49,7 @@ from curate.fit.items import Items, read_items
 from curate.fit.oracle import PROBES, reference_of
 from curate.fit.recipe import fit_file
 from curate.fit.tokenizer import train_cased_tokenizer
+from curate.lease import Lease
 from curate.models.llm import load_encoder
 from curate.options import AssetPath, PatternPath, build
 from curate.runner import Listener, Silent, run_file
@@ -124,6 +125,8 @@ class Rounds:
             raise ValueError(f"holdout ({self.holdout}) and judge ({self.judge}) leave nothing to train on")
         if self.length > self.context:
             raise ValueError(f"length ({self.length}) is more than the model sees at once, context ({self.context})")
+        if self.tokenizer is not None and Path(self.tokenizer).name != "tokenizer.json":
+            raise ValueError(f"tokenizer: {self.tokenizer!r} must be a file with the name tokenizer.json")
         build(InfluenceModel, self.influence)
 
     @property
@@ -158,8 +161,11 @@ def rounds_file(
     rounds = load_rounds(file)
     if rounds is None:
         raise SpecError(f"{file}: 'rounds' is missing. Add the section, or use 'curate run'.")
+    if store.is_url(out):
+        raise SpecError(f"--out: {out!r} is a URL, and models are trained on a disk. Give a folder.")
     engine = {"ray": ray, "inline": inline, "workers": workers}
-    return _Loop(file, source, rounds, Path(out), engine, device, listener or Silent()).run()
+    with Lease(store.Store(out)):
+        return _Loop(file, source, rounds, Path(out), engine, device, listener or Silent()).run()
 
 
 class _Loop:
@@ -189,7 +195,12 @@ class _Loop:
 
     def _claim(self) -> None:
         """Raises DriftError when the folder has another loop."""
-        about = json.loads(json.dumps({**asdict(self.rounds), "threads": None}))
+        options = self.rounds
+        read = {"reference": json.dumps(list(read_items(options.reference, options.max_items, "reference").values())).encode()}
+        if options.tokenizer is not None:
+            read["tokenizer"] = Path(options.tokenizer).read_bytes()
+        content = {f"content of {name}": hashlib.sha256(data).hexdigest() for name, data in read.items()}
+        about = json.loads(json.dumps({**asdict(options), "threads": None, **content}))
         path = self.out / "about.json"
         if not path.exists():
             _write_json(path, about)
@@ -271,13 +282,12 @@ class _Loop:
             "probed": json.loads((folder / "probes" / "metrics.json").read_text()),
         }
         if number > 1:
-            # Both on all probes of this round that this round's model did not learn from.
             told["stale"] = self._stale(number, probes)
         return told
 
     def _stale(self, number: int, probes: pa.Table) -> dict[str, float]:
-        """On the probes by which this round's model is judged: the agreement of the last one's predictions, and the share of
-        the best that both would choose."""
+        """On the probes by which this round's model is judged, which the last one has not learnt from either (a document is on
+        the same side of the split in all rounds): how well both agree with them, and the share that both would choose."""
         from curate.fit.documents import hashes
         from curate.segment import apply_stage
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import curate
 from curate.errors import DataError, DriftError, SpecError
@@ -195,5 +196,14 @@ def test_what_cannot_be_learnt_or_served_is_refused(folder: Path, tmp_path: Path
     with pytest.raises(SpecError, match="kind 'fasttext': this stage needs a model of kind 'influence'"):
         (tmp_path / "card.md").write_text("---\nkind: fasttext\n---\n")
         curate.apply("influence", pa.table({"text": ["a"]}), scorer=str(tmp_path))
+    shutil.copytree(folder / "out", tmp_path / "copy")
+    head = load_file(folder / "out" / "head.safetensors")
+    save_file({name: 2 * tensor for name, tensor in head.items()}, tmp_path / "copy" / "head.safetensors")
+    with pytest.raises(SpecError, match=r"the card is of a head.safetensors with sha256 \w{64}, this has \w{64}\. Copy both"):
+        curate.apply("influence", pa.table({"text": ["a"]}), scorer=str(tmp_path / "copy"))
+    (tmp_path / "copy" / "config.json").unlink()
+    save_file(head, tmp_path / "copy" / "head.safetensors")
+    with pytest.raises(SpecError, match=r"config.json is not in .*\. Copy the folder again, whole"):
+        curate.apply("influence", pa.table({"text": ["a"]}), scorer=str(tmp_path / "copy"))
     with pytest.raises(SpecError, match=r"width \(30\) must be a multiple of heads \(4\)"):
         fit(folder, tmp_path / "odd", "odd.yaml", width=30, heads=4)

@@ -163,6 +163,13 @@ def test_a_folder_of_another_loop_is_refused(world: Path) -> None:
         loop(world, world / "mates", top=0.5)
     with pytest.raises(SpecError, match=r"length \(64\) is more than the model sees at once, context \(32\)"):
         loop(world, world / "long", length=64)
+    with pytest.raises(SpecError, match=r"must be a file with the name tokenizer\.json"):
+        loop(world, world / "named", tokenizer="plain.json")
+    items = (world / "items.jsonl").read_text()
+    (world / "items.jsonl").write_text(items + json.dumps({"text": "another one"}) + "\n")
+    with pytest.raises(DriftError, match="has rounds with another content of reference"):
+        loop(world, world / "mates", max_items=ROUNDS["max_items"])
+    (world / "items.jsonl").write_text(items)
     broken = CliRunner().invoke(main, ["check", str(world / "long.yaml"), "--offline"])
     assert broken.exit_code == 1
     assert "length (64) is more than the model sees at once" in broken.output

@@ -285,7 +285,7 @@ class Page:
     """How sure it is that a line stays."""
 
     def told(self, likely: npt.NDArray[np.float32]) -> Page:
-        """Half as sure of what it says as of what is likely."""
+        """Sure of its lines mostly as teachers are: `likely` is the probability that a line stays. Shape (lines,)."""
         return replace(self, keep=(1 - _TAUGHT) * self.keep + _TAUGHT * likely)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Page:
