@@ -461,3 +461,40 @@ def test_two_scorers_in_a_row_give_what_they_give_alone(
     table = pq.read_table(tmp_path / "out" / "data")
     alone = curate.load_scorer(str(by_end_of_line["keep"]))(table["text"].to_pylist())["sea"]
     assert table["second"].to_numpy().tolist() == alone.tolist() and 100 < len(table) < 1000
+
+
+def test_items_are_read_in_all_their_forms(tmp_path: Path) -> None:
+    from curate.fit.items import read_items
+
+    rows: list[dict[str, object]] = [
+        {"query": "2 + 2 =", "choices": ["3", "4"], "gold": 1},
+        {"context": "The cat ", "continuation": "sat."},
+        {"text": "Alone."},
+        {"text": "  "},
+        {"question": "of another kind"},
+    ]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (found,) = read_items([str(tmp_path / "*.jsonl")], 10).values()
+    assert found == [("2 + 2 =", " 4"), ("The cat", " sat."), ("", "Alone.")]
+    (few,) = read_items([str(tmp_path / "*.jsonl")], 2).values()
+    assert few == [found[0], found[2]]
+    with pytest.raises(SpecError, match=r"reference: .*none.* matches no file"):
+        read_items([str(tmp_path / "none*")], 1, "reference")
+
+
+def test_a_piece_of_a_tokenizer_is_one_that_many_groups_have(tmp_path: Path) -> None:
+    """However often one group writes a word."""
+    from tokenizers import Tokenizer
+
+    from curate.fit.tokenizer import train_tokenizer
+
+    texts = [f"Zanzibar quixotic {'quixotic ' * 50 if number == 0 else ''}Zanzibar" for number in range(6)]
+    texts = [text if number == 0 else "Zanzibar Zanzibar" for number, text in enumerate(texts)]
+    corpus = Corpus(pa.array(texts, pa.large_string()), [*"abcdef"], [*"abcdef"], [*"abcdef"])
+    train_tokenizer(corpus, 265, 5, ["[PAD]"], tmp_path / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert tokenizer.token_to_id("[PAD]") == 0
+    assert tokenizer.encode("ZANZIBAR").tokens == ["zanzibar"]
+    assert len(tokenizer.encode("quixotic").tokens) == len("quixotic")
+    with pytest.raises(DataError, match=r"the documents give \d+ pieces that 5 groups have, not 400"):
+        train_tokenizer(corpus, 400, 5, ["[PAD]"], tmp_path / "more.json")

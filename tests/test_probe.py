@@ -302,6 +302,18 @@ def test_a_training_goes_on_with_another_stream_as_if_it_had_not_stopped(tmp_pat
     ]
 
 
+def test_every_leg_begins_its_stream_anew(tmp_path: Path) -> None:
+    """At a rate of almost nothing, where losses say which windows were seen, the second sees those that a first one would."""
+    streams = [np.random.default_rng(seed).integers(0, 8, 10 * 64 + 1).astype(np.uint16) for seed in range(2)]
+    still = replace(SHORT, lr=1e-12)
+    train(TINY, still, streams[0], tmp_path / "first", leg=Leg(until=10))
+    second = train(
+        TINY, still, streams[1], tmp_path / "second", leg=Leg(first=10, begin=tmp_path / "first" / "checkpoint.pt")
+    ).losses  # fmt: skip
+    alone = train(TINY, still, streams[1], tmp_path / "alone", leg=Leg(until=10)).losses
+    assert second[10:] == pytest.approx(alone, rel=1e-6)
+
+
 def test_a_leg_that_does_not_go_on_where_the_other_ended_is_refused(tmp_path: Path) -> None:
     legs(tmp_path, [repetitive(), repetitive()])
     begin = tmp_path / "0" / "checkpoint.pt"
