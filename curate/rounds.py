@@ -46,7 +46,7 @@ from curate.errors import DataError, DriftError, SpecError
 from curate.fit import metrics
 from curate.fit.influence import InfluenceModel
 from curate.fit.items import Items, read_items
-from curate.fit.oracle import PROBES, reference_of
+from curate.fit.oracle import PROBES, draw_order, reference_of
 from curate.fit.recipe import fit_file
 from curate.fit.tokenizer import train_cased_tokenizer
 from curate.lease import Lease
@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 
 RESULT = "rounds.json"
 _BOS = 0
+_CANDIDATES = 32
+"""For each probe so many documents are read into memory, of which the first that are long enough are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +89,10 @@ class Rounds:
     """Share of the documents that are only judged by."""
     reference: tuple[PatternPath, ...]
     """What influence is about: evaluation items, or texts."""
+    also_judge: tuple[PatternPath, ...] = ()
+    """More items or texts, whose loss is measured too, and that nothing is chosen by."""
     max_items: Annotated[int, Ge(1)] = 256
-    """Of each file of the reference, and of documents to judge by."""
+    """Of each file of the reference, of those files, and of documents to judge by."""
     probes: Annotated[int, Ge(1)] = 1000
     """Measured in a round, drawn anew in each."""
     length: Annotated[int, Ge(2)] = 256
@@ -197,6 +201,9 @@ class _Loop:
         """Raises DriftError when the folder has another loop."""
         options = self.rounds
         read = {"reference": json.dumps(list(read_items(options.reference, options.max_items, "reference").values())).encode()}
+        if options.also_judge:
+            also = list(read_items(options.also_judge, options.max_items, "also_judge").values())
+            read["also_judge"] = json.dumps(also).encode()
         if options.tokenizer is not None:
             read["tokenizer"] = Path(options.tokenizer).read_bytes()
         content = {f"content of {name}": hashlib.sha256(data).hexdigest() for name, data in read.items()}
@@ -232,11 +239,12 @@ class _Loop:
         folder, options = self.folder(number), self.rounds
         source = {"parquet": {"paths": "hold-out.parquet"}}
         folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(self._documents(1 - options.holdout, options.holdout), folder / "hold-out.parquet")
+        seed = options.seed * 1000 + number
+        pq.write_table(self._hold_out(seed), folder / "hold-out.parquet")
         self._fit(
             number, "probes", kind="oracle", checkpoint=str(self.folder(number - 1).resolve() / "model"),
             reference=list(options.reference), max_items=options.max_items, pool=[{"source": source}], group=[ID],
-            probes=options.probes, length=options.length, mode=options.mode, seed=options.seed * 1000 + number,
+            probes=options.probes, length=options.length, mode=options.mode, seed=seed,
             threads=options.threads,
         )  # fmt: skip
         encoder = self._encoder(number)
@@ -410,19 +418,25 @@ class _Loop:
         return path
 
     def _losses(self, model: CausalLM) -> dict[str, float]:
-        """Of the reference, and of the documents that are only judged by; nats per token."""
-        return {"reference": self._reference.loss(model), "documents": self._judges.loss(model)}
+        """Of the reference, of what is only judged by, items and documents; nats per token."""
+        return {name: reference.loss(model) for name, reference in self._judges.items()}
 
     @cached_property
     def _reference(self) -> Reference:
         return self._read(read_items(self.rounds.reference, self.rounds.max_items, "reference"))
 
     @cached_property
-    def _judges(self) -> Reference:
-        texts = self._documents(1 - self.rounds.holdout - self.rounds.judge, self.rounds.judge)[TEXT].to_pylist()
+    def _judges(self) -> dict[str, Reference]:
+        options = self.rounds
+        texts: list[str] = []
+        for table in self._documents(1 - options.holdout - options.judge, options.judge):
+            texts += table[TEXT].to_pylist()[: options.max_items - len(texts)]
         if not texts:
-            raise DataError(f"judge: no document of {self.out / 'base'} is in a share of {self.rounds.judge}. Raise it.")
-        return self._read({"documents": [("", text) for text in texts[: self.rounds.max_items]]})
+            raise DataError(f"judge: no document of {self.out / 'base'} is in a share of {options.judge}. Raise it.")
+        found = {"reference": self._reference, "documents": self._read({"documents": [("", text) for text in texts]})}
+        if options.also_judge:
+            found["items"] = self._read(read_items(options.also_judge, options.max_items, "also_judge"))
+        return found
 
     def _read(self, items: Items) -> Reference:
         return reference_of(items, self._encoder_of_texts, _BOS, self.rounds.context, device=self.device)
@@ -431,17 +445,25 @@ class _Loop:
     def _encoder_of_texts(self) -> Any:
         return load_encoder(str(self.tokenizer.parent), None)
 
-    def _documents(self, start: float, share: float) -> pa.Table:
-        """Id and text of those of the base that lie in a range."""
+    def _documents(self, start: float, share: float) -> Iterator[pa.Table]:
+        """Id and text of those of the base that lie in a range, shard by shard."""
         from curate.segment import apply_stage
 
         options = {"start": start, "share": share, "seed": self.rounds.seed}
-        tables = []
         for path in self.pool:
             table = pq.read_table(path, columns=[ID, TEXT])
-            drop = apply_stage("sample", table, options)["drop"]
-            tables.append(table.filter(drop.is_null()))
-        return pa.concat_tables(tables)
+            yield table.filter(apply_stage("sample", table, options)["drop"].is_null())
+
+    def _hold_out(self, seed: int) -> pa.Table:
+        """The documents of the hold-out that probes with this seed are drawn from: all of them, or so many, the first in the
+        order of their draw, that those which are long enough will do."""
+        most, kept = _CANDIDATES * self.rounds.probes, None
+        for table in self._documents(1 - self.rounds.holdout, self.rounds.holdout):
+            kept = table if kept is None else pa.concat_tables([kept, table])
+            if len(kept) > most:
+                kept = kept.take(np.sort(draw_order(kept[ID].to_pylist(), seed)[:most]))
+        assert kept is not None
+        return kept
 
     # --- what it costs
 

@@ -14,15 +14,19 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from curate import rounds
 from curate.cli import main
 from curate.errors import DataError, DriftError, SpecError
+from curate.fit.oracle import draw_order
 from curate.probe.train import torch_threads
 from curate.rounds import flops_report, rounds_file
+from curate.runner import Silent
 from tests.test_oracle import texts
 
 ROUNDS = {
     "rounds": 3, "tokens": 12_800, "top": 0.3, "gumbel": 0.2, "holdout": 0.25, "judge": 0.05, "reference": ["items.jsonl"],
-    "max_items": 40, "probes": 150, "length": 24, "width": 16, "layers": 1, "heads": 2, "hidden": 32, "context": 32,
+    "also_judge": ["others.jsonl"], "max_items": 40,
+    "probes": 150, "length": 24, "width": 16, "layers": 1, "heads": 2, "hidden": 32, "context": 32,
     "vocab_size": 320, "batch": 8, "lr": 1e-2, "looks": 2, "threads": 1,
     "influence": {
         "width": 16, "layers": 1, "heads": 2, "hidden": 16, "vocab_size": 310, "window": 48, "epochs": 6, "lr": 1e-2,
@@ -47,7 +51,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "in").mkdir()
     for number in range(2):
         pq.write_table(table.slice(number * 500, 500), folder / "in" / f"{number}.parquet")
-    (folder / "items.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts("cooking", 40, 2)))
+    for name, seed in (("items", 2), ("others", 3)):
+        lines = [json.dumps({"text": text}) + "\n" for text in texts("cooking", 40, seed)]
+        (folder / f"{name}.jsonl").write_text("".join(lines))
     loop(folder, folder / "mates")
     loop(folder, folder / "random", choose="random")
     return folder
@@ -77,6 +83,7 @@ def test_from_the_second_round_on_what_helps_the_reference_is_chosen(world: Path
     mates, random = (json.loads((world / name / "rounds.json").read_text())["rounds"] for name in ("mates", "random"))
     assert mates[0]["losses"] == random[0]["losses"]
     assert mates[-1]["losses"][-1]["reference"] < random[-1]["losses"][-1]["reference"]
+    assert mates[-1]["losses"][-1]["items"] < random[-1]["losses"][-1]["items"]
     assert mates[-1]["losses"][-1]["tokens"] == random[-1]["losses"][-1]["tokens"] == 3 * 12_800
 
 
@@ -88,6 +95,16 @@ def test_no_document_is_trained_on_twice_and_none_of_the_hold_out_ever(world: Pa
     probes = [{*pq.read_table(world / "mates" / f"round-{n}" / "probes" / "probes.parquet")["id"].to_pylist()} for n in (1, 2)]
     assert not set.union(*sets) & set.union(*probes)
     assert probes[0] != probes[1]
+
+
+@pytest.mark.slow
+def test_of_a_large_hold_out_the_first_that_would_be_drawn_are_read(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = rounds._Loop(str(world / "mates.yaml"), None, rounds.Rounds(**ROUNDS), world / "mates", {}, "cpu", Silent())
+    whole = loop._hold_out(7)
+    monkeypatch.setattr(rounds, "_CANDIDATES", 1)
+    first = draw_order(whole["id"].to_pylist(), 7)[: ROUNDS["probes"]]
+    assert len(whole) > ROUNDS["probes"]
+    assert loop._hold_out(7)["id"].to_pylist() == whole.take(np.sort(first))["id"].to_pylist()
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from annotated_types import Ge, Gt
@@ -129,7 +130,7 @@ class Oracle(Asked):
     def _draw(self, corpus: Corpus, checkpoint: str) -> tuple[pa.Table, int]:
         """As many documents as are to be probed, in the order of a hash, cut to `length` tokens; how many were too short."""
         encoder = load_encoder(checkpoint, None)
-        order = np.argsort(hashes(corpus.ids, f"probe {self.seed}"), kind="stable")
+        order = draw_order(corpus.ids, self.seed)
         rows: list[int] = []
         texts: list[str] = []
         tokens: list[list[int]] = []
@@ -204,6 +205,11 @@ def probe_file(file: str, *, out: str | None = None, **options: Any) -> str:
     if not isinstance(recipe.options, Oracle):
         raise SpecError(f"{file}: kind {recipe.kind!r} trains something: 'curate fit {file}'. Probes are of kind 'oracle'.")
     return fit_file(file, out=out or f"out/probe/{recipe.name}", **options)
+
+
+def draw_order(ids: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
+    """Rows in the order in which documents are taken for probes."""
+    return np.argsort(hashes(ids, f"probe {seed}"), kind="stable")
 
 
 def _sha256(checkpoint: Path) -> str:
