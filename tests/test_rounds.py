@@ -23,7 +23,7 @@ from curate.rounds import flops_report, rounds_file
 from curate.runner import Silent
 from tests.test_oracle import texts
 
-ROUNDS = {
+ROUNDS: dict[str, Any] = {
     "rounds": 3, "tokens": 12_800, "top": 0.3, "gumbel": 0.2, "holdout": 0.25, "judge": 0.05, "reference": ["items.jsonl"],
     "also_judge": ["others.jsonl"], "max_items": 40,
     "probes": 150, "length": 24, "width": 16, "layers": 1, "heads": 2, "hidden": 32, "context": 32,
