@@ -31,12 +31,13 @@ from curate.rounds import RESULT, rounds_file
 from tests.bench.mates.influence import DATA, KINDS, REFERENCE
 
 OUT = Path(__file__).parents[3] / "out" / "mates-rounds"
+DOCUMENTS = 50_000
 CURVES = ("reference", "items", "documents")
 ROUNDS: dict[str, Any] = {
     "rounds": 4, "tokens": 1_000_000, "top": 0.2, "by": "chars", "gumbel": 0.5, "reference": ["reference/*.jsonl"],
-    "also_judge": ["judged/*.jsonl"], "max_items": 128, "probes": 500, "length": 256, "mode": "gradient", "looks": 8,
+    "also_judge": ["judged/*.jsonl"], "max_items": 128, "probes": 500, "length": 256, "mode": "gradient", "looks": 5,
     "tokenizer": "tokenizer.json", "threads": 1,
-    "influence": {"encoder": "model", "window": 256, "epochs": 5, "lr": 3e-4, "validation": 0.15, "test": 0.15},
+    "influence": {"encoder": "model", "window": 256, "max_windows": 1, "epochs": 5, "lr": 3e-4, "validation": 0.15, "test": 0.15},
 }  # fmt: skip
 
 
@@ -52,11 +53,11 @@ def write_items() -> None:
 
 
 def write_texts() -> None:
-    """All texts of those kinds, mixed, and a tokenizer of some."""
+    """Texts of those kinds, mixed, and a tokenizer of some."""
     tables = [pq.read_table(path, columns=["id", "text", "source"]) for path in sorted((DATA / "web_text").glob("*.parquet"))]
     whole = pa.concat_tables(tables)
     whole = whole.filter(pc.is_in(whole["source"], pa.array(KINDS)))
-    whole = whole.take(np.random.Generator(np.random.PCG64(0)).permutation(len(whole)))
+    whole = whole.take(np.random.Generator(np.random.PCG64(0)).permutation(len(whole))[:DOCUMENTS])
     train_cased_tokenizer(whole["text"].slice(0, 10_000).to_pylist(), 4096, OUT / "tokenizer.json")
     (OUT / "texts").mkdir()
     for number, start in enumerate(range(0, len(whole), 10_000)):
