@@ -37,7 +37,9 @@ ROUNDS: dict[str, Any] = {
     "rounds": 4, "tokens": 1_000_000, "top": 0.2, "by": "chars", "gumbel": 0.5, "reference": ["reference/*.jsonl"],
     "also_judge": ["judged/*.jsonl"], "max_items": 128, "probes": 500, "length": 256, "mode": "gradient", "looks": 5,
     "tokenizer": "tokenizer.json", "threads": 1,
-    "influence": {"encoder": "model", "window": 256, "max_windows": 1, "epochs": 5, "lr": 3e-4, "validation": 0.15, "test": 0.15},
+    "influence": {
+        "encoder": "model", "window": 256, "max_windows": 1, "epochs": 5, "lr": 3e-4, "validation": 0.15, "test": 0.15,
+    },
 }  # fmt: skip
 
 
