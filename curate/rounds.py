@@ -57,9 +57,11 @@ from curate.schema import ID, TEXT
 from curate.spec import Document, mapping_at, options_at
 
 if TYPE_CHECKING:
+    from curate.probe.checkpoint import Base
     from curate.probe.influence import Reference
-    from curate.probe.model import CausalLM, Shape
-    from curate.probe.train import Training
+    from curate.probe.model import Shape
+    from curate.probe.stream import Tokens
+    from curate.probe.train import Leg, Trained, Training
 
 RESULT = "rounds.json"
 _BOS = 0
@@ -102,14 +104,17 @@ class Rounds:
     """Options of the influence model, as in a recipe of that kind; `encoder: model` is the body of the model in training."""
     warm_start: bool = False
     """The influence model of a round begins where that of the last one ended."""
+    base: AssetPath | None = None
+    """The model that is trained: a folder of Hugging Face's files, with `config.json`, `tokenizer.json`, and weights if it is
+    to go on from those. Without it, a Llama from nothing, of the next four sizes."""
     width: Annotated[int, Ge(1)] = 128
-    """Of the model that is trained, a Llama, as the next four."""
     layers: Annotated[int, Ge(1)] = 4
     heads: Annotated[int, Ge(1)] = 4
     hidden: Annotated[int, Ge(1)] = 352
     context: Annotated[int, Ge(8)] = 256
+    """Tokens of a sequence."""
     tokenizer: AssetPath | None = None
-    """A `tokenizer.json`; without it one is made of the documents of the first round."""
+    """A `tokenizer.json`, if there is no base; without either one is made of the documents of the first round."""
     vocab_size: Annotated[int, Ge(258)] = 4096
     batch: Annotated[int, Ge(1)] = 16
     """Sequences in a step."""
@@ -121,8 +126,14 @@ class Rounds:
     """How often in a round the losses are measured."""
     seed: Annotated[int, Ge(0)] = 0
     threads: Annotated[int, Ge(1)] | None = None
+    processes: Annotated[int, Ge(1)] = 1
+    """That train the model together, each with a GPU of its own if the device is one."""
 
     def __post_init__(self) -> None:
+        if self.base is not None and self.tokenizer is not None:
+            raise ValueError("base and tokenizer: a base has a tokenizer of its own. Leave one out")
+        if self.batch % self.processes:
+            raise ValueError(f"batch ({self.batch}) is not a multiple of the processes ({self.processes}) that share it")
         if self.width % (2 * self.heads):
             raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times an even number")
         if self.holdout + self.judge >= 1:
@@ -207,7 +218,9 @@ class _Loop:
         if options.tokenizer is not None:
             read["tokenizer"] = Path(options.tokenizer).read_bytes()
         content = {f"content of {name}": hashlib.sha256(data).hexdigest() for name, data in read.items()}
-        about = json.loads(json.dumps({**asdict(options), "threads": None, **content}))
+        if options.base is not None:
+            content["content of base"] = self.begins.facts()["base"]
+        about = json.loads(json.dumps({**asdict(options), "threads": None, "processes": None, **content}))
         path = self.out / "about.json"
         if not path.exists():
             _write_json(path, about)
@@ -350,13 +363,13 @@ class _Loop:
 
     def _train(self, number: int) -> dict[str, Any]:
         """Train on what was chosen, from where the last round ended, with a look at the losses now and then."""
-        from curate.probe.model import save
+        from curate.probe.checkpoint import save_model
         from curate.probe.stream import token_stream
-        from curate.probe.train import CHECKPOINT, Leg, train
+        from curate.probe.train import CHECKPOINT, Leg
 
         options, folder = self.rounds, self.folder(number) / "model"
         texts = (text for table in self._chosen(number) for text in table[TEXT].to_pylist())
-        stream = token_stream(texts, self.tokenizer, _BOS)
+        stream = token_stream(texts, self.tokenizer, self.begins.bos)
         if options.tokens > len(stream):
             self.listener.note(
                 f"round {number}: {options.tokens:,} tokens to train on, {len(stream):,} chosen, so some are seen again. "
@@ -371,14 +384,11 @@ class _Loop:
         known = {row["step"]: row for row in map(json.loads, path.read_text().splitlines())} if path.exists() else {}
         for end in ends:
             leg = Leg(first=first, until=end, begin=begin)
-            trained = train(
-                self.shape, self.training, stream, folder, leg=leg, device=self.device, threads=options.threads,
-                listener=lambda step: self.listener.advance(f"round {number}", f"step {step.step}, loss {step.loss:.3f}", None),
-            )  # fmt: skip
+            trained = self._leg(number, stream, leg)
             row = known.get(end) or {"step": end, "tokens": trained.tokens, **self._losses(trained.model.eval())}
             losses.append(row)
             path.write_text("".join(json.dumps(one) + "\n" for one in losses))
-        save(trained.model, folder, self.tokenizer)
+        save_model(trained.model, folder, self.tokenizer)
         training = np.array(trained.losses)
         steps = np.arange(1, len(training) + 1)
         pq.write_table(pa.table({"step": steps, "loss": training}), folder / "losses.parquet")
@@ -389,10 +399,37 @@ class _Loop:
             "model_sha256": store.file_hash(str(folder / "model.safetensors")),
         }
 
+    def _leg(self, number: int, stream: Tokens, leg: Leg) -> Trained[Any]:
+        """The steps from one look at the losses to the next."""
+        from curate.probe.launch import train_together
+        from curate.probe.train import train
+
+        options, folder, phase = self.rounds, self.folder(number) / "model", f"round {number}"
+        told = [leg.first]
+
+        def tell(step: int, loss: str = "") -> None:
+            while told[0] < step:
+                told[0] += 1
+                self.listener.advance(phase, f"step {told[0]}{loss}", None)
+
+        if options.processes > 1:
+            return train_together(
+                options.processes, self.begins, self.training, stream, folder, leg=leg, listener=tell, device=self.device,
+                threads=options.threads,
+            )  # fmt: skip
+        return train(
+            self.begins, self.training, stream, folder, leg=leg, device=self.device, threads=options.threads,
+            listener=lambda step: tell(step.step, f", loss {step.loss:.3f}"),
+        )  # fmt: skip
+
     @cached_property
-    def shape(self) -> Shape:
+    def begins(self) -> Shape | Base:
+        """The model before it has learnt anything here."""
+        from curate.probe.checkpoint import Base
         from curate.probe.model import Shape
 
+        if self.rounds.base is not None:
+            return Base(Path(self.rounds.base), self.rounds.context)
         size = {name: getattr(self.rounds, name) for name in ("width", "layers", "heads", "hidden", "context")}
         return Shape(vocab_size=self._encoder_of_texts.get_vocab_size(), bos=_BOS, **size)
 
@@ -409,6 +446,8 @@ class _Loop:
 
     @cached_property
     def tokenizer(self) -> Path:
+        if self.rounds.base is not None:
+            return Path(self.rounds.base) / "tokenizer.json"
         if self.rounds.tokenizer is not None:
             return Path(self.rounds.tokenizer)
         path = self.out / "tokenizer.json"
@@ -417,7 +456,7 @@ class _Loop:
             train_cased_tokenizer(texts, self.rounds.vocab_size, path)
         return path
 
-    def _losses(self, model: CausalLM) -> dict[str, float]:
+    def _losses(self, model: Any) -> dict[str, float]:
         """Of the reference, of what is only judged by, items and documents; nats per token."""
         return {name: reference.loss(model) for name, reference in self._judges.items()}
 
@@ -439,7 +478,7 @@ class _Loop:
         return found
 
     def _read(self, items: Items) -> Reference:
-        return reference_of(items, self._encoder_of_texts, _BOS, self.rounds.context, device=self.device)
+        return reference_of(items, self._encoder_of_texts, self.begins.bos, self.rounds.context, device=self.device)
 
     @cached_property
     def _encoder_of_texts(self) -> Any:
@@ -469,10 +508,8 @@ class _Loop:
 
     def _flops(self, number: int) -> dict[str, Any]:
         """By the arithmetic of `flops_report`, from sizes that were met."""
-        from curate.probe.model import num_parameters
-
         options, folder = self.rounds, self.folder(number)
-        size = num_parameters(self.shape)
+        size = self._num_parameters
         found = {"training": 6 * size * options.steps * options.batch * options.context}
         if (folder / "scorer" / "metrics.json").exists():
             scorer = json.loads((folder / "scorer" / "metrics.json").read_text())
@@ -482,6 +519,10 @@ class _Loop:
             found["fitting"] = scorer["flops"]
             found["scoring"] = scorer["flops_per_char"] * self._scored_chars(number)
         return {"flops": {name: int(value) for name, value in found.items()}}
+
+    @cached_property
+    def _num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.begins.begin(0).parameters())
 
     def _scored_chars(self, number: int) -> int:
         """Characters of the documents that were chosen from."""

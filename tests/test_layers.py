@@ -46,8 +46,9 @@ KERNELS = {
     )
 } | {"fit/softmax.py"}  # fmt: skip
 MODELS = {
-    f"probe/{name}.py" for name in ("checkpoint", "decide", "encoder", "influence", "loss", "model", "supervised", "train")
-} | {"fit/begin.py"}
+    f"probe/{name}.py"
+    for name in ("checkpoint", "decide", "encoder", "influence", "launch", "loss", "model", "supervised", "team", "train")
+} | {"fit/begin.py", "fit/line_words.py"}
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},

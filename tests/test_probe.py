@@ -272,7 +272,7 @@ def test_a_plateau_ends_in_a_straight_line_down(tmp_path: Path) -> None:
     assert rates == pytest.approx([0.005, *[0.01] * 14, 0.0082, 0.0064, 0.0046, 0.0028, 0.001])
 
 
-def legs(folder: Path, streams: Sequence[Tokens], **options: Any) -> Trained:
+def legs(folder: Path, streams: Sequence[Tokens], **options: Any) -> Trained[CausalLM]:
     """Twenty steps, as many on each of the streams."""
     size, begin = 20 // len(streams), None
     for number, stream in enumerate(streams):

@@ -397,7 +397,7 @@ def test_a_refiner_learns_from_what_others_hold_for_likely(recipe: Path, tmp_pat
         gone = np.array(removed_lines(program, text.count("\n") + 1), np.bool_)
         programs.append(removal((gone ^ (draw.random(len(gone)) < 0.2)).tolist()))
     pq.write_table(table.set_column(table.column_names.index("program"), "program", [programs]), tmp_path / "pairs.parquet")
-    options = {**yaml.safe_load((recipe / "recipe.yaml").read_text()), "tokens": 150_000, "teachers": 2}
+    options = {**yaml.safe_load((recipe / "recipe.yaml").read_text()), "tokens": 150_000, "teachers": 2, "words_frac": 0.4}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(options))
 
     def fit() -> bytes:

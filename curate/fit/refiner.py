@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,9 +47,11 @@ if TYPE_CHECKING:
     from curate.probe.supervised import Example, Progress
 
 PROGRAM = "program"
-_LIKELY = "likely.npy"
+_LIKELY, _WORDS = "likely.npy", "words.npy"
 _TAUGHT = 0.85
 """What likelihoods of the teachers count beside what is known."""
+_UNSURE = 1e-3
+"""The least that a probability among teachers can be."""
 _DOCUMENT_WEIGHT, _PROGRAM_WEIGHT = 4.0, 0.5
 _LR, _MATRIX_LR = 4e-3, 0.02
 THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(2, 15))
@@ -94,6 +97,9 @@ class Refiner:
     teachers: Annotated[int, Ge(0)] = 0
     """So many models of this shape learn first, apart by their seeds. This one learns of every line mostly what they hold for
     likely on average, which errs less than any of them, and a little its program (Hinton et al. 2015, arXiv:1503.02531)."""
+    words_frac: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """What a linear classifier of lines by their words (`line_words.py`) counts among the teachers, in log-odds. Of every page
+    one is asked that has not learnt its group; it errs otherwise than they do."""
     min_content_words: Annotated[int, Ge(0)] = 50
     min_content_frac: Annotated[float, Ge(0), Lt(1)] = 0.1
     """A window should stay when the lines that stay have so many words, and this share of all words; a document, when one of
@@ -105,6 +111,9 @@ class Refiner:
     choose_by: tuple[Annotated[int, Ge(0)], ...] = ()
     """The items of `documents`, counted from 0, by whose pages of those groups it is chosen; all, if none is named. Text that
     an extractor has cleaned asks for a lower threshold than text as it stands on the page, which a refiner is for."""
+    kinds: tuple[str, ...] = ()
+    """Columns that say of what kind a document is. Each kind counts alike when the threshold is chosen, however many documents
+    it has."""
     seed: Annotated[int, Ge(0)] = 0
     threads: Annotated[int, Ge(1)] | None = None
     intended_use: str = ""
@@ -117,13 +126,18 @@ class Refiner:
             raise ValueError(f"width ({self.width}) must be heads ({self.heads}) times an even number")
         if self.max_line_tokens + marked.AROUND + 2 > self.window:
             raise ValueError(f"window ({self.window}) has no room for a line of max_line_tokens ({self.max_line_tokens})")
+        if self.words_frac and not self.teachers:
+            raise ValueError(f"words_frac ({self.words_frac}) is a share among teachers, and there are none")
 
     def fit(self, recipe: Recipe, setting: Setting) -> str:
         from curate.probe.model import num_parameters, save
 
         base = identity(self.base) if self.base else None
         check_card(setting.out, recipe_digest=recipe.digest(), base=base)
-        items = [load_corpus([item], self.group, columns=[PROGRAM], seed=self.seed) for item in recipe.documents["documents"]]
+        items = [
+            load_corpus([item], self.group, columns=[PROGRAM, *self.kinds], seed=self.seed)
+            for item in recipe.documents["documents"]
+        ]
         if self.choose_by and max(self.choose_by) >= len(items):
             raise SpecError(f"choose_by: {list(self.choose_by)}: documents has {len(items)} items, from 0")
         corpus, item = Corpus.joined(items), np.repeat(np.arange(len(items)), [len(part) for part in items])
@@ -136,25 +150,53 @@ class Refiner:
         tokenizer = setting.work / "tokenizer.json"
         if self.base is None:
             train_tokenizer(training, self.vocab_size, self.min_groups, marked.SPECIAL, tokenizer)
-        about = {"documents": corpus.content_digest(), "options": json.dumps(asdict(self), default=str), "base": base}
+        about: dict[str, Any] = {"documents": corpus.content_digest(), "options": self._learning(), "base": base}
         model = self._begin(tokenizer)
         pages, judged = (self._pages(part, tokenizer) for part in (training, validation))
         setting.listener.note(
             f"{num_parameters(model.shape):,} parameters, {len(pages):,} documents to learn from, {len(judged):,} to judge"
         )
         if self.teachers:
-            taught = np.mean([self._teach(number, pages, about, setting) for number in range(self.teachers)], axis=0)
+            likely = self._taught(pages, training.groups, about, setting)
             ends = np.cumsum([len(page.lines) for page in pages])[:-1]
-            pages = [page.told(likely) for page, likely in zip(pages, np.split(taught, ends), strict=True)]
+            pages = [page.told(some) for page, some in zip(pages, np.split(likely, ends), strict=True)]
+            about |= {"teachers": self.teachers, "words_frac": self.words_frac}
         losses = self._train(model, pages, about, setting.work, setting)
         probabilities = [keep_probabilities(model, page, self.window, setting.device) for page in judged]
-        metrics = _metrics(judged, probabilities, losses, training, validation)
+        metrics = _metrics(judged, probabilities, losses, training, validation, self.kinds)
         save(model, setting.out, tokenizer, eos=marked.EOS_ID)
         write_refiner(
             setting.out, recipe, training, metrics, window=self.window, max_line_tokens=self.max_line_tokens, base=base
         )
         best = metrics["thresholds"][str(metrics["threshold"])]
         return f"line F1 {best['line_f1']:.3f}, word F1 {best['word_f1']:.3f} on {len(judged):,} documents of other groups"
+
+    def _learning(self) -> str:
+        """The options that a model of this seed depends on, whatever it is told of lines and used for."""
+        apart = ("teachers", "words_frac", "choose_by", "kinds", "threads", "intended_use", "biases")
+        return json.dumps({name: value for name, value in asdict(self).items() if name not in apart}, default=str)
+
+    def _taught(
+        self, pages: Sequence[Page], groups: Sequence[str], about: Mapping[str, Any], setting: Setting
+    ) -> npt.NDArray[np.float32]:
+        """What all teachers hold for likely of the lines of all pages, one after another."""
+        told = [self._teach(number, pages, about, setting) for number in range(self.teachers)]
+        likely: npt.NDArray[np.float32] = np.mean(told, axis=0)
+        if not self.words_frac:
+            return likely
+        from curate.fit.line_words import unseen_probabilities
+        from curate.probe.train import torch_threads
+
+        path = setting.work / _WORDS
+        if not path.exists():
+            with torch_threads(self.threads):
+                found = unseen_probabilities([(page.lines, ~page.remove) for page in pages], groups)
+            np.save(path.with_name(f"new-{_WORDS}"), found)
+            os.replace(path.with_name(f"new-{_WORDS}"), path)
+        blank = np.concatenate([page.words == 0 for page in pages])  # of which the classifier says nothing
+        share = np.where(blank, 0.0, self.words_frac)
+        odds = share * _log_odds(np.load(path)) + (1 - share) * _log_odds(likely)
+        return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
 
     def _teach(self, number: int, pages: Sequence[Page], about: Mapping[str, Any], setting: Setting) -> npt.NDArray[np.float32]:
         """What a model of another seed, trained in a folder of its own, holds for likely of the lines of all pages, one after
@@ -313,6 +355,11 @@ class Page:
         return (int(kept[0]), int(kept[-1]) + 1) if len(kept) else (0, 0)
 
 
+def _log_odds(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    clear = np.clip(probabilities.astype(np.float64), _UNSURE, 1 - _UNSURE)
+    return np.log(clear / (1 - clear))
+
+
 def keep_probabilities(model: CausalLM, page: Page, window: int, device: str) -> npt.NDArray[np.float32]:
     """The probability that a line stays, as it is served. Shape (lines,)."""
     from curate.probe.decide import pair_probabilities
@@ -324,11 +371,15 @@ def keep_probabilities(model: CausalLM, page: Page, window: int, device: str) ->
 
 def _metrics(
     pages: Sequence[Page], probabilities: Sequence[npt.NDArray[np.float32]], losses: Sequence[float], training: Corpus,
-    validation: Corpus,
+    validation: Corpus, kinds: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """How well lines are chosen, by threshold, means over documents. The best threshold is that of the best F1 of words: most
-    lines are short and go, most words are in long ones that stay, and words are what is kept of a text."""
-    table = {str(limit): _at(pages, probabilities, limit) for limit in THRESHOLDS}
+    """How well lines are chosen, by threshold, means over documents, or over kinds of them. The best threshold is that of the
+    best F1 of words: most lines are short and go, most words are in long ones that stay, and words are what is kept of a
+    text."""
+    kind = ["\0".join(str(validation.columns[name][row]) for name in kinds) for row in range(len(validation))]
+    counts = Counter(kind)
+    weights = np.array([1 / counts[name] if kinds else 1.0 for name in kind])
+    table = {str(limit): _at(pages, probabilities, limit, weights) for limit in THRESHOLDS}
     best = max(THRESHOLDS, key=lambda limit: table[str(limit)]["word_f1"])
     return {
         "threshold": best,
@@ -339,7 +390,9 @@ def _metrics(
     }
 
 
-def _at(pages: Sequence[Page], probabilities: Sequence[npt.NDArray[np.float32]], limit: float) -> Mapping[str, float]:
+def _at(
+    pages: Sequence[Page], probabilities: Sequence[npt.NDArray[np.float32]], limit: float, weights: npt.NDArray[np.float64]
+) -> Mapping[str, float]:
     rows = []
     for page, probability in zip(pages, probabilities, strict=True):
         worded = page.words > 0
@@ -353,4 +406,4 @@ def _at(pages: Sequence[Page], probabilities: Sequence[npt.NDArray[np.float32]],
             float((remove & good).sum() / max(1, good.sum())),
         ))  # fmt: skip
     names = ("line_f1", "word_f1", "good_lines_lost")
-    return {name: round(float(value), 4) for name, value in zip(names, np.mean(rows, axis=0), strict=True)}
+    return {name: round(float(value), 4) for name, value in zip(names, np.average(rows, axis=0, weights=weights), strict=True)}

@@ -1,17 +1,22 @@
-"""A checkpoint of a training: a causal language model in Hugging Face's files, and the state of its optimizer beside them."""
+"""Models in Hugging Face's files: one to train, and a checkpoint of a training, with the state of its optimizer beside it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from curate import store
 from curate.errors import SpecError
-from curate.probe.model import CausalLM, load
+from curate.probe.model import CausalLM, load, save, shape_of
 
 
 class HuggingFace(nn.Module):
@@ -27,23 +32,85 @@ class HuggingFace(nn.Module):
         return logits
 
 
+@dataclass(frozen=True)
+class Base:
+    """A model to train from a folder: of its `config.json` alone, from nothing; or from the weights that lie beside it."""
+
+    folder: Path
+    context: int
+    """How many ids it sees at once in training."""
+
+    def __post_init__(self) -> None:
+        most = self.config.get("max_position_embeddings", self.context)
+        if self.context > most:
+            raise SpecError(f"context: {self.context} is more than the model in {self.folder} sees at once, {most}. Lower it")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return read_config(self.folder)
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.config["vocab_size"])
+
+    @property
+    def bos(self) -> int:
+        return bos_of(self.folder)
+
+    def begin(self, seed: int) -> CausalLM | HuggingFace:
+        """A Llama as ours, others as `transformers` has them, without dropout, so that a training that was killed ends the
+        same."""
+        if any(self.folder.glob("*.safetensors")):
+            return open_model(self.folder)
+        if self.config.get("model_type") == "llama":
+            return CausalLM(shape_of(self.folder), seed)
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            begin: Any = AutoModelForCausalLM.from_config
+            model = begin(AutoConfig.from_pretrained(self.folder), dtype=torch.float32)
+        return HuggingFace(model.eval())
+
+    def facts(self) -> dict[str, Any]:
+        files = [self.folder / "config.json", *sorted(self.folder.glob("*.safetensors"))]
+        return {"base": hashlib.sha256("".join(store.file_hash(str(file)) for file in files).encode()).hexdigest()}
+
+
+def save_model(model: nn.Module, folder: Path, tokenizer: Path) -> None:
+    """Write a folder that `open_model` loads, with the tokenizer."""
+    if isinstance(model, CausalLM):
+        save(model, folder, tokenizer)
+        return
+    assert isinstance(model, HuggingFace)
+    model.inner.save_pretrained(folder)
+    shutil.copy(tokenizer, folder / "tokenizer.json")
+
+
 def open_model(folder: Path) -> CausalLM | HuggingFace:
     """The model of a folder: a Llama as ours, others as `transformers` has them. Raises SpecError where there is none."""
-    if not (folder / "config.json").is_file():
-        raise SpecError(f"{folder} has no config.json. A checkpoint is a folder with that and *.safetensors")
-    if json.loads((folder / "config.json").read_text()).get("model_type") == "llama":
+    if read_config(folder).get("model_type") == "llama":
         return load(folder)
     from transformers import AutoModelForCausalLM
 
     try:
-        return HuggingFace(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        return HuggingFace(model.eval())
     except (OSError, ValueError) as error:
         raise SpecError(f"{folder}: transformers cannot load it as a causal language model: {error}") from error
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """Raises SpecError where there is none."""
+    if not (folder / "config.json").is_file():
+        raise SpecError(f"{folder} has no config.json. A model is a folder with that and *.safetensors")
+    found: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return found
+
+
 def bos_of(folder: Path) -> int:
     """The token before the first of a text."""
-    config = json.loads((folder / "config.json").read_text())
+    config = read_config(folder)
     for name in ("bos_token_id", "eos_token_id"):
         if isinstance(config.get(name), int):
             return int(config[name])

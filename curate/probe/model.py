@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,14 @@ class Shape:
             raise ValueError(f"heads ({self.heads}) is not a multiple of kv_heads ({self.kv_heads})")
         if not 0 <= self.bos < self.vocab_size:
             raise ValueError(f"bos ({self.bos}) is not a token: there are {self.vocab_size}, from 0")
+
+    def begin(self, seed: int) -> CausalLM:
+        """A model that has learnt nothing."""
+        return CausalLM(self, seed)
+
+    def facts(self) -> dict[str, Any]:
+        """What a training depends on, without what every model that begins from nothing shares."""
+        return {name: value for name, value in asdict(self).items() if name not in ("kv_heads", "tied", "eps")}
 
 
 def num_parameters(shape: Shape) -> int:
@@ -219,8 +227,8 @@ def _theirs(name: str) -> str:
     return name if name.startswith("lm_head") else f"model.{name}"
 
 
-def load(folder: Path) -> CausalLM:
-    """A Llama in Hugging Face's files, in float32. SpecError for one that would be computed wrongly here."""
+def shape_of(folder: Path) -> Shape:
+    """Of the Llama that a `config.json` describes. SpecError for one that would be computed wrongly here."""
     if not (folder / "config.json").is_file():
         raise SpecError(f"{folder} has no config.json. A model is a folder with that and *.safetensors")
     config = json.loads((folder / "config.json").read_text())
@@ -231,9 +239,14 @@ def load(folder: Path) -> CausalLM:
     config = {"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": rotation.get("rope_theta", 1e4), **config}
     config["bos_token_id"] = config.get("bos_token_id") or 0
     try:
-        model = CausalLM(Shape(**{ours: config[theirs] for ours, theirs in _NAMES.items() if theirs in config}))
+        return Shape(**{ours: config[theirs] for ours, theirs in _NAMES.items() if theirs in config})
     except (TypeError, ValueError) as error:
         raise SpecError(f"{folder}: its config.json describes no Llama: {error}") from error
+
+
+def load(folder: Path) -> CausalLM:
+    """A Llama in Hugging Face's files, in float32. SpecError for one that would be computed wrongly here."""
+    model = CausalLM(shape_of(folder))
     tensors: dict[str, Tensor] = {}
     for file in sorted({*folder.glob("model.safetensors"), *folder.glob("model-*-of-*.safetensors")}):
         tensors |= load_file(file)

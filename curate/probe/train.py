@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from curate.errors import RunError, SpecError
-from curate.probe.model import CausalLM, Shape
 from curate.probe.stream import Tokens, window_order
+from curate.probe.team import ALONE, Team
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -94,11 +94,31 @@ class Step:
     lr: float
 
 
+M = TypeVar("M", bound=nn.Module, covariant=True)
+
+
+class Begins(Protocol[M]):
+    """What a training begins from: `Shape`, or `Base` of `checkpoint.py`."""
+
+    @property
+    def context(self) -> int:
+        """The most ids it sees at once."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def begin(self, seed: int) -> M:
+        """The model, which gives logits (batch, length, vocabulary) of ids (batch, length)."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a training depends on."""
+
+
 @dataclass(frozen=True)
-class Trained:
+class Trained(Generic[M]):
     """The model after its last step, and the loss of every step in nats per token, before it was taken."""
 
-    model: CausalLM
+    model: M
     losses: tuple[float, ...]
     steps: int
     tokens: int
@@ -109,7 +129,7 @@ class State:
     """What a checkpoint holds."""
 
     about: dict[str, Any]
-    model: CausalLM
+    model: nn.Module
     optimizer: Any
     """A torch optimizer, or what has its `state_dict` and `load_state_dict`."""
     losses: list[float]
@@ -133,16 +153,19 @@ class State:
 
 
 def train(
-    shape: Shape, training: Training, stream: Tokens, folder: Path, *, leg: Leg | None = None,
-    listener: Callable[[Step], None] | None = None, device: str = "cpu", threads: int | None = None,
-) -> Trained:  # fmt: skip
+    begins: Begins[M], training: Training, stream: Tokens, folder: Path, *, leg: Leg | None = None,
+    listener: Callable[[Step], None] | None = None, device: str = "cpu", threads: int | None = None, team: Team = ALONE,
+) -> Trained[M]:  # fmt: skip
     """Train to the end, or to that of a leg, from the last checkpoint in `folder` if there is one. `threads` are torch's,
-    meanwhile. Raises SpecError for checkpoints of another training, RunError when the loss is no number any more."""
+    meanwhile; with a team, each of its processes calls this. Raises SpecError for checkpoints of another training, RunError
+    when the loss is no number any more."""
     leg = leg or Leg()
-    plan = _Plan(shape, training, stream, leg)
+    plan = _Plan(begins, training, stream, leg)
+    if training.batch % team.size:
+        raise SpecError(f"batch ({training.batch}) is not a multiple of the {team.size} processes that share it")
     with torch_threads(threads):
-        model = CausalLM(shape, training.seed).to(device)
-        state = State(_about(shape, training, stream, leg), model, adamw(model, training), [])
+        model = begins.begin(training.seed).to(device)
+        state = State(_about(begins, training, stream, leg), model, adamw(model, training), [])
         if (folder / CHECKPOINT).exists():
             state.read(folder / CHECKPOINT)
         elif leg.begin is not None:
@@ -151,13 +174,14 @@ def train(
                 raise SpecError(f"{leg.begin} has {len(state.losses)} steps behind it, and the leg begins after {leg.first}")
         folder.mkdir(parents=True, exist_ok=True)
         # The log is written anew from the checkpoint, which leaves out steps that were logged and lost.
-        with open(folder / LOG, "w", buffering=1) as log:
+        with open(folder / LOG if team.leads else os.devnull, "w", buffering=1) as log:
             log.writelines(_line(plan.step(number, loss)) for number, loss in enumerate(state.losses))
             for number in range(len(state.losses), plan.until):
-                loss = _take(state, plan.batch(number).to(device), plan.lr(number), training.clip)
+                loss = _take(state, plan.batch(number), plan.lr(number), training.clip, device, team)
                 state.losses.append(loss)
                 log.write(_line(plan.step(number, loss)))
-                if (number + 1) % training.checkpoint_every == 0 or number + 1 == plan.until:
+                last = (number + 1) % training.checkpoint_every == 0 or number + 1 == plan.until
+                if last and team.leads:
                     state.write(folder / CHECKPOINT)
                 if listener:
                     listener(plan.step(number, loss))
@@ -167,20 +191,20 @@ def train(
 class _Plan:
     """What every step sees and how far it goes, as functions of its number."""
 
-    def __init__(self, shape: Shape, training: Training, stream: Tokens, leg: Leg) -> None:
-        self.context, self.training, self.stream, self.first = shape.context, training, stream, leg.first
-        self.tokens_per_step = training.batch * shape.context
+    def __init__(self, begins: Begins[nn.Module], training: Training, stream: Tokens, leg: Leg) -> None:
+        self.context, self.training, self.stream, self.first = begins.context, training, stream, leg.first
+        self.tokens_per_step = training.batch * begins.context
         self.steps = training.tokens // self.tokens_per_step
         self.until = self.steps if leg.until is None else leg.until
-        self.num_windows = (len(stream) - 1) // shape.context
+        self.num_windows = (len(stream) - 1) // begins.context
         if not self.steps:
             raise SpecError(f"tokens ({training.tokens}) are less than one step of {self.tokens_per_step}. Raise tokens")
         if not 0 <= leg.first < self.until <= self.steps:
             raise SpecError(f"a leg from step {leg.first} to {self.until}, and the training has steps 0 to {self.steps}")
         if not self.num_windows:
-            raise SpecError(f"a stream of {len(stream)} tokens has no window of {shape.context + 1}. Give more text")
-        if stream.max() >= shape.vocab_size:
-            raise SpecError(f"the stream has token {stream.max()}, the model {shape.vocab_size}. Is it the model's tokenizer?")
+            raise SpecError(f"a stream of {len(stream)} tokens has no window of {begins.context + 1}. Give more text")
+        if stream.max() >= begins.vocab_size:
+            raise SpecError(f"the stream has token {stream.max()}, the model {begins.vocab_size}. Is it the model's tokenizer?")
 
     def batch(self, number: int) -> Tensor:
         """Windows (batch, context + 1). They share one token at each seam, so that every token but the first is a target."""
@@ -211,15 +235,19 @@ class _Plan:
 _order = lru_cache(maxsize=2)(window_order)  # A batch may end one epoch and begin the next.
 
 
-def _take(state: State, batch: Tensor, lr: float, clip: float) -> float:
+def _take(state: State, batch: Tensor, lr: float, clip: float, device: str, team: Team) -> float:
     """One step of the optimizer. Returns the loss before it, in nats per token."""
     state.optimizer.zero_grad()
-    ids, targets, total = batch[:, :-1], batch[:, 1:], 0.0
-    at_once = max(1, (_CPU_TOKENS_AT_ONCE if batch.device.type == "cpu" else _GPU_TOKENS_AT_ONCE) // ids.shape[1])
+    predicted = batch[:, 1:].numel()
+    mine = team.share(batch).to(device)
+    ids, targets, total = mine[:, :-1], mine[:, 1:], 0.0
+    at_once = max(1, (_CPU_TOKENS_AT_ONCE if mine.device.type == "cpu" else _GPU_TOKENS_AT_ONCE) // ids.shape[1])
     for some, wanted in zip(torch.split(ids, at_once), torch.split(targets, at_once), strict=True):
-        loss = F.cross_entropy(state.model(some).flatten(0, 1), wanted.flatten(), reduction="sum") / targets.numel()
+        loss = F.cross_entropy(state.model(some).flatten(0, 1), wanted.flatten(), reduction="sum") / predicted
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
+    team.add_up([parameter.grad for parameter in state.model.parameters() if parameter.grad is not None])
+    total = team.sum(total, device)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), clip).item()
     if not math.isfinite(total + norm):
         step = len(state.losses) + 1
@@ -240,13 +268,12 @@ def adamw(model: torch.nn.Module, training: Training) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=training.lr, betas=training.betas, fused=True)
 
 
-def _about(shape: Shape, training: Training, stream: Tokens, leg: Leg) -> dict[str, Any]:
-    """All that parameters depend on. How often to write a checkpoint is not part of it, nor what every model here shares."""
-    left_out = {"checkpoint_every", "kv_heads", "tied", "eps"}
-    fields = {name: value for part in (shape, training) for name, value in asdict(part).items() if name not in left_out}
+def _about(begins: Begins[nn.Module], training: Training, stream: Tokens, leg: Leg) -> dict[str, Any]:
+    """All that parameters depend on. How often to write a checkpoint is not part of it."""
+    fields = {name: value for name, value in asdict(training).items() if name != "checkpoint_every"}
     begin = hashlib.sha256(leg.begin.read_bytes()).hexdigest() if leg.begin else None
     stream_sha256 = hashlib.sha256(np.ascontiguousarray(stream).data).hexdigest()
-    return fields | dict(zip(_OF_LEG, (stream_sha256, leg.first, begin), strict=True))
+    return begins.facts() | fields | dict(zip(_OF_LEG, (stream_sha256, leg.first, begin), strict=True))
 
 
 def _line(step: Step) -> str:

@@ -1,4 +1,5 @@
-"""What a refiner is held against: a linear classifier of lines by hashed words, of the line and of those around it.
+"""A linear classifier of lines by hashed words, of the line and of those around it: what a refiner is held against, and learns
+from.
 
 Words and pairs of words of a line, its length, its indentation, first and last sign, its place in the page; the same of three
 lines before and after it. Logistic regression by Adagrad, two passes over the pages that the refiner learns from.
@@ -14,6 +15,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from curate.errors import DataError
+from curate.fit.documents import hashes
 
 BUCKETS = 2**20
 NEAR, FAR = 2, 3
@@ -52,7 +56,7 @@ class LinearLines:
     def __init__(self, pages: Sequence[tuple[Lines, Mask]], passes: int = 2) -> None:
         rows = [row for lines, _ in pages for row in features(lines)]
         labels = np.concatenate([keep[[bool(line.strip()) for line in lines]] for lines, keep in pages]).astype(np.float32)
-        self._weights = torch.nn.EmbeddingBag(BUCKETS, 1, mode="sum", sparse=True)
+        self._weights = torch.nn.EmbeddingBag(BUCKETS, 1, mode="sum")
         torch.nn.init.zeros_(self._weights.weight)
         optimizer = torch.optim.Adagrad(self._weights.parameters(), lr=0.05)
         draw = np.random.Generator(np.random.PCG64(0))
@@ -78,3 +82,17 @@ class LinearLines:
             with torch.inference_mode():
                 found[[bool(line.strip()) for line in lines]] = torch.sigmoid(self._logits(rows)).numpy()
         return found
+
+
+def unseen_probabilities(pages: Sequence[tuple[Lines, Mask]], groups: Sequence[str], folds: int = 5) -> npt.NDArray[np.float64]:
+    """That lines stay, of all pages, one after another; each page by a classifier that has learnt from other groups only."""
+    fold = hashes(groups, "fold") % folds
+    found: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(pages)
+    for number in np.unique(fold).tolist():
+        others = [page for page, own in zip(pages, fold, strict=True) if own != number]
+        if not others:
+            raise DataError(f"{len(set(groups))} groups of documents are too few to learn from some and ask about others.")
+        model = LinearLines(others)
+        for row in np.flatnonzero(fold == number).tolist():
+            found[row] = model.probabilities(pages[row][0])
+    return np.concatenate(found)
