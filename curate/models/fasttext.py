@@ -10,6 +10,8 @@ it is called directly. Probabilities may exceed 1 by rounding and are clamped.
 
 from __future__ import annotations
 
+import importlib.util
+import pickle
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curate.child import Child, Function
 from curate.errors import SpecError
 from curate.models.card import Card, Scores, as_column, prepare
 from curate.models.fasttext_file import FoldedModel, ModelFile
@@ -131,13 +134,31 @@ class LibraryScorer:
 
 def text_vectors(learn: Sequence[str], texts: Sequence[str], dimensions: int = 100) -> npt.NDArray[np.float64] | None:
     """Vectors of texts, from a skip-gram model of the texts in `learn`, one thread. Shape (texts, dimensions). None where
-    fasttext is not installed."""
-    try:
-        import fasttext
-    except ImportError:
+    fasttext is not installed, or its training ends in what is no number.
+
+    In a process of its own: beside torch in one process, fastText now and then meets NaN where alone it never does.
+    """
+    if importlib.util.find_spec("fasttext") is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "texts.txt"
-        path.write_text("".join(f"{' '.join(text.split())}\n" for text in learn), "utf-8")
-        model = fasttext.train_unsupervised(str(path), dim=dimensions, thread=1, minCount=2, bucket=200_000, verbose=0)
-    return np.array([model.get_sentence_vector(" ".join(text.split())) for text in texts], np.float64)
+    child = Child(_vectors_of)
+    try:
+        found = pickle.loads(child.call(pickle.dumps((list(learn), list(texts), dimensions))))
+    except RuntimeError:
+        return None
+    finally:
+        child.close()
+    return np.asarray(found, np.float64)
+
+
+def _vectors_of() -> Function:
+    import fasttext
+
+    def apply(payload: bytes) -> bytes:
+        learn, texts, dimensions = pickle.loads(payload)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "texts.txt"
+            path.write_text("".join(f"{' '.join(text.split())}\n" for text in learn), "utf-8")
+            model = fasttext.train_unsupervised(str(path), dim=dimensions, thread=1, minCount=2, bucket=200_000, verbose=0)
+        return pickle.dumps(np.array([model.get_sentence_vector(" ".join(text.split())) for text in texts]))
+
+    return apply
