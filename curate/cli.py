@@ -242,6 +242,20 @@ def rounds(pipeline: str, out: str, **options: Any) -> None:
 
 
 @main.command()
+@_directory
+@click.option(
+    "--beside", multiple=True, metavar="DIR", type=click.Path(), help="A loop whose curves are drawn too. Repeatable."
+)
+def report(directory: str, beside: tuple[str, ...]) -> None:
+    """Write what a loop of rounds did as one HTML file."""
+    from pathlib import Path
+
+    from curate.report.loop import write_loop_report
+
+    click.echo(write_loop_report(Path(directory), [Path(other) for other in beside]))
+
+
+@main.command()
 @click.argument("checkpoints", metavar="DIR", type=click.Path())
 @click.argument("recipe", type=click.Path())
 @click.option("--every", type=click.FloatRange(min=1), metavar="S", help="Look again after S seconds, until interrupted.")

@@ -19,7 +19,8 @@ A pipeline file with a section `rounds`:
 judged by (`judge`), and each round has a part of the rest to choose from, so that none is trained on twice and none of these is
 ever trained on. `DIR/round-N` has what round N is made of: `probes`, `scorer` (influence-rN), `select` (a run, with its
 accounts, and the chosen documents), `model` (with the optimizer's state) and `losses.jsonl`. `DIR/rounds.json` comes last: what
-every round was made from, by hash, its losses, how well influences were predicted, and what all of it cost.
+every round was made from, by hash, its losses, how well influences were predicted, and what all of it cost; and `rounds.html`,
+the same to look at.
 
 Any step that is done is not done again; one that was cut short goes on. Source: Yu et al. 2024, "MATES" (arXiv:2406.06046).
 """
@@ -52,6 +53,7 @@ from curate.fit.tokenizer import train_cased_tokenizer
 from curate.lease import Lease
 from curate.models.llm import load_encoder
 from curate.options import AssetPath, PatternPath, build
+from curate.report.loop import RESULT, write_loop_report
 from curate.runner import Listener, Silent, run_file
 from curate.schema import ID, TEXT
 from curate.spec import Document, mapping_at, options_at
@@ -63,7 +65,6 @@ if TYPE_CHECKING:
     from curate.probe.stream import Tokens
     from curate.probe.train import Leg, Trained, Training
 
-RESULT = "rounds.json"
 _BOS = 0
 _CANDIDATES = 32
 """For each probe so many documents are read into memory, of which the first that are long enough are taken."""
@@ -202,6 +203,7 @@ class _Loop:
             "flops": flops_report({name: sum(one["flops"].get(name, 0) for one in found) for name in FLOPS}),
         }
         _write_json(self.out / RESULT, result)
+        write_loop_report(self.out)
         last = found[-1]["losses"][-1]
         return (
             f"{last['tokens']:,} tokens, reference loss {last['reference']:.4f}, loss on documents {last['documents']:.4f}; "
@@ -224,9 +226,10 @@ class _Loop:
         path = self.out / "about.json"
         if not path.exists():
             _write_json(path, about)
-        elif (then := json.loads(path.read_text())) != about:
-            differ = ", ".join(name for name in about if then.get(name) != about[name])
-            raise DriftError(f"{self.out} has rounds with another {differ}. Change it back, or give another --out.")
+            return
+        then = json.loads(path.read_text())
+        if differ := [name for name in about if then.get(name) != about[name]]:
+            raise DriftError(f"{self.out} has rounds with another {', '.join(differ)}. Change it back, or give another --out.")
 
     @cached_property
     def pool(self) -> list[str]:

@@ -130,6 +130,7 @@ COMMANDS = {
     "probe": {"recipe", "out", "work", "ray", "inline", "workers", "device"},
     "index": {"directory", "stage", "out"},
     "plan": {"pipeline", "source"},
+    "report": {"directory", "beside"},
     "run": {"pipeline", "out", "ray", "inline", "workers", "source", "limit", "reuse"},
     "sample": {"directory", "stage", "dropped", "reason", "num", "seed", "as_json"},
     "stages": {"name"},

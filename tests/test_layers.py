@@ -34,6 +34,7 @@ LAYERS = [
     {"thresholds"},
     {"recount"},
     {"describe", "inspection", "progress"},
+    {"report"},
     {"rounds", "watch"},
     {"cli"},
 ]

@@ -19,6 +19,7 @@ from curate.cli import main
 from curate.errors import DataError, DriftError, SpecError
 from curate.fit.oracle import draw_order
 from curate.probe.train import torch_threads
+from curate.report.loop import write_loop_report
 from curate.rounds import flops_report, rounds_file
 from curate.runner import Silent
 from tests.test_oracle import texts
@@ -120,6 +121,41 @@ def test_every_scorer_and_choice_is_on_record(world: Path) -> None:
     assert flops["total"] == sum(flops[name] for name in ("training", "probing", "fitting", "scoring"))
     assert 0 < flops["selection_frac"] < 1
     assert json.loads((world / "random" / "rounds.json").read_text())["flops"]["selection_frac"] == 0
+
+
+@pytest.mark.slow
+def test_the_report_of_a_loop_shows_curves_and_probes_and_asks_nobody(world: Path) -> None:
+    done = CliRunner().invoke(main, ["report", str(world / "mates"), "--beside", str(world / "random")])
+    assert done.exit_code == 0, done.output
+    page = (world / "mates" / "rounds.html").read_text()
+    found = json.loads((world / "mates" / "rounds.json").read_text())
+    assert page.count("<svg ") == len(found["rounds"][0]["losses"][0]) - 2  # less step and tokens
+    assert "influence-r2" in page and str(world / "random") in page
+    rows = pq.read_table(world / "mates" / "round-2" / "probes" / "probes.parquet").sort_by("influence").to_pylist()
+    assert all(rows[place]["text"][:40] in page for place in (0, -1))
+    assert "src=" not in page and 'href="http' not in page and "<script" not in page
+    undone = CliRunner().invoke(main, ["report", str(world / "in")])
+    assert undone.exit_code == 1 and "has no rounds.json" in undone.output
+
+
+def test_text_of_a_report_is_text(tmp_path: Path) -> None:
+    """Whatever a document or a folder is called: nothing of it becomes markup."""
+    folder = tmp_path / "<b>loop"
+    losses = [{"step": step, "tokens": step * 10, "reference": 3.0 - step, "documents": 2.0} for step in (1, 2)]
+    one = {"round": 0, "documents": 9, "chosen": 3, "tokens_chosen": 30, "epochs": 0.7, "losses": losses}
+    flops = {"training": 10}
+    scorer = {
+        "name": "influence-r0", "probed": {"probes": 1, "positive_frac": 1.0},
+        "spearman": {"model": {"spearman": {"value": 0.5, "low": 0.1, "high": 0.9}}},
+    }  # fmt: skip
+    (folder / "round-0" / "probes").mkdir(parents=True)
+    rows = {"influence": [1e-3], "text": ["</td><script>alert(1)</script>"]}
+    pq.write_table(pa.table(rows), folder / "round-0" / "probes" / "probes.parquet")
+    found = {"rounds": [{**one, "scorer": scorer, "flops": flops}], "flops": flops_report(flops)}
+    (folder / "rounds.json").write_text(json.dumps(found))
+    page = write_loop_report(folder).read_text()
+    assert "&lt;script&gt;alert(1)" in page and "&lt;b&gt;loop: 1 rounds" in page
+    assert "<script" not in page and "<b>" not in page
 
 
 def files(out: Path) -> dict[str, bytes]:

@@ -27,7 +27,8 @@ import yaml
 
 from curate.fit.items import read_items
 from curate.fit.tokenizer import train_cased_tokenizer
-from curate.rounds import RESULT, rounds_file
+from curate.report.loop import RESULT
+from curate.rounds import rounds_file
 from tests.bench.mates.influence import DATA, KINDS, REFERENCE
 
 OUT = Path(__file__).parents[3] / "out" / "mates-rounds"

@@ -1,0 +1,36 @@
+"""HTML from templates, in which text is text and never markup."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+@cache
+def _environment() -> Environment:
+    found = Environment(
+        loader=PackageLoader("curate.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    found.filters |= {"number": number, "percent": percent, "flops": flops}
+    return found
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Fill in a template of this package."""
+    path.write_text(_environment().get_template(template).render(**values), encoding="utf-8")
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """With thousands apart; a dash for nothing."""
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    return "–" if share is None else f"{share:.{digits}%}"
+
+
+def flops(value: float | None) -> str:
+    return f"{value:.2e}" if value else "–"

@@ -1,0 +1,54 @@
+"""Plots as SVG that takes its colours from the page: dark on light, or light on dark."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+# Drawn in colours that occur nowhere else, each of which is then a variable of the page's style sheet.
+_INK, _FAINT = "#010203", "#040506"
+_SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005", "#0a0006")
+_VARIABLES = {_INK: "var(--ink)", _FAINT: "var(--line)", **{c: f"var(--series-{n})" for n, c in enumerate(_SERIES)}}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A name, and its points."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+def line_plot(lines: Sequence[Line], *, title: str, x_label: str, y_label: str, marks: Sequence[float] = ()) -> Markup:
+    """Lines over a common x, and upright ones at `marks`. At most six lines have colours of their own."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    style: Any = {
+        "svg.fonttype": "none", "svg.hashsalt": "curate", "font.size": 9, "text.color": _INK, "axes.labelcolor": _INK,
+        "axes.edgecolor": _FAINT, "xtick.color": _INK, "ytick.color": _INK, "grid.color": _FAINT, "axes.spines.top": False,
+        "axes.spines.right": False, "font.family": "sans-serif",
+    }  # fmt: skip
+    with rc_context(style):
+        figure = Figure(figsize=(4.2, 2.8), layout="constrained")
+        axes = figure.subplots()
+        for place, line in enumerate(lines):
+            axes.plot(line.x, line.y, color=_SERIES[place % len(_SERIES)], marker=".", label=line.name)
+        for mark in marks:
+            axes.axvline(mark, color=_FAINT, linewidth=1, zorder=0)
+        axes.set(title=title, xlabel=x_label, ylabel=y_label)
+        axes.grid(axis="y", linewidth=0.5)
+        if len(lines) > 1:
+            axes.legend(frameon=False)
+        found = io.StringIO()
+        figure.savefig(found, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = found.getvalue()[found.getvalue().index("<svg") :]
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    # Names come from files, and matplotlib escapes them; the rest is its own.
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{Markup.escape(title)}" ', 1))
