@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from curate.probe.train import Leg, Trained, Training
 
 _BOS = 0
+_ANY = ("threads", "processes", "replicas", "gpus")
+"""Options that a loop may go on with another value of."""
 _CANDIDATES = 32
 """For each probe so many documents are read into memory, of which the first that are long enough are taken."""
 
@@ -129,6 +131,12 @@ class Rounds:
     threads: Annotated[int, Ge(1)] | None = None
     processes: Annotated[int, Ge(1)] = 1
     """That train the model together, each with a GPU of its own if the device is one."""
+    replicas: Annotated[int, Ge(1)] = 1
+    """Of the model while it is probed, on Ray."""
+    gpus: Annotated[float, Ge(0)] = 0
+    """Of each replica, and of each worker that scores documents, on Ray."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of what the model multiplies in training, and the influence model where it scores."""
 
     def __post_init__(self) -> None:
         if self.base is not None and self.tokenizer is not None:
@@ -222,7 +230,7 @@ class _Loop:
         content = {f"content of {name}": hashlib.sha256(data).hexdigest() for name, data in read.items()}
         if options.base is not None:
             content["content of base"] = self.begins.facts()["base"]
-        about = json.loads(json.dumps({**asdict(options), "threads": None, "processes": None, **content}))
+        about = json.loads(json.dumps({**asdict(options), **dict.fromkeys(_ANY), **content}))
         path = self.out / "about.json"
         if not path.exists():
             _write_json(path, about)
@@ -261,7 +269,7 @@ class _Loop:
             number, "probes", kind="oracle", checkpoint=str(self.folder(number - 1).resolve() / "model"),
             reference=list(options.reference), max_items=options.max_items, pool=[{"source": source}], group=[ID],
             probes=options.probes, length=options.length, mode=options.mode, seed=seed,
-            threads=options.threads,
+            threads=options.threads, replicas=options.replicas, gpus=options.gpus,
         )  # fmt: skip
         encoder = self._encoder(number)
         documents = [{"source": {"parquet": {"paths": f"probes/{PROBES}"}}}]
@@ -342,7 +350,8 @@ class _Loop:
             spread = json.loads((folder / "scorer" / "metrics.json").read_text())["score_std"]
             draw = {"gumbel": options.gumbel * spread, "gumbel_rule": options.gumbel_rule} if options.gumbel and spread else {}
             choice = {"column": "influence", "top": options.top, "by": options.by, "seed": number, **draw}
-            stages += [{"influence": {"scorer": "scorer", "device": self.device}}, {"select": choice}]
+            scoring = {"scorer": "scorer", "device": self.device, "gpus": options.gpus, "dtype": options.dtype}
+            stages += [{"influence": scoring}, {"select": choice}]
         else:
             stages += [{"sample": {"share": options.top, "seed": options.seed * 1000 + 500 + number, "as": "random"}}]
         columns = [ID, TEXT, *(["influence"] if scored else [])]
@@ -444,7 +453,7 @@ class _Loop:
         total = options.rounds * options.steps * options.batch * options.context
         return Training(
             tokens=total, batch=options.batch, lr=options.lr, warmup_frac=options.warmup_frac, min_lr_frac=0.0,
-            decay_frac=options.decay_frac, seed=options.seed, checkpoint_every=200,
+            decay_frac=options.decay_frac, seed=options.seed, checkpoint_every=200, dtype=options.dtype,
         )  # fmt: skip
 
     @cached_property

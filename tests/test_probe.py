@@ -302,6 +302,16 @@ def test_a_training_goes_on_with_another_stream_as_if_it_had_not_stopped(tmp_pat
     ]
 
 
+def test_bfloat16_learns_the_same_a_little_less_exactly(tmp_path: Path) -> None:
+    plain = train(TINY, SHORT, repetitive(), tmp_path / "plain", threads=1)
+    halved = train(TINY, replace(SHORT, dtype="bfloat16"), repetitive(), tmp_path / "halved", threads=1)
+    assert halved.losses != plain.losses
+    assert halved.losses == pytest.approx(plain.losses, abs=0.05)
+    assert {parameter.dtype for parameter in halved.model.parameters()} == {torch.float32}
+    with pytest.raises(SpecError, match=r"was trained with dtype None \(now bfloat16\)"):
+        train(TINY, replace(SHORT, dtype="bfloat16"), repetitive(), tmp_path / "plain", threads=1)
+
+
 def test_every_leg_begins_its_stream_anew(tmp_path: Path) -> None:
     """At a rate of almost nothing, where losses say which windows were seen, the second sees those that a first one would."""
     streams = [np.random.default_rng(seed).integers(0, 8, 10 * 64 + 1).astype(np.uint16) for seed in range(2)]

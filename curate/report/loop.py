@@ -20,12 +20,15 @@ _EXTREMES, _SHOWN_CHARS = 6, 300
 def write_loop_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
     """Write `rounds.html` into the folder of a loop, with the curves of others `beside`. Raises SpecError where one is not
     done."""
-    found, others = _result(folder), {str(other): _result(other)["rounds"] for other in beside}
+    found = _result(folder)
+    alike = len({place.resolve().name for place in (folder, *beside)}) <= len(beside)
+    others = {str(other) if alike else other.resolve().name: _result(other)["rounds"] for other in beside}
     rounds = found["rounds"]
     curves = [name for name in rounds[0]["losses"][0] if name not in ("step", "tokens")]
     scorers = [one["scorer"] for one in rounds if "scorer" in one]
     ends = [one["losses"][-1]["tokens"] / 1e6 for one in rounds[:-1]]
-    runs = {folder.name: rounds, **others}
+    name = folder.resolve().name
+    runs = {name: rounds, **others}
     plots = [
         line_plot(
             [_curve(name, some, of) for name, some in runs.items() if of in some[0]["losses"][0]],
@@ -35,7 +38,7 @@ def write_loop_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
     ]  # fmt: skip
     write_page(
         folder / REPORT, "rounds.html",
-        name=folder.name, rounds=rounds, curves=curves, scorers=scorers, plots=plots, others=list(others),
+        name=name, rounds=rounds, curves=curves, scorers=scorers, plots=plots, others=list(others),
         flops=found["flops"], parts=[name for name in found["flops"] if name not in ("total", "selection_frac")],
         tokens=rounds[-1]["losses"][-1]["tokens"], extremes=_extremes(folder, rounds) if scorers else [],
     )  # fmt: skip
