@@ -156,6 +156,7 @@ def write_refiner(
         "training_ids_sha256": training.digest(),
     }
     best, counts = metrics["thresholds"][str(metrics["threshold"])], metrics["documents"]
+    over = "kinds of documents" if options.kinds else "documents"
     lines = [
         f"# {recipe.name}", "",
         "A language model of the Llama architecture that decides which lines of a text go, and whether the text stays.", "",
@@ -164,7 +165,7 @@ def write_refiner(
         f"sha256 over the sorted ids learnt from: `{training.digest()}`.", "",
         "## Numbers", "",
         f"On the {counts['validation']:,} documents: F1 of the lines removed {best['line_f1']:.3f}, F1 of the words left "
-        f"{best['word_f1']:.3f}, lines lost that should stay {best['good_lines_lost']:.1%}; means over documents, at the "
+        f"{best['word_f1']:.3f}, lines lost that should stay {best['good_lines_lost']:.1%}; means over {over}, at the "
         f"threshold {metrics['threshold']}, which was chosen there.", "",
         "## Intended use", "", options.intended_use or "Not said.", "",
         "## Known biases", "", options.biases or "Not looked into.", "",
