@@ -247,12 +247,16 @@ def rounds(pipeline: str, out: str, **options: Any) -> None:
     "--beside", multiple=True, metavar="DIR", type=click.Path(), help="A loop whose curves are drawn too. Repeatable."
 )
 def report(directory: str, beside: tuple[str, ...]) -> None:
-    """Write what a loop of rounds did as one HTML file."""
+    """Write what a run did as one HTML file, and as JSON; or a loop of rounds."""
     from pathlib import Path
 
-    from curate.report.loop import write_loop_report
+    from curate.report.loop import RESULT, write_loop_report
+    from curate.report.run import write_report
 
-    click.echo(write_loop_report(Path(directory), [Path(other) for other in beside]))
+    if beside or (Path(directory) / RESULT).exists():
+        click.echo(write_loop_report(Path(directory), [Path(other) for other in beside]))
+    else:
+        click.echo(write_report(directory))
 
 
 @main.command()

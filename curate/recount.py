@@ -184,7 +184,7 @@ class _Block:
 
 
 def _blocks(store: Store, columns: list[str], tally: _Tally) -> Iterator[_Block]:
-    for name in _parquets(store, "dropped"):
+    for name in parquets(store, "dropped"):
         wanted = [ORDINAL, "stage", "reason", TEXT_CHARS, *(f"{VALUES}.{column}" for column in columns)]
         table = pq.ParquetFile(store.open(name), read_dictionary=["stage", "reason"]).read(wanted).combine_chunks()
         values = table[VALUES].combine_chunks()
@@ -196,8 +196,8 @@ def _blocks(store: Store, columns: list[str], tally: _Tally) -> Iterator[_Block]
             {column: _floats(values.field(column)) for column in columns},
             table[TEXT_CHARS].fill_null(0).to_numpy(),
         )
-    for name in _parquets(store, "data"):
-        table = _beside_each_other(store, name, [ORDINAL, *columns])
+    for name in parquets(store, "data"):
+        table = beside_each_other(store, name, [ORDINAL, *columns])
         size = table.num_rows
         values = {column: _floats(table[column]) for column in columns}
         chars = _chars(store, values_file(name))
@@ -209,11 +209,12 @@ def _chars(store: Store, name: str) -> Codes | None:
     return file.read([TEXT_CHARS])[TEXT_CHARS].to_numpy() if TEXT_CHARS in file.schema_arrow.names else None
 
 
-def _parquets(store: Store, kind: str) -> list[str]:
+def parquets(store: Store, kind: str) -> list[str]:
+    """The names of the Parquet files of a folder of a run."""
     return [f"{kind}/{name}" for name in store.list(kind) if name.endswith(".parquet")]
 
 
-def _beside_each_other(store: Store, name: str, columns: list[str]) -> pa.Table:
+def beside_each_other(store: Store, name: str, columns: list[str]) -> pa.Table:
     """Columns of a file of `data/`, and what it leaves out from its neighbour in `values/`."""
     found: dict[str, Any] = {}
     for part in (name, values_file(name)):
@@ -399,7 +400,7 @@ def _flips(store: Store, run: PastRun, judges: Sequence[Judge], picks: Sequence[
 
 
 def _labels(store: Store, file: str, rows: list[int], kept: bool) -> list[tuple[str | None, str | None]]:
-    table = _beside_each_other(store, file, [ID, URL]) if kept else pq.ParquetFile(store.open(file)).read([ID, URL])
+    table = beside_each_other(store, file, [ID, URL]) if kept else pq.ParquetFile(store.open(file)).read([ID, URL])
     picked = table.take(pa.array(rows)).to_pylist()
     return [(row[ID], row[URL]) for row in picked]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from curate.errors import SpecError
-from curate.report.page import write_page
+from curate.report.page import render
 from curate.report.plots import Line, line_plot
 
 RESULT, REPORT = "rounds.json", "rounds.html"
@@ -36,12 +36,13 @@ def write_loop_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
         )
         for of in curves
     ]  # fmt: skip
-    write_page(
-        folder / REPORT, "rounds.html",
+    page = render(
+        "rounds.html",
         name=name, rounds=rounds, curves=curves, scorers=scorers, plots=plots, others=list(others),
         flops=found["flops"], parts=[name for name in found["flops"] if name not in ("total", "selection_frac")],
         tokens=rounds[-1]["losses"][-1]["tokens"], extremes=_extremes(folder, rounds) if scorers else [],
     )  # fmt: skip
+    (folder / REPORT).write_text(page, encoding="utf-8")
     return folder / REPORT
 
 

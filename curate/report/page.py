@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,9 +17,9 @@ def _environment() -> Environment:
     return found
 
 
-def write_page(path: Path, template: str, **values: Any) -> None:
-    """Fill in a template of this package."""
-    path.write_text(_environment().get_template(template).render(**values), encoding="utf-8")
+def render(template: str, **values: Any) -> str:
+    """A template of this package, filled in."""
+    return _environment().get_template(template).render(**values)
 
 
 def number(value: float | None, digits: int = 0) -> str:

@@ -1,0 +1,379 @@
+"""What a finished run has to say, in plain values: the funnel, reasons, edits, distributions, and documents to read.
+
+Counts are of all documents. Texts, and what is drawn from single documents, are of samples: the ledger keeps the texts of a
+keyed sample of dropped and edited documents per reason, and of these, and of those that were kept, the report shows the ones
+with the smallest keyed hash of their own. So a report of a trillion tokens is as long as one of a thousand pages.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate import recipe
+from curate.errors import SpecError
+from curate.inspection import keys_of
+from curate.ledger import VALUES
+from curate.recount import beside_each_other, parquets
+from curate.rules import RuleStage
+from curate.runner import MANIFEST
+from curate.schema import ID, TEXT, URL
+from curate.stages.keep import Keep
+from curate.stages.toxicity import Toxicity
+from curate.store import Store
+from curate.thresholds import Check, PastRun, checks_of, thresholds_of
+
+F64 = npt.NDArray[np.float64]
+_HOST = r"^(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(?P<host>[^/?#:]+)"
+_AROUND = 120
+"""Characters of an unchanged stretch that are shown on either side of an edit."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of a run is shown."""
+
+    per_reason: int = 20
+    """Dropped documents of each reason."""
+    per_stage: int = 40
+    """Edited documents of each stage."""
+    kept: int = 100
+    near: int = 6
+    """Documents nearest to each limit, on either side of it."""
+    chars: int = 4000
+    """Of a text."""
+    rows: int = 200_000
+    """Documents that distributions are drawn from."""
+    names: int = 25
+    """Languages and hosts."""
+
+
+def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
+    """Everything that `report.json` has. Raises SpecError where there is no run, or one that is not over."""
+    size = size or Size()
+    store, saved = recipe.opened(directory)
+    if not store.exists(MANIFEST):
+        raise SpecError(f"{directory!r} is not complete, and a report is of a whole run. 'curate run' again continues it.")
+    manifest = store.read_json(MANIFEST)
+    run = PastRun(store, saved)
+    limits = list(_limits(run))
+    dropped, edits = _Dropped(size), _Edits(size)
+    for batch in _batches(store, "dropped"):
+        dropped.add(batch)
+    for batch in _batches(store, "edited"):
+        edits.add(batch)
+    kept = _Kept(store, size, limits)
+    stages = manifest["stages"]
+    return {
+        "name": saved["name"],
+        "run": {name: manifest[name] for name in ("started", "finished", "fingerprint", "versions", "shards", "failed_shards")},
+        "documents_in": manifest["documents_in"],
+        "documents_out": manifest["documents_out"],
+        "characters_out": next(reversed(stages.values()))["chars_out"],
+        "funnel": list(_funnel(stages)),
+        "reasons": [
+            {"stage": stage, "reason": reason, "documents": count, "frac": count / max(1, manifest["documents_in"])}
+            for stage, account in stages.items()
+            for reason, count in sorted(account["dropped"].items(), key=lambda item: -item[1])
+        ],
+        "rules": [{"stage": stage, "rule": rule, "edits": n} for (stage, rule), n in edits.rules.most_common()],
+        "records": manifest.get("records", {}),
+        "barriers": manifest.get("barriers", {}),
+        "scores": [_histogram(name, check, kept, dropped) for name, check in limits],
+        "languages": _compared(dropped.languages, kept.languages, size.names),
+        "hosts": _compared(dropped.hosts, kept.hosts, size.names),
+        "lengths": {"kept": kept.lengths, "dropped": dropped.lengths},
+        "drawn_from": {"kept": kept.drawn, "dropped": dropped.rows},
+        "documents": [*dropped.documents(), *edits.documents(), *kept.documents()],
+        "files": {name: {"rows": file["rows"], "sha256": file["sha256"]} for name, file in manifest["files"].items()},
+    }
+
+
+def _funnel(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    first = max(1, next(iter(stages.values()))["rows_in"])
+    for name, account in stages.items():
+        seconds, chars = account["seconds"], account["chars_in"] or account["chars_out"]
+        yield {
+            "stage": name,
+            **{key: account[key] for key in ("rows_in", "rows_out", "failed", "edited", "chars_in", "chars_out", "seconds")},
+            "dropped": sum(account["dropped"].values()),
+            "chars_removed": account["chars_removed"] - account["chars_inserted"],
+            "frac_of_stage": account["rows_out"] / max(1, account["rows_in"]),
+            "frac_of_all": account["rows_out"] / first,
+            "documents_per_s": account["rows_in"] / seconds if seconds else None,
+            "mchars_per_s": chars / seconds / 1e6 if seconds and chars else None,
+        }
+
+
+def _limits(run: PastRun) -> Iterator[tuple[str, Check]]:
+    """Stage, and rule with a limit, of all columns that were recorded."""
+    for place, name in enumerate(run.order):
+        if name not in run.kinds or not issubclass(run.class_of(name), Keep | RuleStage | Toxicity):
+            continue
+        stage = run.stage(name)
+        if not thresholds_of(stage):
+            continue
+        recorded = run.recorded_by(place)
+        yield from ((name, check) for check in checks_of(stage) if check.limit is not None and check.column in recorded)
+
+
+def _batches(store: Store, kind: str) -> Iterator[pa.RecordBatch]:
+    for name in parquets(store, kind):
+        yield from pq.ParquetFile(store.open(name)).iter_batches(4096)
+
+
+class _Dropped:
+    """What was dropped, seen once."""
+
+    def __init__(self, size: Size) -> None:
+        self._size = size
+        self.rows = 0
+        self.languages: Counter[str] = Counter()
+        self.hosts: Counter[str] = Counter()
+        self.lengths: list[int] = []
+        self._values: dict[str, list[F64]] = defaultdict(list)
+        self._verdicts: list[tuple[str, str]] = []
+        self._drawn: dict[tuple[str, str], _Smallest] = defaultdict(lambda: _Smallest(size.per_reason))
+        self._near: dict[tuple[str, str], _Smallest] = defaultdict(lambda: _Smallest(size.near))
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        columns = {name: batch.column(name).to_pylist() for name in ("stage", "reason", "value", "limit", "detail")}
+        rooms = self._size.rows - self.rows
+        if rooms > 0:
+            self.hosts.update(_hosts(batch.column(URL).slice(0, rooms)))
+            self._verdicts += list(zip(columns["stage"], columns["reason"], strict=True))[:rooms]
+            if VALUES in batch.schema.names:
+                measured = batch.column(VALUES)
+                for place, column in enumerate(measured.type):
+                    self._values[column.name].append(_floats(measured.field(place))[:rooms])
+        self.rows += batch.num_rows
+        rows = zip(columns["stage"], columns["reason"], columns["detail"], strict=True)
+        self.languages.update(detail for _, reason, detail in rows if detail and reason == "other_language")
+        texts = batch.column(TEXT)
+        with_text = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)).tolist()
+        for row, key in zip(with_text, keys_of(batch.take(with_text), 0), strict=True):
+            verdict = columns["stage"][row], columns["reason"][row]
+            self._drawn[verdict].offer(key, batch, row)
+            value, limit = columns["value"][row], columns["limit"][row]
+            if value is not None and limit is not None:
+                self._near[verdict].offer(abs(value - limit), batch, row)
+            if len(self.lengths) < self._size.rows:
+                self.lengths.append(len(texts[row].as_py()))
+
+    def values(self, column: str, stage: str, reason: str) -> tuple[F64, F64]:
+        """Values of a measured column: of what went elsewhere, and of what this rule stopped."""
+        if column not in self._values:
+            return np.zeros(0), np.zeros(0)
+        found = np.concatenate(self._values[column])
+        stopped = np.array([verdict == (stage, reason) for verdict in self._verdicts], np.bool_)
+        return found[~stopped], found[stopped]
+
+    def documents(self) -> Iterator[dict[str, Any]]:
+        seen = set()
+        for near, drawn in ((True, self._near), (False, self._drawn)):
+            for some in drawn.values():
+                for row in some.rows():
+                    place = (row["id"], row["stage"], row["file"], row["offset"])
+                    if place not in seen:
+                        seen.add(place)
+                        yield {**_document("dropped", row, row["text"], self._size.chars), "near": near}
+
+
+class _Edits:
+    """What was edited, seen once."""
+
+    def __init__(self, size: Size) -> None:
+        self._size = size
+        self.rules: Counter[tuple[str, str]] = Counter()
+        self._drawn: dict[str, _Smallest] = defaultdict(lambda: _Smallest(size.per_stage))
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        stages = batch.column("stage").to_pylist()
+        edits = batch.column("edits")
+        rules = pc.struct_field(pc.list_flatten(edits), "rule").to_pylist()
+        owners = pc.list_parent_indices(edits).to_pylist()
+        self.rules.update((stages[row], rule) for row, rule in zip(owners, rules, strict=True))
+        with_text = np.flatnonzero(batch.column("before").is_valid().to_numpy(zero_copy_only=False)).tolist()
+        for row, key in zip(with_text, keys_of(batch.take(with_text), 0), strict=True):
+            self._drawn[stages[row]].offer(key, batch, row)
+
+    def documents(self) -> Iterator[dict[str, Any]]:
+        for some in self._drawn.values():
+            for row in some.rows():
+                shown = _document("edited", row, None, self._size.chars)
+                rules = Counter(edit["rule"] for edit in row["edits"])
+                yield {
+                    **shown, "reason": ", ".join(rules), "chars": row["chars_before"], "chars_after": row["chars_after"],
+                    "parts": _parts(row["before"], row["edits"], self._size.chars),
+                }  # fmt: skip
+
+
+class _Kept:
+    """The corpus: a sample of its documents, and those nearest to a limit."""
+
+    def __init__(self, store: Store, size: Size, limits: Sequence[tuple[str, Check]]) -> None:
+        self.languages: Counter[str] = Counter()
+        self.hosts: Counter[str] = Counter()
+        self.lengths: list[int] = []
+        self.values: dict[str, F64] = {}
+        self.drawn = 0
+        self._size = size
+        self._drawn = _Smallest(size.kept)
+        self._near = [_Smallest(size.near) for _ in limits]
+        self._limits = limits
+        measured = sorted({check.column for _, check in limits})
+        values: dict[str, list[F64]] = {name: [] for name in measured}
+        for name in parquets(store, "data"):
+            if self.drawn >= size.rows:
+                break
+            file = pq.ParquetFile(store.open(name))
+            beside = beside_each_other(store, name, measured)
+            found = {column: _floats(beside[column]) for column in measured if column in beside.column_names}
+            at = 0
+            for batch in file.iter_batches(4096):
+                self._add(batch)
+                for column, whole in found.items():
+                    self._offer_near(column, whole[at : at + batch.num_rows], batch)
+                at += batch.num_rows
+            for column, whole in found.items():
+                values[column].append(whole)
+        self.values = {name: np.concatenate(some) if some else np.zeros(0) for name, some in values.items()}
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        names = batch.schema.names
+        self.drawn += batch.num_rows
+        if URL in names:
+            self.hosts.update(_hosts(batch.column(URL)))
+        if "language" in names:
+            self.languages.update(name for name in batch.column("language").to_pylist() if name)
+        if TEXT in names:
+            self.lengths += pc.utf8_length(batch.column(TEXT)).to_pylist()
+            for row, key in enumerate(keys_of(batch, 0)):
+                self._drawn.offer(key, batch, row)
+
+    def _offer_near(self, column: str, values: F64, batch: pa.RecordBatch) -> None:
+        for (_, check), near in zip(self._limits, self._near, strict=True):
+            if check.column != column or TEXT not in batch.schema.names:
+                continue
+            distance = np.abs(values - (check.limit or 0.0))
+            for row in np.argsort(distance, kind="stable")[: self._size.near].tolist():
+                if np.isfinite(distance[row]):
+                    near.offer(float(distance[row]), batch, row, value=float(values[row]))
+
+    def documents(self) -> Iterator[dict[str, Any]]:
+        for (stage, check), near in zip(self._limits, self._near, strict=True):
+            for row in near.rows():
+                shown = _document("kept", row, row[TEXT], self._size.chars)
+                yield {**shown, "stage": stage, "reason": check.reason, "limit": check.limit, "near": True}
+        for row in self._drawn.rows():
+            scores = {name: value for name, value in row.items() if isinstance(value, (int, float))}
+            yield {**_document("kept", row, row[TEXT], self._size.chars), "scores": scores}
+
+
+class _Smallest:
+    """The rows with the smallest keys, in their order."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._heap: list[tuple[Any, int, dict[str, Any]]] = []
+        self._count = 0
+
+    def offer(self, key: Any, batch: pa.RecordBatch, row: int, **more: Any) -> None:
+        turned = _turned(key)
+        if not self._size or (len(self._heap) == self._size and turned <= self._heap[0][0]):
+            return
+        self._count += 1
+        item = (turned, -self._count, {**batch.slice(row, 1).to_pylist()[0], **more})
+        if len(self._heap) < self._size:
+            heapq.heappush(self._heap, item)
+        else:
+            heapq.heapreplace(self._heap, item)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for _, _, row in sorted(self._heap, key=lambda item: item[:2], reverse=True)]
+
+
+def _turned(key: bytes | float) -> float:
+    """Larger for smaller keys: a heap has its smallest on top."""
+    return -(int.from_bytes(key, "big") if isinstance(key, bytes) else key)
+
+
+def _document(kind: str, row: Mapping[str, Any], text: str | None, chars: int) -> dict[str, Any]:
+    shown: dict[str, Any] = {"kind": kind, "id": row.get(ID), "url": row.get(URL)}
+    shown |= {name: row[name] for name in ("stage", "reason", "value", "limit", "detail") if row.get(name) is not None}
+    if text is not None:
+        shown |= {"chars": len(text), "text": text[:chars]}
+    return shown
+
+
+def _parts(before: str, edits: Sequence[Mapping[str, Any]], chars: int) -> list[list[str]]:
+    """The text as stretches: `same`, `cut` (left out here, and how many characters), `gone` with the rule, `new`."""
+    parts: list[list[str]] = []
+    at = shown = 0
+    for number, edit in enumerate(edits):
+        if shown > chars:
+            parts.append(["cut", f"{len(edits) - number} more edits"])
+            return parts
+        parts += _same(before[at : edit["start"]], first=not number, last=False)
+        gone = before[edit["start"] : edit["end"]]
+        parts += [["gone", gone[:chars], edit["rule"]]] if gone else []
+        parts += [["new", edit["replacement"], edit["rule"]]] if edit["replacement"] else []
+        shown += len(gone) + len(edit["replacement"]) + 2 * _AROUND
+        at = edit["end"]
+    return parts + _same(before[at:], first=not edits, last=True)
+
+
+def _same(text: str, *, first: bool, last: bool) -> list[list[str]]:
+    head, tail = (0 if first else _AROUND), (0 if last else _AROUND)
+    if len(text) <= head + tail + 40:
+        return [["same", text]] if text else []
+    parts = [["same", text[:head]]] if head else []
+    parts.append(["cut", f"{len(text) - head - tail:,} characters"])
+    return parts + ([["same", text[len(text) - tail :]]] if tail else [])
+
+
+def _hosts(urls: pa.Array) -> Iterable[str]:
+    found = pc.extract_regex(pc.utf8_lower(urls), _HOST)
+    return [host for host in pc.struct_field(found, "host").to_pylist() if host]
+
+
+def _compared(dropped: Counter[str], kept: Counter[str], names: int) -> list[dict[str, Any]]:
+    both = dropped + kept
+    return [{"name": name, "dropped": dropped[name], "kept": kept[name]} for name, _ in both.most_common(names)]
+
+
+def _floats(values: Any) -> F64:
+    """As numbers; null is NaN."""
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def _counted(values: F64, edges: F64) -> list[int]:
+    """In bins, of which the first and the last have what lies beyond as well."""
+    counts: list[int] = np.histogram(np.clip(values[np.isfinite(values)], edges[0], edges[-1]), edges)[0].tolist()
+    return counts
+
+
+def _histogram(stage: str, check: Check, kept: _Kept, dropped: _Dropped) -> dict[str, Any]:
+    """Values of documents that the rule let pass, and of those that it stopped, in common bins."""
+    assert check.limit is not None
+    elsewhere, stopped = dropped.values(check.column, stage, check.reason)
+    passed = np.concatenate([elsewhere, kept.values.get(check.column, np.zeros(0))])
+    both = np.concatenate([passed, stopped])
+    both = both[np.isfinite(both)]
+    low, high = (float(x) for x in np.quantile(both, [0.01, 0.99])) if len(both) else (0.0, 1.0)
+    low, high = min(low, check.limit), max(high, check.limit)
+    edges = np.linspace(low, high if high > low else low + 1.0, 41)
+    counts = [_counted(values, edges) for values in (passed, stopped)]
+    return {
+        "stage": stage, "reason": check.reason, "column": check.column, "limit": check.limit, "edges": edges.tolist(),
+        "passed": counts[0], "stopped": counts[1],
+    }  # fmt: skip

@@ -1,0 +1,68 @@
+"""The report of a run: `report.html` and `report.json` in its folder."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import yaml
+from markupsafe import Markup
+
+from curate import recipe
+from curate.report.gather import Size, gather
+from curate.report.page import render
+from curate.report.plots import histogram
+from curate.store import Store
+
+REPORT, FIGURES = "report.html", "report.json"
+_SCORES = 24
+"""Histograms that are drawn; `report.json` has all."""
+
+
+def write_report(directory: str, size: Size | None = None) -> str:
+    """Write both files; where the page is. Raises SpecError where there is no run, or one that is not over."""
+    found = gather(directory, size)
+    store = Store(directory)
+    store.write_text(FIGURES, json.dumps(found, ensure_ascii=False))
+    store.write_text(REPORT, report_page(found, yaml.safe_dump(_asked(store), sort_keys=False, allow_unicode=True)))
+    return store.path(REPORT)
+
+
+def report_page(found: dict[str, Any], recipe_text: str) -> str:
+    """One page that needs nothing else. Its script is named by its hash in a policy, so that no other can run."""
+    script = (files("curate.report") / "templates" / "run.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # Inside <script> nothing is unescaped, and only "</" or "<!--" could end it.
+    data = json.dumps({"documents": found["documents"]}, ensure_ascii=False).replace("<", "\\u003c")
+    return render(
+        "run.html", **{**found, "documents": None}, recipe=recipe_text, plots=_plots(found), script=Markup(script),
+        script_hash=Markup(f"'sha256-{digest}'"), data=Markup(data),
+    )  # fmt: skip
+
+
+def _asked(store: Store) -> dict[str, Any]:
+    saved = recipe.load(store)
+    assert saved is not None
+    return {name: saved[name] for name in ("name", "source", "stages", "output") if name in saved}
+
+
+def _plots(found: dict[str, Any]) -> dict[str, list[Markup]]:
+    scores = [
+        histogram(
+            {"let pass": one["passed"], "stopped": one["stopped"]}, one["edges"],
+            title=f"{one['stage']}: {one['reason']}", x_label=one["column"], mark=one["limit"],
+        )
+        for one in found["scores"][:_SCORES]
+    ]  # fmt: skip
+    lengths = {name: np.array(found["lengths"][name], np.float64) for name in ("kept", "dropped")}
+    both = np.concatenate([*lengths.values(), [1.0]])
+    edges = np.geomspace(1.0, max(10.0, both.max()), 41)
+    counts = {name: np.histogram(np.clip(values, 1.0, None), edges)[0].tolist() for name, values in lengths.items()}
+    return {
+        "scores": scores,
+        "lengths": [histogram(counts, edges.tolist(), title="Length", x_label="characters", logarithmic=True)],
+    }

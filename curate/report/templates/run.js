@@ -1,0 +1,141 @@
+"use strict";
+// Sorts tables, and shows the documents that the filters let through, fifty at a time. Whatever comes from a document is put
+// into the page as text.
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (name) => document.getElementById(name);
+const element = (tag, text, className) => {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+};
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  table.querySelectorAll("thead th").forEach((head, column) => {
+    if (!head.textContent) return;
+    const button = element("button", head.textContent);
+    button.type = "button";
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") !== "descending";
+      table.querySelectorAll("thead th").forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const key = (row) => {
+        const cell = row.cells[column];
+        return cell.dataset.value === undefined ? cell.textContent.trim() : Number(cell.dataset.value);
+      };
+      const rows = [...body.rows].map((row) => [key(row), row]);
+      const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
+      rows.sort(([a], [b]) => (down ? order(b, a) : order(a, b)));
+      body.append(...rows.map(([, row]) => row));
+    });
+  });
+  const filter = table.closest(".filtered")?.querySelector("input");
+  filter?.addEventListener("input", () => {
+    const wanted = filter.value.toLowerCase();
+    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  });
+}
+
+const STEP = 50;
+const documents = data.documents;
+for (const one of documents) {
+  const text = one.text ?? (one.parts ?? []).map((part) => part[1]).join("");
+  one.haystack = [one.url, one.id, one.stage, one.reason, one.detail, text].join("\n").toLowerCase();
+}
+const controls = { kind: byId("kind"), stage: byId("stage"), reason: byId("reason"), search: byId("search") };
+let matching = [];
+let shown = 0;
+
+const options = (select, values) => {
+  const before = select.value;
+  select.replaceChildren(select.options[0], ...[...new Set(values)].sort().map((value) => new Option(value, value)));
+  select.value = [...select.options].some((option) => option.value === before) ? before : "";
+};
+
+const matches = (one) =>
+  (!controls.kind.value || (controls.kind.value === "near" ? one.near : one.kind === controls.kind.value)) &&
+  (!controls.stage.value || one.stage === controls.stage.value) &&
+  (!controls.reason.value || one.reason === controls.reason.value) &&
+  (!controls.search.value || one.haystack.includes(controls.search.value.toLowerCase()));
+
+const short = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : Number(value).toPrecision(4));
+
+const contents = (one) => {
+  const box = element("div");
+  const facts = [["id", one.id], ["detail", one.detail], ["characters", one.chars && short(one.chars)]];
+  for (const [name, value] of Object.entries(one.scores ?? {})) facts.push([name, short(value)]);
+  box.append(element("p", facts.filter(([, value]) => value).map(([name, value]) => `${name} ${value}`).join(" · "), "soft"));
+  const text = element("pre", undefined, "document");
+  if (one.parts) {
+    for (const [kind, content, rule] of one.parts) {
+      const part = element({ gone: "del", new: "ins" }[kind] ?? "span", kind === "cut" ? ` … ${content} … ` : content);
+      if (kind === "cut") part.className = "soft";
+      if (rule) part.title = rule;
+      text.append(part);
+    }
+  } else {
+    text.append(one.text ?? "");
+    if (one.chars > (one.text ?? "").length) text.append(element("span", ` … of ${short(one.chars)} characters`, "soft"));
+  }
+  box.append(text);
+  return box;
+};
+
+const card = (one) => {
+  const details = element("details");
+  const summary = element("summary");
+  const verdict = one.kind === "kept" && !one.near ? "kept" : `${one.kind}${one.near ? ", near the limit" : ""}: ${one.stage} / ${one.reason}`;
+  summary.append(element("span", verdict, `verdict ${one.kind}`), ` ${one.url ?? one.id}`);
+  if (one.value !== undefined) summary.append(element("span", ` ${short(one.value)}, limit ${short(one.limit)}`, "soft"));
+  details.append(summary);
+  details.addEventListener("toggle", () => details.children.length > 1 || details.append(contents(one)), { once: true });
+  return details;
+};
+
+const more = () => {
+  byId("documents").append(...matching.slice(shown, shown + STEP).map(card));
+  shown = Math.min(matching.length, shown + STEP);
+  byId("count").textContent = `${matching.length.toLocaleString("en")} of ${documents.length.toLocaleString("en")} documents`;
+  byId("more").hidden = shown === matching.length;
+};
+
+const show = () => {
+  matching = documents.filter(matches);
+  shown = 0;
+  byId("documents").replaceChildren();
+  more();
+};
+
+const fillReasons = () => {
+  const inStage = documents.filter((one) => !controls.stage.value || one.stage === controls.stage.value);
+  options(controls.reason, inStage.map((one) => one.reason).filter(Boolean));
+};
+
+let waiting;
+controls.search.addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(show, 120);
+});
+for (const select of [controls.kind, controls.reason]) select.addEventListener("change", show);
+controls.stage.addEventListener("change", () => {
+  fillReasons();
+  show();
+});
+byId("more").addEventListener("click", more);
+for (const button of document.querySelectorAll("button[data-reason]")) {
+  button.addEventListener("click", () => {
+    controls.kind.value = button.dataset.kind;
+    controls.stage.value = button.dataset.stage;
+    fillReasons();
+    controls.reason.value = button.dataset.reason;
+    controls.search.value = "";
+    show();
+    byId("read").scrollIntoView();
+    byId("documents").querySelector("summary")?.focus();
+  });
+}
+options(controls.stage, documents.map((one) => one.stage).filter(Boolean));
+fillReasons();
+show();

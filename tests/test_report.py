@@ -1,0 +1,235 @@
+"""The report of a run: its figures are those of the run, and text from documents is text."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import curate
+from curate.cli import main
+from curate.report.gather import Size, gather
+from curate.report.run import write_report
+
+HOSTILE = "</script><script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
+GOOD = "The tide goes out and the crabs wait under the weed until it comes back. "
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three hundred documents: short ones go, those in French go, lines of menus are cut, and one is hostile in every field."""
+    folder = tmp_path_factory.mktemp("report")
+    rows = []
+    for number in range(300):
+        words = 10 + number
+        text = " ".join((GOOD * 40).split()[:words]) + "."
+        if number % 3 == 0:
+            text = f"Share\n{text}\nLog in to read our cookie policy"
+        rows.append((f"{number}", f"https://host{number % 7}.example/{number}", text))
+    rows += [
+        (f"fr{n}", f"https://fr.example/{n}", "La mer se retire et les crabes attendent sous les algues. " * 9)
+        for n in range(9)
+    ]
+    rows.append((HOSTILE, f"https://bad.example/{HOSTILE}", HOSTILE))
+    columns = dict(zip(("id", "url", "text"), map(list, zip(*rows, strict=True)), strict=True))
+    pq.write_table(pa.table(columns), folder / "in.parquet")
+    pipeline = {
+        "name": "tides", "source": {"parquet": {"paths": "in.parquet"}},
+        "stages": [
+            {"language": {"keep": ["en"], "min_score": 0.5}},
+            {"gopher_quality": {"min_words": 50, "max_words": 200, "values": True}},
+            {"c4_quality": {"min_sentences": None}},
+        ],
+    }  # fmt: skip
+    (folder / "run.yaml").write_text(yaml.safe_dump(pipeline))
+    curate.run(str(folder / "run.yaml"), out=str(folder / "out"), inline=True)
+    write_report(str(folder / "out"))
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def found(run: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads((run / "report.json").read_text())
+    return figures
+
+
+def test_the_funnel_and_the_reasons_are_those_of_the_manifest(run: Path, found: dict[str, Any]) -> None:
+    stages = json.loads((run / "manifest.json").read_text())["stages"]
+    assert [row["stage"] for row in found["funnel"]] == list(stages)
+    for row in found["funnel"]:
+        account = stages[row["stage"]]
+        assert (row["rows_in"], row["rows_out"]) == (account["rows_in"], account["rows_out"])
+        assert row["rows_in"] == row["rows_out"] + row["dropped"] + row["failed"]
+    assert found["funnel"][-1]["frac_of_all"] == found["documents_out"] / found["documents_in"]
+    counts = {(row["stage"], row["reason"]): row["documents"] for row in found["reasons"]}
+    assert counts == {(name, why): n for name, account in stages.items() for why, n in account["dropped"].items()}
+    assert counts["gopher_quality", "too_many_words"] > counts["gopher_quality", "too_few_words"] > 0
+
+
+def test_every_reason_can_be_read(found: dict[str, Any]) -> None:
+    dropped = [one for one in found["documents"] if one["kind"] == "dropped"]
+    for row in found["reasons"]:
+        own = [one for one in dropped if (one["stage"], one["reason"]) == (row["stage"], row["reason"])]
+        assert min(row["documents"], 20) <= len(own) <= row["documents"]
+        assert all(one["text"] for one in own)
+    places = [(one["id"], one["stage"]) for one in dropped]
+    assert len(places) == len({*places})
+
+
+def test_documents_near_a_limit_are_the_nearest_on_both_sides(run: Path, found: dict[str, Any]) -> None:
+    near = [one for one in found["documents"] if one.get("near") and one["reason"] == "too_few_words"]
+    lost = sorted((one["value"] for one in near if one["kind"] == "dropped"), reverse=True)
+    stayed = sorted(one["value"] for one in near if one["kind"] == "kept")
+    dropped = pq.read_table(run / "dropped").filter(pc.field("reason") == "too_few_words")
+    assert lost == sorted(dropped["value"].to_pylist(), reverse=True)[:6]
+    kept = pq.read_table(run / "data").column("gopher_words").to_pylist()
+    assert stayed == sorted(kept)[:6]
+
+
+def test_histograms_count_everything_that_was_measured(run: Path, found: dict[str, Any]) -> None:
+    scores = {one["reason"]: one for one in found["scores"]}
+    words, reasons = scores["too_few_words"], {row["reason"]: row["documents"] for row in found["reasons"]}
+    assert sum(words["stopped"]) == reasons["too_few_words"]
+    measured = next(row for row in found["funnel"] if row["stage"] == "gopher_quality")["rows_in"]
+    assert sum(words["stopped"]) + sum(words["passed"]) == measured
+    assert words["limit"] == 50
+    beyond = [n for n, edge in zip(words["stopped"], words["edges"], strict=False) if edge >= 50]
+    assert sum(beyond) == 0
+
+
+def test_edits_are_shown_with_what_was_cut_and_why(found: dict[str, Any]) -> None:
+    edited = [one for one in found["documents"] if one["kind"] == "edited"]
+    assert edited
+    for one in edited:
+        gone = "".join(part[1] for part in one["parts"] if part[0] == "gone")
+        assert "Share" in gone or "cookie" in gone
+        assert all(part[2] in one["reason"] for part in one["parts"] if part[0] in ("gone", "new"))
+    rules = {row["rule"]: row["edits"] for row in found["rules"]}
+    assert rules == {"line_no_terminal_punctuation": 2 * sum(row["edited"] for row in found["funnel"])}
+
+
+def test_languages_and_hosts_before_and_after(found: dict[str, Any]) -> None:
+    assert {row["name"]: row["dropped"] for row in found["languages"]}["fr"] == 9
+    hosts = {row["name"]: row for row in found["hosts"]}
+    assert hosts["fr.example"]["kept"] == 0
+    assert sum(row["kept"] for row in hosts.values()) == found["documents_out"]
+
+
+def test_samples_are_the_same_each_time_and_as_large_as_asked(run: Path, found: dict[str, Any]) -> None:
+    assert gather(str(run))["documents"] == found["documents"]
+    small = gather(str(run), Size(per_reason=2, per_stage=1, kept=3, near=0, chars=20))["documents"]
+    kinds = [one["kind"] for one in small]
+    assert (kinds.count("edited"), kinds.count("kept")) == (1, 3)
+    assert max(len(one["text"]) for one in small if "text" in one) == 20
+
+
+def test_nothing_of_a_document_is_markup_and_nothing_is_asked_of_anyone(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    assert page.count("<script") == 2  # the data, and our own
+    assert "<img" not in page and "src=" not in page.replace("img src=x", "")
+    assert "default-src 'none'" in page and "script-src 'sha256-" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_run_that_is_not_over_has_no_report(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "half")
+    (tmp_path / "half" / "manifest.json").unlink()
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "half")])
+    assert done.exit_code == 1 and "is not complete, and a report is of a whole run" in done.output
+    nothing = CliRunner().invoke(main, ["report", str(tmp_path)])
+    assert nothing.exit_code == 1 and "holds no run" in nothing.output
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> Iterator[Any]:
+    """The report in a browser; messages of its console are collected."""
+    from tests.browser import opened
+
+    with opened() as browser:
+        made = browser.new_page(viewport={"width": 1100, "height": 900})
+        made.heard = []
+        made.on("console", lambda message: made.heard.append(message.text))
+        made.on("pageerror", lambda error: made.heard.append(str(error)))
+        made.goto(f"file://{run / 'report.html'}")
+        yield made
+
+
+@pytest.mark.slow
+def test_a_dropped_document_is_found_from_its_reason_in_two_clicks(page: Any) -> None:
+    page.click("button[data-reason=too_few_words]")
+    page.click("#documents details >> nth=0")
+    assert "tide" in page.inner_text("pre.document")
+    verdicts = page.eval_on_selector_all("#documents .verdict", "found => found.map((one) => one.textContent)")
+    assert verdicts and all("gopher_quality / too_few_words" in one for one in verdicts)
+
+
+@pytest.mark.slow
+def test_every_table_sorts_and_filters(page: Any) -> None:
+    for number in range(page.locator("table.sortable").count()):
+        table = page.locator("table.sortable").nth(number)
+        for column in range(table.locator("thead th").count()):
+            if not table.locator("thead th").nth(column).inner_text():
+                continue  # that of the bars
+            for way, sign in (("descending", -1), ("ascending", 1)):
+                table.locator("thead th").nth(column).locator("button").click()
+                assert table.locator("thead th").nth(column).get_attribute("aria-sort") == way
+                cells = table.locator(f"tbody tr > :nth-child({column + 1})")
+                values = cells.evaluate_all("found => found.map((one) => one.dataset.value ?? null)")
+                numbers = [float(value) for value in values if value is not None]
+                assert numbers == sorted(numbers, key=lambda value: sign * value)
+    finder = page.locator(".filtered input").first
+    finder.fill("too_few")
+    shown = page.locator(".filtered table").first.locator("tbody tr:visible")
+    assert shown.count() and all("too_few" in text for text in shown.all_inner_texts())
+    finder.fill("")
+
+
+@pytest.mark.slow
+def test_words_are_found_and_a_hostile_document_runs_nothing(page: Any) -> None:
+    for name in ("kind", "stage", "reason"):
+        page.select_option(f"#{name}", "")
+    page.fill("#search", "owned")
+    page.locator("#count", has_text=re.compile("^1 of")).wait_for()
+    page.click("#documents details >> nth=0")
+    assert HOSTILE in page.inner_text("pre.document")
+    assert page.title() == "tides"
+    assert page.heard == []
+
+
+@pytest.mark.slow
+def test_a_phone_scrolls_no_more_than_up_and_down(page: Any) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.set_viewport_size({"width": 1100, "height": 900})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_ink_stands_out_from_the_page(page: Any, scheme: str) -> None:
+    """A contrast of 4.5 or more (WCAG 2.2, 1.4.3) for text, verdicts and links."""
+    page.emulate_media(color_scheme=scheme)
+    colours = page.evaluate("""() => {
+        const style = getComputedStyle(document.documentElement);
+        const names = ["page", "ink", "soft", "good", "bad", "series-1", "series-3"];
+        return names.map((name) => style.getPropertyValue("--" + name).trim());
+    }""")
+    background, *others = [_luminance(colour) for colour in colours]
+    for other in others:
+        high, low = max(background, other), min(background, other)
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
