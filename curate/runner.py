@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curate import recipe, shipping
+from curate.data_card import NAME as DATA_CARD
+from curate.data_card import data_card
 from curate.deciding import counted, decide
 from curate.engine import Engine, InlineEngine, Outcome, RayEngine
 from curate.errors import BooksError, CurateError, DataError, ExpectError, RunError, SpecError
@@ -330,6 +332,12 @@ class Run:
 
     # -- the end
 
+    def _write_data_card(self) -> None:
+        saved = recipe.recipe_of(self.plan, []) | {"num_inputs": len({shard.url for shard in self.shards})}
+        data = [name for name in self.summary.files if name.startswith("data/")]
+        card = data_card(self.store, saved, self.summary.stages, self.summary.documents_out, data)
+        self.store.write_text(DATA_CARD, card)
+
     def _finish(self) -> None:
         last = self.plan.segments[-1]
         counts, thresholds = self._read_ledgers()
@@ -344,6 +352,7 @@ class Run:
         self._check_books(last)
         self._forget_steps()
         self.store.sweep()
+        self._write_data_card()
         self.store.write_json(
             MANIFEST,
             {

@@ -23,6 +23,7 @@ LAYERS = [
     {"plan"},
     {"tables", "kernels", "recipe", "lease", "spill"},
     {"layers", "ledger", "layout"},
+    {"data_card"},
     {"polls", "shuffles", "folds"},
     {"deciding"},
     {"isolate", "shipping"},

@@ -1,0 +1,58 @@
+"""The README of a corpus: the hub can read it, it says what was lost, and nothing of where it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import curate
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("card")
+    texts = [f"The tide goes out and the crabs wait, and the {n} of us with them. " * 12 for n in range(30)]
+    texts[0] = "# A heading, and [a link](https://bad.example) with <b>markup</b> in the text that the card begins with. " * 9
+    rows = {"id": [f"{n:02}" for n in range(31)], "text": [*texts, "short"]}
+    pq.write_table(pa.table(rows), folder / "in.parquet")
+    stages = [{"gopher_quality": {"min_words": 50}}, {"score": {"scorer": str(ROOT / "scorers" / "preselect-mini-v1")}}]
+    pipeline = {"name": "tides", "source": {"parquet": {"paths": "in.parquet"}}, "stages": stages}
+    (folder / "run.yaml").write_text(yaml.safe_dump(pipeline))
+    curate.run(str(folder / "run.yaml"), out=str(folder / "out"), inline=True)
+    return folder / "out"
+
+
+def test_it_says_what_was_lost_and_what_chose(out: Path) -> None:
+    card = (out / "README.md").read_text()
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["pretty_name"] == "tides"
+    assert front["size_categories"] == ["n<1K"]
+    assert "30 documents of 31" in card
+    assert "| `gopher_quality` | 31 | 1 | 0 | 96.8% |" in card and "`too_few_words` 1" in card
+    assert "### `preselect-mini-v1`, in `score`" in card and "Not for choosing the text that a model is trained on" in card
+    assert '"min_words": 50' in card
+
+
+def test_it_names_no_folder_of_the_machine_and_texts_in_it_are_code(out: Path) -> None:
+    card = (out / "README.md").read_text()
+    assert str(out.parent) not in card and str(ROOT) not in card
+    assert all(line.startswith("    ") for line in card.splitlines() if "bad.example" in line)
+    assert card.count("bad.example") >= 1
+
+
+def test_the_same_run_writes_the_same_card(out: Path) -> None:
+    curate.run(str(out.parent / "run.yaml"), out=str(out.parent / "again"), inline=True)
+    assert (out.parent / "again" / "README.md").read_bytes() == (out / "README.md").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_hubs_library_loads_the_folder_by_its_card(out: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
+    found = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path))
+    assert sorted(found["id"]) == sorted(pq.read_table(out / "data")["id"].to_pylist())
