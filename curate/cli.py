@@ -242,6 +242,25 @@ def rounds(pipeline: str, out: str, **options: Any) -> None:
 
 
 @main.command()
+@click.argument("first", metavar="A", type=click.Path())
+@click.argument("second", metavar="B", type=click.Path())
+@click.option("--num", default=5, show_default=True, type=click.IntRange(min=0), help="Examples of every flip.")
+@click.option("--html", metavar="FILE", type=click.Path(), help="Write a page with the texts side by side.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def diff(first: str, second: str, num: int, html: str | None, as_json: bool) -> None:
+    """Say which documents fared otherwise in run B than in run A, by stage and reason."""
+    import json
+    from pathlib import Path
+
+    from curate.report.compare import diff_runs
+
+    found = diff_runs(first, second, num=num)
+    if html:
+        Path(html).write_text(found.as_html(), encoding="utf-8")
+    click.echo(json.dumps(found.as_json(), ensure_ascii=False) if as_json else found.as_text())
+
+
+@main.command()
 @_directory
 @click.option(
     "--beside", multiple=True, metavar="DIR", type=click.Path(), help="A loop whose curves are drawn too. Repeatable."

@@ -55,7 +55,7 @@ def _progress_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"  failed: {shard}: {error}"
 
 
-def _dataset(store: Store, kind: str) -> ds.Dataset | None:
+def dataset_of(store: Store, kind: str) -> ds.Dataset | None:
     names = [name for name in store.list(kind) if name.endswith(".parquet")]
     if not names:
         return None
@@ -94,7 +94,7 @@ def explain_document(directory: str, document: str) -> str:
 
 
 def _rows_of(store: Store, kind: str, document: str) -> Iterable[dict[str, Any]]:
-    dataset = _dataset(store, kind)
+    dataset = dataset_of(store, kind)
     columns = [name for name in ("id", "url") if dataset is not None and name in dataset.schema.names]
     if dataset is None or not columns:
         return []
@@ -140,7 +140,7 @@ def sample_documents(
 
 def _draw(store: Store, kind: str, stage: str | None, reason: str | None, num: int, seed: int) -> list[dict[str, Any]]:
     """The `num` rows with the smallest keyed hash; only those whose text was kept."""
-    dataset = _dataset(store, kind)
+    dataset = dataset_of(store, kind)
     if dataset is None:
         return []
     body = {"data": "text", "dropped": "text", "edited": "before"}[kind]

@@ -123,6 +123,7 @@ def test_a_failed_run_has_exit_code_2(corpus: Path, write_pipeline: WritePipelin
 # The commands and their options, so that none is added in passing: settings belong into the pipeline file.
 COMMANDS = {
     "check": {"pipeline", "source", "offline"},
+    "diff": {"first", "second", "num", "html", "as_json"},
     "explain": {"directory", "document"},
     "fit": {"recipe", "out", "work", "ray", "inline", "workers", "device"},
     "watch": {"checkpoints", "recipe", "every", "settled", "ray", "inline", "workers", "device"},

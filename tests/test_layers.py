@@ -54,7 +54,9 @@ MODELS = {
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},
+    "duckdb": {"report/compare.py"},
     "fasttext": {"models/fasttext.py"},
+    "matplotlib": {"report/plots.py"},
     "numba": KERNELS,
     "py3langid": {"stages/language.py"},
     "ray": {"engine.py"},

@@ -1,0 +1,179 @@
+"""What two runs over the same input decide differently: `curate diff A B`.
+
+Documents are told by their ids; where several share one, the first of the one run is held against the first of the other, and
+so on. Joined by DuckDB over the Parquet files, which spills to disk what memory does not hold.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from curate import recipe
+from curate.errors import SpecError
+from curate.inspection import dataset_of
+from curate.report.page import render
+from curate.runner import MANIFEST
+from curate.schema import ID, TEXT, URL
+from curate.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+
+KEPT, ABSENT = "kept", "not there"
+_SHOWN_CHARS = 2000
+_EMPTY = {
+    "data": pa.schema({ID: pa.string(), TEXT: pa.large_string()}),
+    "dropped": pa.schema({ID: pa.string(), "stage": pa.string(), "reason": pa.string(), TEXT: pa.large_string()}),
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A document, with its text in both runs as far as they have it."""
+
+    id: str
+    url: str | None
+    first: str | None
+    second: str | None
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Documents that fared differently in the same way: `kept`, or dropped by a stage for a reason. Where both are `kept`,
+    their texts differ."""
+
+    first: str
+    second: str
+    documents: int
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two runs, how many documents they agree on, and in what they do not, the most frequent first."""
+
+    first: str
+    second: str
+    same: int
+    flips: tuple[Flip, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def as_text(self) -> str:
+        """A table, and an example of every row."""
+        lines = [f"{self.same:,} documents fared alike in {self.first} and {self.second}"]
+        lines += [f"{flip.documents:10,}  {flip.first}  ->  {flip.second}" for flip in self.flips]
+        for flip in self.flips:
+            for one in flip.examples[:1]:
+                lines += ["", f"=== {one.url or one.id}", f"--- {flip.first}  ->  {flip.second}", *_told(one)]
+        return "\n".join(lines)
+
+    def as_html(self) -> str:
+        """One page, with the texts side by side."""
+        pairs = [[(one, list(side_by_side(one.first, one.second))) for one in flip.examples] for flip in self.flips]
+        return render("diff.html", found=self, flips=list(zip(self.flips, pairs, strict=True)))
+
+
+def diff_runs(first: str, second: str, *, num: int = 5) -> Difference:
+    """Compare two finished runs, with `num` examples of each flip, drawn by a hash of the id. Raises SpecError where one is
+    not a run, or not over."""
+    import duckdb
+
+    connection = duckdb.connect()
+    for side, directory in (("one", first), ("other", second)):
+        _register(connection, side, directory)
+    counts = (
+        connection.execute(
+            """
+        CREATE TEMP TABLE pairs AS
+        SELECT coalesce(one.id, other.id) AS id,
+               coalesce(one.verdict, $absent) AS first, coalesce(other.verdict, $absent) AS second,
+               one.text_hash IS DISTINCT FROM other.text_hash AS changed
+        FROM one_verdicts AS one FULL JOIN other_verdicts AS other ON one.id = other.id AND one.turn = other.turn
+        """,
+            {"absent": ABSENT},
+        )
+        .execute("SELECT first, second, changed, count(*) FROM pairs GROUP BY ALL")
+        .fetchall()
+    )
+    same = sum(n for before, after, changed, n in counts if before == after and not (before == KEPT and changed))
+    flips = {(before, after): n for before, after, changed, n in counts if before != after or (before == KEPT and changed)}
+    drawn = connection.execute(
+        """
+        SELECT first, second, id FROM pairs WHERE first <> second OR (first = 'kept' AND changed)
+        QUALIFY row_number() OVER (PARTITION BY first, second ORDER BY md5(id), id) <= $num
+        ORDER BY md5(id), id
+        """,
+        {"num": num},
+    ).fetchall()
+    texts = {side: _texts(connection, side, [name for _, _, name in drawn]) for side in ("one", "other")}
+
+    def examples(before: str, after: str) -> Iterator[Example]:
+        for one, other, name in drawn:
+            if (one, other) == (before, after):
+                (text, url), (new, new_url) = (texts[side].get(name, (None, None)) for side in ("one", "other"))
+                yield Example(name, url or new_url, text, new)
+
+    ordered = sorted(flips.items(), key=lambda item: (-item[1], item[0]))
+    found = tuple(Flip(before, after, n, tuple(examples(before, after))) for (before, after), n in ordered)
+    return Difference(first, second, same, found)
+
+
+def side_by_side(first: str | None, second: str | None) -> Iterator[tuple[str, str, bool]]:
+    """Lines of two texts next to each other, and whether they differ. A text that is not there has none."""
+    old, new = (None if text is None else text[:_SHOWN_CHARS].split("\n") for text in (first, second))
+    if old is None or new is None:
+        yield from ((line, "", False) for line in old or ())
+        yield from (("", line, False) for line in new or ())
+        return
+    for what, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        for place in range(max(b - a, d - c)):
+            left = old[a + place] if a + place < b else ""
+            yield left, (new[c + place] if c + place < d else ""), what != "equal"
+
+
+def _told(one: Example) -> Iterator[str]:
+    if one.first is not None and one.second is not None and one.first != one.second:
+        yield from difflib.unified_diff(one.first.split("\n"), one.second.split("\n"), "first", "second", lineterm="", n=1)
+    else:
+        yield (one.first or one.second or "")[:_SHOWN_CHARS]
+
+
+def _register(connection: duckdb.DuckDBPyConnection, side: str, directory: str) -> None:
+    """Tables of a run: `SIDE_data`, `SIDE_dropped`, and `SIDE_verdicts` (id, turn, verdict, text_hash)."""
+    store, _ = recipe.opened(directory)
+    if not store.exists(MANIFEST):
+        raise SpecError(f"{directory!r} is not complete: verdicts are gathered at the end. See 'curate status'.")
+    for kind in _EMPTY:
+        found = dataset_of(Store(directory), kind)
+        if found is not None and ID not in found.schema.names:
+            raise SpecError(f"{directory!r}: {kind}/ has no column 'id' to tell documents by. Add it to output.columns.")
+        connection.register(f"{side}_{kind}", _EMPTY[kind].empty_table() if found is None else found)
+    text = f"md5({TEXT})" if TEXT in connection.table(f"{side}_data").columns else "NULL"
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE {side}_verdicts AS
+        SELECT *, row_number() OVER (PARTITION BY id ORDER BY verdict, text_hash) AS turn FROM (
+            SELECT id, '{KEPT}' AS verdict, {text} AS text_hash FROM {side}_data
+            UNION ALL SELECT id, stage || ': ' || reason, NULL FROM {side}_dropped
+        )
+        """
+    )
+
+
+def _texts(connection: duckdb.DuckDBPyConnection, side: str, names: Sequence[str]) -> dict[str, tuple[str | None, str | None]]:
+    """Text and URL of some documents by id, of kept ones before those of dropped ones."""
+    connection.register("wanted", pa.table({ID: pa.array(sorted({*names}), pa.string())}))
+    found: dict[str, tuple[str | None, str | None]] = {}
+    for kind in ("dropped", "data"):
+        columns = connection.table(f"{side}_{kind}").columns
+        text, url = (name if name in columns else "NULL" for name in (TEXT, URL))
+        rows = connection.execute(f"SELECT id, {text}, {url} FROM {side}_{kind} SEMI JOIN wanted USING (id)").fetchall()
+        found |= {name: (body, place) for name, body, place in rows}
+    return found
