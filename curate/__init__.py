@@ -3,6 +3,7 @@
     curate.run("pipelines/quickstart.yaml", out="out/quickstart")
     curate.apply("gopher_quality", table, min_words=50)
     curate.whatif("out/quickstart", {"gopher_quality.min_words": 30})
+    curate.inspect("out/quickstart").documents("dropped", reason="too_few_words")
     curate.load_scorer("scorers/edu-v1")(["some text"])
 
 Importing the package costs nothing: these load what they need when they are called.
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
     from curate.models.card import Scorer
     from curate.recount import WhatIf
+    from curate.report.show import Inspection
     from curate.runner import Summary
 
 __version__ = "0.1.0"
-__all__ = ["apply", "load_scorer", "run", "whatif"]
+__all__ = ["apply", "inspect", "load_scorer", "run", "whatif"]
 
 
 def run(pipeline: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Summary:
@@ -55,6 +57,16 @@ def whatif(directory: str, changes: Mapping[str, Any], *, num: int = 10) -> What
     from curate.recount import recount
 
     return recount(directory, changes, num=num)
+
+
+def inspect(directory: str | PathLike[str]) -> Inspection:
+    """Look into a finished run: its funnel, reasons and documents, which show themselves in a notebook.
+
+    Raises SpecError where there is no run, or one that is not over.
+    """
+    from curate.report.show import Inspection
+
+    return Inspection(os.fspath(directory))
 
 
 def load_scorer(path: str) -> Scorer:
