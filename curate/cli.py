@@ -242,6 +242,16 @@ def rounds(pipeline: str, out: str, **options: Any) -> None:
 
 
 @main.command()
+@_directory
+@click.option("--port", default=0, type=click.IntRange(0, 65535), metavar="N", help="Default: a free one.")
+def serve(directory: str, port: int) -> None:
+    """Browse all documents of a run on this machine, and record which were good and which bad."""
+    from curate.report.serve import serve as listen
+
+    listen(directory, port, click.echo)
+
+
+@main.command()
 @click.argument("first", metavar="A", type=click.Path())
 @click.argument("second", metavar="B", type=click.Path())
 @click.option("--num", default=5, show_default=True, type=click.IntRange(min=0), help="Examples of every flip.")

@@ -134,6 +134,7 @@ COMMANDS = {
     "report": {"directory", "beside"},
     "run": {"pipeline", "out", "ray", "inline", "workers", "source", "limit", "reuse"},
     "sample": {"directory", "stage", "dropped", "reason", "num", "seed", "as_json"},
+    "serve": {"directory", "port"},
     "stages": {"name"},
     "status": {"directory"},
     "whatif": {"directory", "changes", "num", "as_json"},

@@ -54,8 +54,9 @@ MODELS = {
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},
-    "duckdb": {"report/compare.py"},
+    "duckdb": {"report/compare.py", "report/serve.py"},
     "fasttext": {"models/fasttext.py"},
+    "flask": {"report/serve.py"},
     "matplotlib": {"report/plots.py"},
     "numba": KERNELS,
     "py3langid": {"stages/language.py"},

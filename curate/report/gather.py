@@ -33,7 +33,8 @@ from curate.store import Store
 from curate.thresholds import Check, PastRun, checks_of, thresholds_of
 
 F64 = npt.NDArray[np.float64]
-_HOST = r"^(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(?P<host>[^/?#:]+)"
+HOST_PATTERN = r"^(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(?P<host>[^/?#:]+)"
+"""The host of a URL in small letters."""
 _AROUND = 120
 """Characters of an unchanged stretch that are shown on either side of an edit."""
 
@@ -213,7 +214,7 @@ class _Edits:
                 rules = Counter(edit["rule"] for edit in row["edits"])
                 yield {
                     **shown, "reason": ", ".join(rules), "chars": row["chars_before"], "chars_after": row["chars_after"],
-                    "parts": _parts(row["before"], row["edits"], self._size.chars),
+                    "parts": shown_parts(row["before"], row["edits"], self._size.chars),
                 }  # fmt: skip
 
 
@@ -315,7 +316,7 @@ def _document(kind: str, row: Mapping[str, Any], text: str | None, chars: int) -
     return shown
 
 
-def _parts(before: str, edits: Sequence[Mapping[str, Any]], chars: int) -> list[list[str]]:
+def shown_parts(before: str, edits: Sequence[Mapping[str, Any]], chars: int) -> list[list[str]]:
     """The text as stretches: `same`, `cut` (left out here, and how many characters), `gone` with the rule, `new`."""
     parts: list[list[str]] = []
     at = shown = 0
@@ -342,7 +343,7 @@ def _same(text: str, *, first: bool, last: bool) -> list[list[str]]:
 
 
 def _hosts(urls: pa.Array) -> Iterable[str]:
-    found = pc.extract_regex(pc.utf8_lower(urls), _HOST)
+    found = pc.extract_regex(pc.utf8_lower(urls), HOST_PATTERN)
     return [host for host in pc.struct_field(found, "host").to_pylist() if host]
 
 

@@ -1,0 +1,275 @@
+"""`curate serve DIR`: all documents of a run, page by page, on this machine only; and a record of what people think of them.
+
+What is asked for is answered by DuckDB from the Parquet files, so that a run of any size opens at once. A click on "good" or
+"bad" is appended to `DIR/audit.jsonl`; of each reason that gives the share of documents that went rightly, with an interval.
+
+The page is served to the loopback address, and to whoever has the token: other users of the machine, and web pages in the same
+browser, have neither. Texts are shown as text, and the page runs no script.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pyarrow as pa
+
+from curate import recipe
+from curate.errors import SpecError
+from curate.inspection import dataset_of
+from curate.ledger import apply_edits
+from curate.report.gather import HOST_PATTERN, shown_parts
+from curate.report.page import render
+from curate.runner import MANIFEST
+from curate.schema import ID, TEXT, URL
+from curate.store import is_url
+
+if TYPE_CHECKING:
+    import flask
+
+HOST = "127.0.0.1"
+AUDIT = "audit.jsonl"
+PER_PAGE = 25
+KINDS = ("dropped", "edited", "kept")
+_FOLDER = {"dropped": "dropped", "edited": "edited", "kept": "data"}
+_SHOWN_CHARS = 20_000
+_COOKIE = "curate_token"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which documents are looked for."""
+
+    kind: str = "dropped"
+    stage: str = ""
+    reason: str = ""
+    host: str = ""
+    words: str = ""
+    column: str = ""
+    """A number that documents have, which lies between the next two."""
+    low: float | None = None
+    high: float | None = None
+    page: int = 0
+
+    @classmethod
+    def of(cls, asked: Mapping[str, str]) -> Query:
+        """From the address of a page. Raises SpecError for what is no number."""
+        names = {name: asked.get(name, "") for name in ("stage", "reason", "host", "words", "column")}
+        try:
+            low, high = (float(asked[name]) if asked.get(name) else None for name in ("low", "high"))
+            page = max(0, int(asked.get("page") or 0))
+        except ValueError as error:
+            raise SpecError(f"low, high and page are numbers: {error}") from error
+        kind = asked.get("kind") or "dropped"
+        if kind not in KINDS:
+            raise SpecError(f"kind: {kind!r}. Known: {', '.join(KINDS)}")
+        return cls(kind=kind, low=low, high=high, page=page, **names)
+
+
+class Browser:
+    """The documents of a finished run."""
+
+    def __init__(self, directory: str) -> None:
+        """Raises SpecError where there is no run, or one that is not over."""
+        store, self.saved = recipe.opened(directory)
+        if not store.exists(MANIFEST):
+            raise SpecError(f"{directory!r} is not complete: its documents are gathered at the end. See 'curate status'.")
+        self.directory, self.manifest = directory, store.read_json(MANIFEST)
+        self._datasets = {kind: dataset_of(store, folder) for kind, folder in _FOLDER.items()}
+
+    def columns(self, kind: str) -> list[str]:
+        """Numbers that documents of a kind have."""
+        found = self._datasets[kind]
+        if found is None:
+            return []
+        numeric = (name for name, of in zip(found.schema.names, found.schema.types, strict=True) if _is_number(of))
+        return [name for name in numeric if name not in ("ordinal", "offset", "length")]
+
+    def find(self, query: Query) -> tuple[int, list[dict[str, Any]]]:
+        """How many match, and those of a page. Raises SpecError for a column that documents of this kind do not have."""
+        import duckdb
+
+        found = self._datasets[query.kind]
+        if found is None:
+            return 0, []
+        names, numbers = found.schema.names, self.columns(query.kind)
+        conditions: list[str] = []
+        values: list[Any] = []
+        for name in ("stage", "reason"):
+            if getattr(query, name) and name in names:
+                conditions.append(f"{name} = ?")
+                values.append(getattr(query, name))
+        if query.host and URL in names:
+            conditions.append(f"regexp_extract(lower({URL}), '{HOST_PATTERN}', 1) = ?")
+            values.append(query.host.lower())
+        if query.words:
+            body = "before" if query.kind == "edited" else TEXT
+            searched = [name for name in (body, URL, ID) if name in names]
+            conditions.append("(" + " OR ".join(f"contains(lower({name}), ?)" for name in searched) + ")")
+            values += [query.words.lower()] * len(searched)
+        if query.column:
+            if query.column not in numbers:
+                known = ", ".join(numbers) or "none"
+                raise SpecError(f"column: {query.column!r}. Numbers that {query.kind} documents have: {known}")
+            for sign, limit in ((">=", query.low), ("<=", query.high)):
+                if limit is not None:
+                    conditions.append(f'"{query.column}" {sign} ?')
+                    values.append(limit)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        connection = duckdb.connect()
+        connection.register("documents", found)
+        (count,) = connection.execute(f"SELECT count(*) FROM documents {where}", values).fetchone() or (0,)
+        names = [name for name in (ID, "file", "offset") if name in names] or names[:1]
+        order = ", ".join(f'"{name}"' for name in names)
+        page = f"ORDER BY {order} LIMIT {PER_PAGE} OFFSET {PER_PAGE * query.page}"
+        # Ordered by a few narrow columns; all the others are read of the rows of the page only.
+        connection.execute(f"CREATE TEMP TABLE page AS SELECT {order} FROM documents {where} {page}", values)
+        same = " AND ".join(f'documents."{name}" IS NOT DISTINCT FROM page."{name}"' for name in names)
+        rows: Any = connection.sql(f"SELECT * FROM documents SEMI JOIN page ON {same} ORDER BY {order}").to_arrow_table()
+        return int(count), [_shown(query.kind, row) for row in rows.to_pylist()]
+
+
+def _is_number(of: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(of) or pa.types.is_integer(of))
+
+
+def _shown(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {name: value for name, value in row.items() if isinstance(value, int | float) and name not in ("ordinal", "offset")}
+    facts |= {name: value for name, value in (row.get("values") or {}).items() if value is not None}
+    text = row.get(TEXT)
+    shown = {
+        "kind": kind, "id": row.get(ID), "url": row.get(URL), "stage": row.get("stage"), "reason": row.get("reason"),
+        "detail": row.get("detail"), "facts": facts, "text": text and text[:_SHOWN_CHARS], "chars": len(text or ""),
+    }  # fmt: skip
+    if kind == "edited" and row["before"] is not None:
+        assert apply_edits(row["before"], row["edits"]) == row["after"]
+        shown["parts"] = shown_parts(row["before"], row["edits"], _SHOWN_CHARS)
+    return shown
+
+
+# --- what people think
+
+
+def read_audit(path: Path) -> list[dict[str, Any]]:
+    """The last word on every document."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        row = json.loads(line)
+        found[row["kind"], row["stage"], row["id"]] = row
+    return list(found.values())
+
+
+def precision(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Of every reason: how many documents were found bad, so that it dropped them rightly, of all that were looked at, and the
+    interval of that share (Wilson 1927, 95 %)."""
+    dropped = [row for row in rows if row["kind"] == "dropped"]
+    totals = Counter((row["stage"], row["reason"]) for row in dropped)
+    right = Counter((row["stage"], row["reason"]) for row in dropped if row["verdict"] == "bad")
+    for (stage, reason), total in sorted(totals.items()):
+        low, high = wilson(right[stage, reason], total)
+        yield {
+            "stage": stage, "reason": reason, "seen": total, "right": right[stage, reason],
+            "precision": right[stage, reason] / total, "low": low, "high": high,
+        }  # fmt: skip
+
+
+def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """The interval of a share, which holds for few documents too (Wilson 1927)."""
+    if not total:
+        return 0.0, 1.0
+    share, spread = hits / total, z * z / total
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / total / 4)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+# --- the pages
+
+
+def application(directory: str, token: str) -> flask.Flask:
+    """The pages. Whoever asks must have the token, in the address the first time, then in a cookie."""
+    import flask
+
+    if is_url(directory):
+        raise SpecError(f"{directory!r} is a URL, and what people think is written beside the run. Copy it to a disk first.")
+    browser, audit = Browser(directory), Path(directory) / AUDIT
+    app = flask.Flask("curate", static_folder=None)
+
+    @app.before_request
+    def check() -> Any:
+        given = flask.request.args.get("token") or flask.request.cookies.get(_COOKIE) or ""
+        if not secrets.compare_digest(given.encode(), token.encode()):
+            return "The address that 'curate serve' printed has a token; open that one.\n", 403
+        if flask.request.method == "POST" and flask.request.headers.get("Origin") not in (
+            None,
+            flask.request.host_url.rstrip("/"),
+        ):
+            return "This form was sent by another page.\n", 403
+        if "token" in flask.request.args:  # so that it does not stand in the address, nor in what pages are told they came from
+            answer = flask.redirect(flask.request.path)
+            answer.set_cookie(_COOKIE, token, httponly=True, samesite="Strict")
+            return answer
+        return None
+
+    @app.after_request
+    def harden(answer: flask.Response) -> flask.Response:
+        answer.headers["Content-Security-Policy"] = _POLICY
+        answer.headers["Referrer-Policy"] = "same-origin"
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+    @app.errorhandler(SpecError)
+    def refused(error: SpecError) -> Any:
+        return flask.Response(f"{error}\n", 400, mimetype="text/plain")
+
+    @app.get("/")
+    def browse() -> str:
+        query = Query.of(flask.request.args)
+        count, documents = browser.find(query)
+        said = {(row["kind"], row["stage"], row["id"]): row["verdict"] for row in read_audit(audit)}
+        stages = browser.manifest["stages"]
+        reasons = sorted({r for name, one in stages.items() if not query.stage or name == query.stage for r in one["dropped"]})
+        here = {name: value for name, value in flask.request.args.items() if name != "page"}
+        return render(
+            "browse.html", name=browser.saved["name"], query=query, count=count, documents=documents, said=said,
+            stages=list(stages), reasons=reasons, columns=browser.columns(query.kind), kinds=KINDS,
+            pages=max(1, math.ceil(count / PER_PAGE)), link=lambda page: "/?" + urlencode({**here, "page": page}),
+            here=flask.request.full_path,
+        )  # fmt: skip
+
+    @app.post("/audit")
+    def say() -> Any:
+        form = flask.request.form
+        if form.get("verdict") not in ("good", "bad") or form.get("kind") not in KINDS or not form.get("id"):
+            raise SpecError("verdict is good or bad, of a document with a kind and an id")
+        row = {name: form.get(name) or None for name in ("kind", "id", "stage", "reason", "verdict")}
+        with open(audit, "a", encoding="utf-8") as file:
+            file.write(json.dumps({**row, "time": round(time.time())}, ensure_ascii=False) + "\n")
+        back = form.get("back", "/")
+        return flask.redirect(back if back.startswith("/") and not back.startswith("//") else "/", 303)
+
+    @app.get("/audit")
+    def heard() -> str:
+        rows = read_audit(audit)
+        return render("audit.html", name=browser.saved["name"], rows=list(precision(rows)), total=len(rows), file=AUDIT)
+
+    return app
+
+
+def serve(directory: str, port: int, say: Any) -> None:
+    """Serve until interrupted; `say` is told the address."""
+    from werkzeug.serving import make_server
+
+    token = secrets.token_urlsafe(16)
+    server = make_server(HOST, port, application(directory, token), threaded=True)
+    say(f"http://{HOST}:{server.server_port}/?token={token}  (Ctrl-C ends it)")
+    server.serve_forever()

@@ -1,0 +1,164 @@
+"""All documents of a run in a browser: what is found, who may ask, and what people say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import curate
+from curate.cli import main
+from curate.errors import SpecError
+from curate.report.serve import PER_PAGE, Browser, Query, application, precision, read_audit, wilson
+
+TIDE = "The tide goes out and the crabs wait under the weed with us until it comes back. "
+HOSTILE = "<script>document.title = 'owned'</script>"
+TOKEN = "t0ken"
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("serve")
+    texts = [" ".join((TIDE * 20).split()[: 10 + n]) + "." + (f"\nShare {HOSTILE}" if n % 10 == 0 else "") for n in range(200)]
+    urls = [f"https://Host{n % 3}.example:80/{n}" for n in range(200)]
+    pq.write_table(pa.table({"id": [f"{n:03}" for n in range(200)], "url": urls, "text": texts}), folder / "in.parquet")
+    stages = [{"gopher_quality": {"min_words": 100, "values": True}}, {"c4_quality": {"min_sentences": None}}]
+    pipeline = {"name": "tides", "source": {"parquet": {"paths": "in.parquet"}}, "stages": stages}
+    (folder / "run.yaml").write_text(yaml.safe_dump(pipeline))
+    curate.run(str(folder / "run.yaml"), out=str(folder / "out"), inline=True)
+    return folder / "out"
+
+
+@pytest.fixture
+def run(done: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(done, tmp_path / "out"))
+
+
+def ids(run: Path, **asked: str) -> list[str]:
+    """Of all pages."""
+    browser, found = Browser(str(run)), []
+    count, first = browser.find(Query.of(asked))
+    for page in range(-(-count // PER_PAGE)):
+        found += [row["id"] for row in browser.find(Query.of({**asked, "page": str(page)}))[1]]
+    assert len(found) == count and len(first) == min(count, PER_PAGE)
+    return found
+
+
+def test_every_document_is_on_one_page_by_what_happened_to_it(done: Path) -> None:
+    dropped, kept = ids(done), ids(done, kind="kept")
+    assert sorted([*dropped, *kept]) == [f"{n:03}" for n in range(200)]
+    assert dropped == sorted(dropped)
+    assert set(ids(done, kind="edited")) <= {*kept}
+
+
+def test_documents_are_found_by_reason_host_words_and_numbers(done: Path) -> None:
+    words = dict(zip(*(pq.read_table(done / "dropped")[name].to_pylist() for name in ("id", "value")), strict=True))
+    assert ids(done, stage="gopher_quality", reason="too_few_words") == sorted(words)
+    assert ids(done, column="value", low="50", high="60") == sorted(name for name, value in words.items() if 50 <= value <= 60)
+    assert ids(done, host="HOST1.example") == [name for name in sorted(words) if int(name) % 3 == 1]
+    assert ids(done, words=".EXAMPLE:80/77") == ["077"]
+    assert ids(done, words="owned", kind="edited") == [f"{n:03}" for n in range(90, 200, 10)]
+    assert ids(done, reason="nothing of the kind") == []
+    assert ids(done, words="100%' OR 1=1 --") == []
+
+
+def test_what_cannot_be_asked_is_refused(done: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="low, high and page are numbers"):
+        Query.of({"low": "much"})
+    with pytest.raises(SpecError, match=r"kind: 'all'\. Known: dropped, edited, kept"):
+        Query.of({"kind": "all"})
+    with pytest.raises(SpecError, match=r"column: 'text'. Numbers that dropped documents have: value, limit"):
+        Browser(str(done)).find(Query.of({"column": "text", "low": "1"}))
+    with pytest.raises(SpecError, match="holds no run"):
+        Browser(str(tmp_path))
+    with pytest.raises(SpecError, match="is a URL"):
+        application("s3://bucket/out", TOKEN)
+    nothing = CliRunner().invoke(main, ["serve", str(tmp_path)])
+    assert nothing.exit_code == 1 and "holds no run" in nothing.output
+
+
+def test_without_the_token_nothing_is_told(run: Path) -> None:
+    client = application(str(run), TOKEN).test_client()
+    for answer in (client.get("/"), client.get("/?token=guess"), client.get("/audit"), client.post("/audit", data={})):
+        assert answer.status_code == 403 and "tide" not in answer.text
+    first = client.get(f"/?token={TOKEN}")
+    assert (first.status_code, first.location) == (302, "/")
+    assert "HttpOnly" in first.headers["Set-Cookie"] and "SameSite=Strict" in first.headers["Set-Cookie"]
+    page = client.get("/?kind=edited")
+    assert page.status_code == 200 and "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert "<script" not in page.text and "&lt;script&gt;" in page.text
+    assert client.get("/?low=much").status_code == 400
+
+
+def test_what_people_say_is_kept_and_counted_by_reason(run: Path) -> None:
+    client = application(str(run), TOKEN).test_client()
+    client.get(f"/?token={TOKEN}")
+    said = {"000": "bad", "001": "bad", "002": "good"}
+    for name, verdict in [("001", "good"), *said.items()]:
+        form = {"kind": "dropped", "id": name, "stage": "gopher_quality", "reason": "too_few_words", "verdict": verdict}
+        answer = client.post("/audit", data={**form, "back": "/?page=1"}, headers={"Origin": "http://localhost"})
+        assert (answer.status_code, answer.location) == (303, "/?page=1")
+    assert {row["id"]: row["verdict"] for row in read_audit(run / "audit.jsonl")} == said
+    assert len((run / "audit.jsonl").read_text().splitlines()) == 4  # nothing is taken back, the last word counts
+    (found,) = precision(read_audit(run / "audit.jsonl"))
+    assert (found["seen"], found["right"]) == (3, 2)
+    assert "67%" in client.get("/audit").text
+    assert 'value="good" aria-pressed="true"' in client.get("/").text
+    foreign = client.post("/audit", data=form, headers={"Origin": "https://evil.example"})
+    assert foreign.status_code == 403
+    assert client.post("/audit", data={**form, "back": "//evil.example"}).location == "/"
+    assert client.post("/audit", data={**form, "verdict": "ugly"}).status_code == 400
+
+
+def test_intervals_of_shares_are_those_of_the_table() -> None:
+    """Newcombe 1998, table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29."""
+    for hits, total, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        assert wilson(hits, total) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.fixture
+def address(run: Path) -> Iterator[str]:
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, application(str(run), TOKEN), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/?token={TOKEN}"
+    server.shutdown()
+    thread.join()
+
+
+@pytest.mark.slow
+def test_a_document_is_found_read_and_judged_in_a_browser(address: str, run: Path) -> None:
+    from tests.browser import opened
+
+    with opened() as browser:
+        page: Any = browser.new_page()
+        page.goto(address)
+        assert "token" not in page.url
+        page.select_option("[name=reason]", "too_few_words")
+        page.fill("[name=words]", "example:80/77")
+        page.click("text=Find")
+        assert page.inner_text("[role=status]").startswith("1 documents")
+        page.click("article button[value=bad]")
+        page.wait_for_selector("button[value=bad][aria-pressed=true]")
+        page.goto(page.url.split("?")[0] + "?kind=edited")
+        assert "Share" in page.inner_text("del >> nth=0")
+        assert page.title() == "tides"
+    (row,) = (json.loads(line) for line in (run / "audit.jsonl").read_text().splitlines())
+    assert (row["id"], row["verdict"]) == ("077", "bad")
