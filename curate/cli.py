@@ -243,6 +243,18 @@ def rounds(pipeline: str, out: str, **options: Any) -> None:
 
 @main.command()
 @_directory
+@click.argument("repo", metavar="REPO")
+@click.option("--public", is_flag=True, help="Make a new repository public. Default: private.")
+@click.option("--verdicts", is_flag=True, help="Upload dropped/ and edited/ as well.")
+def push(directory: str, repo: str, public: bool, verdicts: bool) -> None:
+    """Upload a finished corpus with its data card to a dataset REPO of the Hugging Face hub, such as me/my-corpus."""
+    from curate.push import push as upload
+
+    click.echo(upload(directory, repo, public=public, verdicts=verdicts))
+
+
+@main.command()
+@_directory
 @click.option("--port", default=0, type=click.IntRange(0, 65535), metavar="N", help="Default: a free one.")
 def serve(directory: str, port: int) -> None:
     """Browse all documents of a run on this machine, and record which were good and which bad."""

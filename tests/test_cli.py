@@ -131,6 +131,7 @@ COMMANDS = {
     "probe": {"recipe", "out", "work", "ray", "inline", "workers", "device"},
     "index": {"directory", "stage", "out"},
     "plan": {"pipeline", "source"},
+    "push": {"directory", "repo", "public", "verdicts"},
     "report": {"directory", "beside"},
     "run": {"pipeline", "out", "ray", "inline", "workers", "source", "limit", "reuse"},
     "sample": {"directory", "stage", "dropped", "reason", "num", "seed", "as_json"},

@@ -35,7 +35,7 @@ LAYERS = [
     {"thresholds"},
     {"recount"},
     {"describe", "inspection", "progress"},
-    {"report"},
+    {"report", "push"},
     {"rounds", "watch"},
     {"cli"},
 ]

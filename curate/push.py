@@ -1,0 +1,52 @@
+"""`curate push DIR REPO`: a finished corpus to the Hugging Face hub, with its data card.
+
+What is uploaded is what a reader needs: the card, `data/`, the recipe and the manifest; and on request what was dropped and
+edited. A file that is there already is not sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from curate import recipe
+from curate.data_card import NAME as CARD
+from curate.errors import RunError, SpecError
+from curate.runner import MANIFEST
+from curate.store import is_url
+
+_ALWAYS = (CARD, "data/*.parquet", recipe.RECIPE, MANIFEST)
+_VERDICTS = ("dropped/*.parquet", "edited/*.parquet")
+
+
+def push(directory: str, repo: str, *, public: bool = False, verdicts: bool = False, endpoint: str | None = None) -> str:
+    """Upload a run, into a private repository unless it is to be `public` or is there already; the address of the commit.
+
+    The token is that of `hf auth login`, or HF_TOKEN. Raises SpecError for what is no finished run on a disk, or no name of a
+    repository, RunError when the hub refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    if is_url(directory):
+        raise SpecError(f"{directory!r} is a URL, and uploads start from a disk. Copy it first.")
+    store, _ = recipe.opened(directory)
+    if not store.exists(MANIFEST):
+        raise SpecError(f"{directory!r} is not complete, and half a corpus is not to be published. 'curate run' continues it.")
+    patterns: Sequence[str] = (*_ALWAYS, *_VERDICTS) if verdicts else _ALWAYS
+    api = HfApi(endpoint=endpoint)
+    refusals: tuple[Any, ...] = (
+        *HfHubHTTPError.__bases__,
+        LocalTokenNotFoundError,
+    )  # those of its HTTP client, whichever it has
+    try:
+        api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo, folder_path=directory, repo_type="dataset", allow_patterns=list(patterns),
+            commit_message="Upload with curate",
+        )  # fmt: skip
+    except HFValidationError as error:
+        raise SpecError(f"{repo!r} is no name of a repository, such as 'me/my-corpus': {error}") from error
+    except refusals as error:
+        raise RunError(f"{repo!r} was not uploaded: {error}. Log in with 'hf auth login', or set HF_TOKEN.") from error
+    return str(commit.commit_url)
