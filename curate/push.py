@@ -38,7 +38,7 @@ def push(directory: str, repo: str, *, public: bool = False, verdicts: bool = Fa
     refusals: tuple[Any, ...] = (
         *HfHubHTTPError.__bases__,
         LocalTokenNotFoundError,
-    )  # those of its HTTP client, whichever it has
+    )  # and its HTTP client's
     try:
         api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
         commit = api.upload_folder(
