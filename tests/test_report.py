@@ -141,6 +141,19 @@ def test_nothing_of_a_document_is_markup_and_nothing_is_asked_of_anyone(run: Pat
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+@pytest.mark.parametrize("stages", [[], [{"gopher_quality": {"min_words": 100_000}}], ["whitespace"]])
+def test_a_run_without_values_edits_or_documents_has_a_report_too(stages: list[Any], tmp_path: Path) -> None:
+    """Without URLs, and with a text that is null."""
+    pq.write_table(pa.table({"id": ["a", "b"], "text": [GOOD, None]}), tmp_path / "in.parquet")
+    pipeline = {"source": {"parquet": {"paths": "in.parquet"}}, "stages": stages}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(pipeline))
+    done = curate.run(str(tmp_path / "run.yaml"), out=str(tmp_path / "out"), inline=True)
+    assert write_report(str(tmp_path / "out")) == str(tmp_path / "out" / "report.html")
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert found["documents_out"] == done.documents_out
+    assert found["scores"] == found["hosts"] == found["rules"] == []
+
+
 def test_a_run_that_is_not_over_has_no_report(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "half")
     (tmp_path / "half" / "manifest.json").unlink()

@@ -161,7 +161,7 @@ class _Dropped:
         self.languages.update(detail for _, reason, detail in rows if detail and reason == "other_language")
         texts = batch.column(TEXT)
         with_text = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)).tolist()
-        for row, key in zip(with_text, keys_of(batch.take(with_text), 0), strict=True):
+        for row, key in zip(with_text, keys_of(batch.take(pa.array(with_text, pa.int64())), 0), strict=True):
             verdict = columns["stage"][row], columns["reason"][row]
             self._drawn[verdict].offer(key, batch, row)
             value, limit = columns["value"][row], columns["limit"][row]
@@ -204,7 +204,7 @@ class _Edits:
         owners = pc.list_parent_indices(edits).to_pylist()
         self.rules.update((stages[row], rule) for row, rule in zip(owners, rules, strict=True))
         with_text = np.flatnonzero(batch.column("before").is_valid().to_numpy(zero_copy_only=False)).tolist()
-        for row, key in zip(with_text, keys_of(batch.take(with_text), 0), strict=True):
+        for row, key in zip(with_text, keys_of(batch.take(pa.array(with_text, pa.int64())), 0), strict=True):
             self._drawn[stages[row]].offer(key, batch, row)
 
     def documents(self) -> Iterator[dict[str, Any]]:
@@ -237,7 +237,7 @@ class _Kept:
             if self.drawn >= size.rows:
                 break
             file = pq.ParquetFile(store.open(name))
-            beside = beside_each_other(store, name, measured)
+            beside = beside_each_other(store, name, measured) if measured else pa.table({})
             found = {column: _floats(beside[column]) for column in measured if column in beside.column_names}
             at = 0
             for batch in file.iter_batches(4096):
