@@ -1,7 +1,8 @@
 """`curate push DIR REPO`: a finished corpus to the Hugging Face hub, with its data card.
 
 What is uploaded is what a reader needs: the card, `data/`, the recipe and the manifest; and on request what was dropped and
-edited. A file that is there already is not sent again.
+edited. A file that is there already is not sent again, and what an earlier upload had of these and this one has not is deleted.
+`recipe.yaml` and `manifest.json` name inputs and outputs by their full paths.
 """
 
 from __future__ import annotations
@@ -33,20 +34,22 @@ def push(directory: str, repo: str, *, public: bool = False, verdicts: bool = Fa
     store, _ = recipe.opened(directory)
     if not store.exists(MANIFEST):
         raise SpecError(f"{directory!r} is not complete, and half a corpus is not to be published. 'curate run' continues it.")
+    if not store.exists(CARD):
+        raise SpecError(f"{directory!r} has no {CARD}: it was made by an earlier version. Run its recipe again, or write one.")
     patterns: Sequence[str] = (*_ALWAYS, *_VERDICTS) if verdicts else _ALWAYS
     api = HfApi(endpoint=endpoint)
-    refusals: tuple[Any, ...] = (
-        *HfHubHTTPError.__bases__,
-        LocalTokenNotFoundError,
-    )  # and its HTTP client's
+    # Those of its HTTP client as well, whichever that is.
+    refusals: tuple[Any, ...] = (*HfHubHTTPError.__bases__, OSError, LocalTokenNotFoundError)
     try:
         api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo, folder_path=directory, repo_type="dataset", allow_patterns=list(patterns),
-            commit_message="Upload with curate",
+            delete_patterns=["data/*.parquet", *_VERDICTS], commit_message="Upload with curate",
         )  # fmt: skip
     except HFValidationError as error:
         raise SpecError(f"{repo!r} is no name of a repository, such as 'me/my-corpus': {error}") from error
     except refusals as error:
-        raise RunError(f"{repo!r} was not uploaded: {error}. Log in with 'hf auth login', or set HF_TOKEN.") from error
+        raise RunError(
+            f"{repo!r} was not uploaded: {error}. If you are not logged in: 'hf auth login', or set HF_TOKEN."
+        ) from error
     return str(commit.commit_url)

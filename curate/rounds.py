@@ -31,7 +31,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -236,7 +236,9 @@ class _Loop:
             _write_json(path, about)
             return
         then = json.loads(path.read_text())
-        if differ := [name for name in about if then.get(name) != about[name]]:
+        usual = {field.name: field.default for field in fields(options)}  # of what an earlier version did not write down
+        known = json.loads(json.dumps({name: usual[name] for name in usual if usual[name] is not MISSING})) | then
+        if differ := [name for name in about if known.get(name) != about[name]]:
             raise DriftError(f"{self.out} has rounds with another {', '.join(differ)}. Change it back, or give another --out.")
 
     @cached_property
@@ -360,7 +362,8 @@ class _Loop:
             "output": {"columns": columns},
         }  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "select.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+        if not (folder / "select.yaml").exists():  # how many GPUs a worker has is part of it, and may be another by now
+            (folder / "select.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
         summary = run_file(str(folder / "select.yaml"), out=str(folder / "select"), listener=self.listener, **self.engine)
         ids = [name for table in self._chosen(number) for name in table[ID].to_pylist()]
         if not ids:

@@ -83,6 +83,22 @@ def test_documents_of_one_run_alone_are_said_to_be_so(folder: Path) -> None:
     assert (flip.second, flip.documents, flip.examples) == ("gopher_quality: too_few_words", 100, ())
 
 
+def test_documents_that_share_an_id_are_not_made_out_to_have_flipped(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["x", "x"], "text": [TIDE * 9, "short"]}), tmp_path / "in.parquet")
+    one = run(tmp_path, "one", {"gopher_quality": {"as": "dd"}})
+    other = run(tmp_path, "other", {"gopher_quality": {"as": "zz"}})
+    found = diff_runs(one, other)
+    assert found.same == 1
+    assert [(flip.first, flip.second) for flip in found.flips] == [("dd: too_few_words", "zz: too_few_words")]
+    assert [(one.first, one.second) for one in found.flips[0].examples] == [("short", "short")]
+
+
+def test_runs_without_texts_agree_on_what_is_kept(folder: Path) -> None:
+    bare = run(folder, "bare", "whitespace", columns=["id"])
+    found = diff_runs(bare, run(folder, "clothed", "whitespace"))
+    assert (found.same, found.flips) == (100, ())
+
+
 def test_what_cannot_be_compared_is_refused(folder: Path, tmp_path: Path) -> None:
     whole = run(folder, "with_ids", "whitespace")
     nameless = run(folder, "nameless", "whitespace", columns=["text"])

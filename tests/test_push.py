@@ -32,6 +32,7 @@ class Hub:
         self.app.post("/api/validate-yaml")(lambda: {"errors": [], "warnings": []})
         self.app.post("/api/datasets/<owner>/<name>/preupload/main")(self.preupload)
         self.app.post("/api/datasets/<owner>/<name>/commit/main")(self.commit)
+        self.app.get("/api/datasets/<owner>/<name>/tree/main")(self.tree)
         self.address = ""
 
     def create(self) -> Any:
@@ -42,6 +43,10 @@ class Hub:
         self.private.setdefault(name, asked.get("private", asked.get("visibility") == "private"))
         return {"url": f"{self.address}/datasets/{name}", "name": name}
 
+    def tree(self, owner: str, name: str) -> Any:
+        found = self.files.get(f"{owner}/{name}", {})
+        return [{"type": "file", "path": path, "size": len(content), "oid": "0"} for path, content in found.items()]
+
     def preupload(self, owner: str, name: str) -> Any:
         found = flask.request.get_json()["files"]
         return {"files": [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in found]}
@@ -50,6 +55,8 @@ class Hub:
         files = self.files.setdefault(f"{owner}/{name}", {})
         for line in flask.request.get_data().splitlines():
             entry = json.loads(line)
+            if entry["key"] == "deletedFile":
+                del files[entry["value"]["path"]]
             if entry["key"] == "file":
                 files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
         return {"commitUrl": f"{self.address}/datasets/{owner}/{name}/commit/abc", "commitOid": "abc", "success": True}
@@ -86,6 +93,10 @@ def test_the_card_the_data_and_the_recipe_go_up_and_nothing_else(run: Path, hub:
     assert sorted(files) == sorted(["README.md", "manifest.json", "recipe.yaml", *data])
     assert files[data[0]] == (run / data[0]).read_bytes()
     assert hub.private == {"me/tides": True}
+    (run / "data" / "part-00000.parquet").rename(run / "data" / "part-00009.parquet")
+    push(str(run), "me/tides", endpoint=hub.address)
+    (run / "data" / "part-00009.parquet").rename(run / "data" / "part-00000.parquet")
+    assert [name for name in hub.files["me/tides"] if name.startswith("data/")] == ["data/part-00009.parquet"]
 
 
 def test_verdicts_go_up_on_request(run: Path, hub: Hub) -> None:

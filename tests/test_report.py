@@ -154,6 +154,27 @@ def test_a_run_without_values_edits_or_documents_has_a_report_too(stages: list[A
     assert found["scores"] == found["hosts"] == found["rules"] == []
 
 
+def test_numbers_that_are_none_do_not_spoil_the_page(tmp_path: Path) -> None:
+    rows = {"id": ["a", "b"], "text": [GOOD, GOOD + "Again."], "q": [float("nan"), 0.5]}
+    pq.write_table(pa.table(rows), tmp_path / "in.parquet")
+    (tmp_path / "run.yaml").write_text(
+        yaml.safe_dump({"source": {"parquet": {"paths": "in.parquet"}}, "stages": ["whitespace"]})
+    )
+    curate.run(str(tmp_path / "run.yaml"), out=str(tmp_path / "out"), inline=True)
+    write_report(str(tmp_path / "out"))
+    found = json.loads((tmp_path / "out" / "report.json").read_text(), parse_constant=pytest.fail)
+    assert sorted(one["scores"].get("q", -1) for one in found["documents"]) == [-1, 0.5]
+
+
+def test_what_is_counted_in_a_sample_is_scaled_to_the_whole(run: Path, found: dict[str, Any]) -> None:
+    some = gather(str(run), Size(rows=50))
+    assert some["drawn_from"]["dropped"] <= 50 < found["drawn_from"]["dropped"]
+    whole = sum(row["dropped"] for row in found["hosts"])
+    assert sum(row["dropped"] for row in some["hosts"]) == pytest.approx(whole, rel=0.15)
+    kept = sum(row["kept"] for row in some["hosts"])
+    assert kept == found["documents_out"]
+
+
 def test_a_run_that_is_not_over_has_no_report(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "half")
     (tmp_path / "half" / "manifest.json").unlink()

@@ -88,35 +88,58 @@ def test_what_cannot_be_asked_is_refused(done: Path, tmp_path: Path) -> None:
 
 def test_without_the_token_nothing_is_told(run: Path) -> None:
     client = application(str(run), TOKEN).test_client()
-    for answer in (client.get("/"), client.get("/?token=guess"), client.get("/audit"), client.post("/audit", data={})):
+    for answer in (client.get("/"), client.get("/guess/"), client.get("/guess/audit"), client.post("/audit", data={})):
         assert answer.status_code == 403 and "tide" not in answer.text
-    first = client.get(f"/?token={TOKEN}")
-    assert (first.status_code, first.location) == (302, "/")
-    assert "HttpOnly" in first.headers["Set-Cookie"] and "SameSite=Strict" in first.headers["Set-Cookie"]
-    page = client.get("/?kind=edited")
+    page = client.get(f"/{TOKEN}/?kind=edited")
     assert page.status_code == 200 and "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert "<script" not in page.text and "&lt;script&gt;" in page.text
-    assert client.get("/?low=much").status_code == 400
+    assert "Set-Cookie" not in page.headers
+    assert client.get(f"/{TOKEN}/?low=much").status_code == 400
+    assert client.get(f"/{TOKEN}/?page=" + "9" * 40).status_code == 200
 
 
 def test_what_people_say_is_kept_and_counted_by_reason(run: Path) -> None:
     client = application(str(run), TOKEN).test_client()
-    client.get(f"/?token={TOKEN}")
     said = {"000": "bad", "001": "bad", "002": "good"}
+    places = {row["id"]: row["place"] for row in Browser(str(run)).find(Query.of({}))[1]}
     for name, verdict in [("001", "good"), *said.items()]:
-        form = {"kind": "dropped", "id": name, "stage": "gopher_quality", "reason": "too_few_words", "verdict": verdict}
-        answer = client.post("/audit", data={**form, "back": "/?page=1"}, headers={"Origin": "http://localhost"})
-        assert (answer.status_code, answer.location) == (303, "/?page=1")
+        form = {
+            "kind": "dropped", "id": name, "place": places[name], "stage": "gopher_quality", "reason": "too_few_words",
+            "verdict": verdict,
+        }  # fmt: skip
+        answer = client.post(f"/{TOKEN}/audit", data={**form, "back": "page=1"}, headers={"Origin": "http://localhost"})
+        assert (answer.status_code, answer.location) == (303, f"/{TOKEN}/?page=1")
     assert {row["id"]: row["verdict"] for row in read_audit(run / "audit.jsonl")} == said
     assert len((run / "audit.jsonl").read_text().splitlines()) == 4  # nothing is taken back, the last word counts
     (found,) = precision(read_audit(run / "audit.jsonl"))
     assert (found["seen"], found["right"]) == (3, 2)
-    assert "67%" in client.get("/audit").text
-    assert 'value="good" aria-pressed="true"' in client.get("/").text
-    foreign = client.post("/audit", data=form, headers={"Origin": "https://evil.example"})
-    assert foreign.status_code == 403
-    assert client.post("/audit", data={**form, "back": "//evil.example"}).location == "/"
-    assert client.post("/audit", data={**form, "verdict": "ugly"}).status_code == 400
+    assert "67%" in client.get(f"/{TOKEN}/audit").text
+    assert 'value="good" aria-pressed="true"' in client.get(f"/{TOKEN}/").text
+    assert client.post(f"/{TOKEN}/audit", data=form, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert client.post(f"/{TOKEN}/audit", data={**form, "back": "//evil.example"}).location.startswith(f"/{TOKEN}/?")
+    assert client.post(f"/{TOKEN}/audit", data={**form, "verdict": "ugly"}).status_code == 400
+
+
+def test_an_odd_name_or_a_torn_line_does_not_spoil_the_record(run: Path) -> None:
+    client = application(str(run), TOKEN).test_client()
+    form = {"kind": "kept", "id": "a\u2028b", "verdict": "good"}
+    client.post(f"/{TOKEN}/audit", data=form)
+    with open(run / "audit.jsonl", "a") as file:
+        file.write('{"kind": "dro')
+    assert [row["id"] for row in read_audit(run / "audit.jsonl")] == ["a\u2028b"]
+    assert client.get(f"/{TOKEN}/").status_code == 200
+
+
+def test_documents_that_share_an_id_and_stages_that_edit_the_same_one_are_told_apart(tmp_path: Path) -> None:
+    texts = [f"{TIDE}\nShare this\nWrite to someone{n}@mail.org today." for n in range(60)]
+    names = [f"{n // 3:02}" for n in range(60)]
+    pq.write_table(pa.table({"id": names, "text": texts}), tmp_path / "in.parquet")
+    stages = [{"c4_quality": {"min_sentences": None}}, {"pii": {"kinds": ["email"]}}]
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"source": {"parquet": {"paths": "in.parquet"}}, "stages": stages}))
+    curate.run(str(tmp_path / "run.yaml"), out=str(tmp_path / "out"), inline=True)
+    for asked in ({"kind": "kept"}, {"kind": "edited", "stage": "pii"}, {"kind": "edited", "stage": "c4_quality"}):
+        assert ids(tmp_path / "out", **asked) == names, asked
+    assert len(ids(tmp_path / "out", kind="edited")) == 120
 
 
 def test_intervals_of_shares_are_those_of_the_table() -> None:
@@ -138,7 +161,7 @@ def address(run: Path) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, application(str(run), TOKEN), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/?token={TOKEN}"
+    yield f"http://127.0.0.1:{server.server_port}/{TOKEN}/"
     server.shutdown()
     thread.join()
 
@@ -150,7 +173,6 @@ def test_a_document_is_found_read_and_judged_in_a_browser(address: str, run: Pat
     with opened() as browser:
         page: Any = browser.new_page()
         page.goto(address)
-        assert "token" not in page.url
         page.select_option("[name=reason]", "too_few_words")
         page.fill("[name=words]", "example:80/77")
         page.click("text=Find")

@@ -18,6 +18,7 @@ to write their program, so that it is a causal language model too.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from curate.probe.supervised import Example, Progress
 
 PROGRAM = "program"
-_LIKELY, _WORDS = "likely.npy", "words.npy"
+_LIKELY = "likely.npy"
 _TAUGHT = 0.85
 """What likelihoods of the teachers count beside what is known."""
 _UNSURE = 1e-3
@@ -150,7 +151,10 @@ class Refiner:
         tokenizer = setting.work / "tokenizer.json"
         if self.base is None:
             train_tokenizer(training, self.vocab_size, self.min_groups, marked.SPECIAL, tokenizer)
-        about: dict[str, Any] = {"documents": corpus.content_digest(), "options": self._learning(), "base": base}
+        about: dict[str, Any] = {
+            "documents": corpus.content_digest(), "programs": _digest(corpus.columns[PROGRAM]), "options": self._learning(),
+            "base": base,
+        }  # fmt: skip
         model = self._begin(tokenizer)
         pages, judged = (self._pages(part, tokenizer) for part in (training, validation))
         setting.listener.note(
@@ -187,12 +191,12 @@ class Refiner:
         from curate.fit.line_words import unseen_probabilities
         from curate.probe.train import torch_threads
 
-        path = setting.work / _WORDS
+        path = setting.work / f"words-{_digest([about['documents'], about['programs'], *groups])[:16]}.npy"
         if not path.exists():
             with torch_threads(self.threads):
                 found = unseen_probabilities([(page.lines, ~page.remove) for page in pages], groups)
-            np.save(path.with_name(f"new-{_WORDS}"), found)
-            os.replace(path.with_name(f"new-{_WORDS}"), path)
+            np.save(path.with_suffix(".new.npy"), found)
+            os.replace(path.with_suffix(".new.npy"), path)
         blank = np.concatenate([page.words == 0 for page in pages])  # of which the classifier says nothing
         share = np.where(blank, 0.0, self.words_frac)
         odds = share * _log_odds(np.load(path)) + (1 - share) * _log_odds(likely)
@@ -353,6 +357,10 @@ class Page:
         """The first line that stays, and the one after the last; (0, 0) where none does."""
         kept = np.flatnonzero(~self.remove)
         return (int(kept[0]), int(kept[-1]) + 1) if len(kept) else (0, 0)
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
 def _log_odds(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:

@@ -41,7 +41,7 @@ class Base:
     """How many ids it sees at once in training."""
 
     def __post_init__(self) -> None:
-        most = self.config.get("max_position_embeddings", self.context)
+        most = self.config.get("max_position_embeddings") or self.config.get("n_positions") or self.context
         if self.context > most:
             raise SpecError(f"context: {self.context} is more than the model in {self.folder} sees at once, {most}. Lower it")
 
@@ -62,6 +62,8 @@ class Base:
         same."""
         if any(self.folder.glob("*.safetensors")):
             return open_model(self.folder)
+        if other := sorted(path.name for path in self.folder.glob("*.bin")):
+            raise SpecError(f"{self.folder} has weights in {other[0]}, and only *.safetensors is read. Save the model anew")
         if self.config.get("model_type") == "llama":
             return CausalLM(shape_of(self.folder), seed)
         from transformers import AutoConfig, AutoModelForCausalLM
@@ -74,7 +76,8 @@ class Base:
 
     def facts(self) -> dict[str, Any]:
         files = [self.folder / "config.json", *sorted(self.folder.glob("*.safetensors"))]
-        return {"base": hashlib.sha256("".join(store.file_hash(str(file)) for file in files).encode()).hexdigest()}
+        digest = hashlib.sha256("".join(store.file_hash(str(file)) for file in files).encode()).hexdigest()
+        return {"base": digest, "context": self.context}
 
 
 def save_model(model: nn.Module, folder: Path, tokenizer: Path) -> None:

@@ -1,7 +1,7 @@
 """What two runs over the same input decide differently: `curate diff A B`.
 
-Documents are told by their ids; where several share one, the first of the one run is held against the first of the other, and
-so on. Joined by DuckDB over the Parquet files, which spills to disk what memory does not hold.
+Documents are told by their ids; where several share one, those that fared alike in both runs are each other's, and what is left
+is paired in the order of its verdicts. Joined by DuckDB over the Parquet files, which spills to disk what memory does not hold.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import duckdb
 
 KEPT, ABSENT = "kept", "not there"
-_SHOWN_CHARS = 2000
+_SHOWN_CHARS, _SHOWN_HUNKS, _SHOWN_LINES = 2000, 8, 40
 _EMPTY = {
     "data": pa.schema({ID: pa.string(), TEXT: pa.large_string()}),
     "dropped": pa.schema({ID: pa.string(), "stage": pa.string(), "reason": pa.string(), TEXT: pa.large_string()}),
@@ -88,25 +88,32 @@ def diff_runs(first: str, second: str, *, num: int = 5) -> Difference:
     connection = duckdb.connect()
     for side, directory in (("one", first), ("other", second)):
         _register(connection, side, directory)
-    counts = (
+    texts_known = all(TEXT in connection.table(f"{side}_data").columns for side in ("one", "other"))
+    alike = "verdict, coalesce(text_hash, ''), copy" if texts_known else "verdict, twin"
+    for side, facing in (("one", "other"), ("other", "one")):
         connection.execute(
+            f"""
+            CREATE TEMP TABLE {side}_rest AS
+            SELECT *, row_number() OVER (PARTITION BY id ORDER BY verdict, text_hash) AS turn FROM {side}_verdicts
+            WHERE (id, {alike}) NOT IN (SELECT (id, {alike}) FROM {facing}_verdicts)
             """
+        )
+    (total,) = connection.execute("SELECT count(*) FROM one_verdicts").fetchone() or (0,)
+    (left,) = connection.execute("SELECT count(*) FROM one_rest").fetchone() or (0,)
+    connection.execute(
+        """
         CREATE TEMP TABLE pairs AS
         SELECT coalesce(one.id, other.id) AS id,
-               coalesce(one.verdict, $absent) AS first, coalesce(other.verdict, $absent) AS second,
-               one.text_hash IS DISTINCT FROM other.text_hash AS changed
-        FROM one_verdicts AS one FULL JOIN other_verdicts AS other ON one.id = other.id AND one.turn = other.turn
+               coalesce(one.verdict, $absent) AS first, coalesce(other.verdict, $absent) AS second
+        FROM one_rest AS one FULL JOIN other_rest AS other ON one.id = other.id AND one.turn = other.turn
         """,
-            {"absent": ABSENT},
-        )
-        .execute("SELECT first, second, changed, count(*) FROM pairs GROUP BY ALL")
-        .fetchall()
+        {"absent": ABSENT},
     )
-    same = sum(n for before, after, changed, n in counts if before == after and not (before == KEPT and changed))
-    flips = {(before, after): n for before, after, changed, n in counts if before != after or (before == KEPT and changed)}
+    counts = connection.execute("SELECT first, second, count(*) FROM pairs GROUP BY ALL").fetchall()
+    flips = {(before, after): n for before, after, n in counts}
     drawn = connection.execute(
         """
-        SELECT first, second, id FROM pairs WHERE first <> second OR (first = 'kept' AND changed)
+        SELECT first, second, id FROM pairs
         QUALIFY row_number() OVER (PARTITION BY first, second ORDER BY md5(id), id) <= $num
         ORDER BY md5(id), id
         """,
@@ -117,22 +124,27 @@ def diff_runs(first: str, second: str, *, num: int = 5) -> Difference:
     def examples(before: str, after: str) -> Iterator[Example]:
         for one, other, name in drawn:
             if (one, other) == (before, after):
-                (text, url), (new, new_url) = (texts[side].get(name, (None, None)) for side in ("one", "other"))
+                text, url = texts["one"].get((name, one), (None, None))
+                new, new_url = texts["other"].get((name, other), (None, None))
                 yield Example(name, url or new_url, text, new)
 
     ordered = sorted(flips.items(), key=lambda item: (-item[1], item[0]))
     found = tuple(Flip(before, after, n, tuple(examples(before, after))) for (before, after), n in ordered)
-    return Difference(first, second, same, found)
+    return Difference(first, second, total - left, found)
 
 
 def side_by_side(first: str | None, second: str | None) -> Iterator[tuple[str, str, bool]]:
-    """Lines of two texts next to each other, and whether they differ. A text that is not there has none."""
-    old, new = (None if text is None else text[:_SHOWN_CHARS].split("\n") for text in (first, second))
-    if old is None or new is None:
-        yield from ((line, "", False) for line in old or ())
-        yield from (("", line, False) for line in new or ())
+    """Lines of two texts next to each other, and whether they differ: the beginning of texts that are the same, else what
+    differs with three lines around it. A text that is not there has none."""
+    if first is None and second is None:
         return
-    for what, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    if first is None or second is None or first == second:
+        for line in (first or second or "")[:_SHOWN_CHARS].split("\n"):
+            yield ("" if first is None else line), ("" if second is None else line), False
+        return
+    old, new = first.split("\n"), second.split("\n")
+    groups = difflib.SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(3)
+    for what, a, b, c, d in (code for _, group in zip(range(_SHOWN_HUNKS), groups, strict=False) for code in group):
         for place in range(max(b - a, d - c)):
             left = old[a + place] if a + place < b else ""
             yield left, (new[c + place] if c + place < d else ""), what != "equal"
@@ -140,13 +152,14 @@ def side_by_side(first: str | None, second: str | None) -> Iterator[tuple[str, s
 
 def _told(one: Example) -> Iterator[str]:
     if one.first is not None and one.second is not None and one.first != one.second:
-        yield from difflib.unified_diff(one.first.split("\n"), one.second.split("\n"), "first", "second", lineterm="", n=1)
+        lines = difflib.unified_diff(one.first.split("\n"), one.second.split("\n"), "first", "second", lineterm="", n=1)
+        yield from (line for _, line in zip(range(_SHOWN_LINES), lines, strict=False))
     else:
         yield (one.first or one.second or "")[:_SHOWN_CHARS]
 
 
 def _register(connection: duckdb.DuckDBPyConnection, side: str, directory: str) -> None:
-    """Tables of a run: `SIDE_data`, `SIDE_dropped`, and `SIDE_verdicts` (id, turn, verdict, text_hash)."""
+    """Tables of a run: `SIDE_data`, `SIDE_dropped`, and `SIDE_verdicts` (id, verdict, text_hash, and which it is among equals)."""
     store, _ = recipe.opened(directory)
     if not store.exists(MANIFEST):
         raise SpecError(f"{directory!r} is not complete: verdicts are gathered at the end. See 'curate status'.")
@@ -159,7 +172,8 @@ def _register(connection: duckdb.DuckDBPyConnection, side: str, directory: str) 
     connection.execute(
         f"""
         CREATE TEMP TABLE {side}_verdicts AS
-        SELECT *, row_number() OVER (PARTITION BY id ORDER BY verdict, text_hash) AS turn FROM (
+        SELECT *, row_number() OVER (PARTITION BY id, verdict, text_hash) AS copy,
+               row_number() OVER (PARTITION BY id, verdict) AS twin FROM (
             SELECT id, '{KEPT}' AS verdict, {text} AS text_hash FROM {side}_data
             UNION ALL SELECT id, stage || ': ' || reason, NULL FROM {side}_dropped
         )
@@ -167,13 +181,16 @@ def _register(connection: duckdb.DuckDBPyConnection, side: str, directory: str) 
     )
 
 
-def _texts(connection: duckdb.DuckDBPyConnection, side: str, names: Sequence[str]) -> dict[str, tuple[str | None, str | None]]:
-    """Text and URL of some documents by id, of kept ones before those of dropped ones."""
+def _texts(
+    connection: duckdb.DuckDBPyConnection, side: str, names: Sequence[str]
+) -> dict[tuple[str, str], tuple[str | None, str | None]]:
+    """Text and URL of some documents, by id and verdict."""
     connection.register("wanted", pa.table({ID: pa.array(sorted({*names}), pa.string())}))
-    found: dict[str, tuple[str | None, str | None]] = {}
-    for kind in ("dropped", "data"):
+    found: dict[tuple[str, str], tuple[str | None, str | None]] = {}
+    for kind, verdict in (("dropped", "stage || ': ' || reason"), ("data", f"'{KEPT}'")):
         columns = connection.table(f"{side}_{kind}").columns
         text, url = (name if name in columns else "NULL" for name in (TEXT, URL))
-        rows = connection.execute(f"SELECT id, {text}, {url} FROM {side}_{kind} SEMI JOIN wanted USING (id)").fetchall()
-        found |= {name: (body, place) for name, body, place in rows}
+        asked = f"SELECT id, {verdict}, {text}, {url} FROM {side}_{kind} SEMI JOIN wanted USING (id)"
+        for name, fared, body, place in connection.execute(asked).fetchall():
+            found.setdefault((name, fared), (body, place))
     return found

@@ -2,12 +2,16 @@
 
 Counts are of all documents. Texts, and what is drawn from single documents, are of samples: the ledger keeps the texts of a
 keyed sample of dropped and edited documents per reason, and of these, and of those that were kept, the report shows the ones
-with the smallest keyed hash of their own. So a report of a trillion tokens is as long as one of a thousand pages.
+with the smallest keyed hash of their own. Of a large corpus some files are read, chosen by a hash of their names, and of what
+was dropped every so many documents; both are scaled to the whole. So a report of a trillion tokens is as long as one of a
+thousand pages.
 """
 
 from __future__ import annotations
 
+import hashlib
 import heapq
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,19 +71,20 @@ def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
     manifest = store.read_json(MANIFEST)
     run = PastRun(store, saved)
     limits = list(_limits(run))
-    dropped, edits = _Dropped(size), _Edits(size)
+    lost = sum(sum(account["dropped"].values()) for account in manifest["stages"].values())
+    dropped, edits = _Dropped(size, max(1, math.ceil(lost / size.rows))), _Edits(size)
     for batch in _batches(store, "dropped"):
         dropped.add(batch)
     for batch in _batches(store, "edited"):
         edits.add(batch)
-    kept = _Kept(store, size, limits)
+    kept = _Kept(store, size, limits, manifest["documents_out"])
     stages = manifest["stages"]
     return {
         "name": saved["name"],
         "run": {name: manifest[name] for name in ("started", "finished", "fingerprint", "versions", "shards", "failed_shards")},
         "documents_in": manifest["documents_in"],
         "documents_out": manifest["documents_out"],
-        "characters_out": next(reversed(stages.values()))["chars_out"],
+        "characters_out": next((account["chars_out"] for account in reversed(stages.values())), 0),
         "funnel": list(_funnel(stages)),
         "reasons": [
             {"stage": stage, "reason": reason, "documents": count, "frac": count / max(1, manifest["documents_in"])}
@@ -90,17 +95,17 @@ def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
         "records": manifest.get("records", {}),
         "barriers": manifest.get("barriers", {}),
         "scores": [_histogram(name, check, kept, dropped) for name, check in limits],
-        "languages": _compared(dropped.languages, kept.languages, size.names),
-        "hosts": _compared(dropped.hosts, kept.hosts, size.names),
+        "languages": _compared(dropped, kept, "languages", size.names),
+        "hosts": _compared(dropped, kept, "hosts", size.names),
         "lengths": {"kept": kept.lengths, "dropped": dropped.lengths},
-        "drawn_from": {"kept": kept.drawn, "dropped": dropped.rows},
+        "drawn_from": {"kept": kept.drawn, "dropped": dropped.drawn},
         "documents": [*dropped.documents(), *edits.documents(), *kept.documents()],
         "files": {name: {"rows": file["rows"], "sha256": file["sha256"]} for name, file in manifest["files"].items()},
     }
 
 
 def _funnel(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    first = max(1, next(iter(stages.values()))["rows_in"])
+    first = max(1, next((account["rows_in"] for account in stages.values()), 0))
     for name, account in stages.items():
         seconds, chars = account["seconds"], account["chars_in"] or account["chars_out"]
         yield {
@@ -135,9 +140,11 @@ def _batches(store: Store, kind: str) -> Iterator[pa.RecordBatch]:
 class _Dropped:
     """What was dropped, seen once."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, every: int) -> None:
         self._size = size
-        self.rows = 0
+        self.scale = float(every)
+        """Of so many documents one is counted in what follows."""
+        self.drawn = self._rows = 0
         self.languages: Counter[str] = Counter()
         self.hosts: Counter[str] = Counter()
         self.lengths: list[int] = []
@@ -148,24 +155,26 @@ class _Dropped:
 
     def add(self, batch: pa.RecordBatch) -> None:
         columns = {name: batch.column(name).to_pylist() for name in ("stage", "reason", "value", "limit", "detail")}
-        rooms = self._size.rows - self.rows
-        if rooms > 0:
-            self.hosts.update(_hosts(batch.column(URL).slice(0, rooms)))
-            self._verdicts += list(zip(columns["stage"], columns["reason"], strict=True))[:rooms]
-            if VALUES in batch.schema.names:
-                measured = batch.column(VALUES)
-                for place, column in enumerate(measured.type):
-                    self._values[column.name].append(_floats(measured.field(place))[:rooms])
-        self.rows += batch.num_rows
-        rows = zip(columns["stage"], columns["reason"], columns["detail"], strict=True)
-        self.languages.update(detail for _, reason, detail in rows if detail and reason == "other_language")
+        some = slice(-self._rows % int(self.scale), None, int(self.scale))
+        self._rows += batch.num_rows
+        urls = batch.column(URL).to_pylist()[some]
+        self.drawn += len(urls)
+        self.hosts.update(_hosts(pa.array(urls, pa.string())))
+        verdicts = list(zip(columns["stage"], columns["reason"], strict=True))[some]
+        self._verdicts += verdicts
+        details = zip(verdicts, columns["detail"][some], strict=True)
+        self.languages.update(detail for (_, reason), detail in details if detail and reason == "other_language")
+        if VALUES in batch.schema.names:
+            measured = batch.column(VALUES)
+            for place, column in enumerate(measured.type):
+                self._values[column.name].append(_floats(measured.field(place))[some])
         texts = batch.column(TEXT)
         with_text = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)).tolist()
         for row, key in zip(with_text, keys_of(batch.take(pa.array(with_text, pa.int64())), 0), strict=True):
             verdict = columns["stage"][row], columns["reason"][row]
             self._drawn[verdict].offer(key, batch, row)
             value, limit = columns["value"][row], columns["limit"][row]
-            if value is not None and limit is not None:
+            if value is not None and limit is not None and math.isfinite(value):
                 self._near[verdict].offer(abs(value - limit), batch, row)
             if len(self.lengths) < self._size.rows:
                 self.lengths.append(len(texts[row].as_py()))
@@ -221,7 +230,7 @@ class _Edits:
 class _Kept:
     """The corpus: a sample of its documents, and those nearest to a limit."""
 
-    def __init__(self, store: Store, size: Size, limits: Sequence[tuple[str, Check]]) -> None:
+    def __init__(self, store: Store, size: Size, limits: Sequence[tuple[str, Check]], documents: int) -> None:
         self.languages: Counter[str] = Counter()
         self.hosts: Counter[str] = Counter()
         self.lengths: list[int] = []
@@ -233,7 +242,7 @@ class _Kept:
         self._limits = limits
         measured = sorted({check.column for _, check in limits})
         values: dict[str, list[F64]] = {name: [] for name in measured}
-        for name in parquets(store, "data"):
+        for name in sorted(parquets(store, "data"), key=lambda name: hashlib.sha256(name.encode()).digest()):
             if self.drawn >= size.rows:
                 break
             file = pq.ParquetFile(store.open(name))
@@ -248,6 +257,7 @@ class _Kept:
             for column, whole in found.items():
                 values[column].append(whole)
         self.values = {name: np.concatenate(some) if some else np.zeros(0) for name, some in values.items()}
+        self.scale = documents / max(1, self.drawn)
 
     def _add(self, batch: pa.RecordBatch) -> None:
         names = batch.schema.names
@@ -257,7 +267,7 @@ class _Kept:
         if "language" in names:
             self.languages.update(name for name in batch.column("language").to_pylist() if name)
         if TEXT in names:
-            self.lengths += pc.utf8_length(batch.column(TEXT)).to_pylist()
+            self.lengths += pc.utf8_length(batch.column(TEXT).drop_null()).to_pylist()
             for row, key in enumerate(keys_of(batch, 0)):
                 self._drawn.offer(key, batch, row)
 
@@ -276,7 +286,7 @@ class _Kept:
                 shown = _document("kept", row, row[TEXT], self._size.chars)
                 yield {**shown, "stage": stage, "reason": check.reason, "limit": check.limit, "near": True}
         for row in self._drawn.rows():
-            scores = {name: value for name, value in row.items() if isinstance(value, (int, float))}
+            scores = {name: value for name, value in row.items() if isinstance(value, int | float) and math.isfinite(value)}
             yield {**_document("kept", row, row[TEXT], self._size.chars), "scores": scores}
 
 
@@ -310,7 +320,8 @@ def _turned(key: bytes | float) -> float:
 
 def _document(kind: str, row: Mapping[str, Any], text: str | None, chars: int) -> dict[str, Any]:
     shown: dict[str, Any] = {"kind": kind, "id": row.get(ID), "url": row.get(URL)}
-    shown |= {name: row[name] for name in ("stage", "reason", "value", "limit", "detail") if row.get(name) is not None}
+    known = (name for name in ("stage", "reason", "value", "limit", "detail") if row.get(name) is not None)
+    shown |= {name: row[name] for name in known if not isinstance(row[name], float) or math.isfinite(row[name])}
     if text is not None:
         shown |= {"chars": len(text), "text": text[:chars]}
     return shown
@@ -326,8 +337,9 @@ def shown_parts(before: str, edits: Sequence[Mapping[str, Any]], chars: int) -> 
             return parts
         parts += _same(before[at : edit["start"]], first=not number, last=False)
         gone = before[edit["start"] : edit["end"]]
-        parts += [["gone", gone[:chars], edit["rule"]]] if gone else []
-        parts += [["new", edit["replacement"], edit["rule"]]] if edit["replacement"] else []
+        for kind, text in (("gone", gone), ("new", edit["replacement"])):
+            parts += [[kind, text[:chars], edit["rule"]]] if text else []
+            parts += [["cut", f"{len(text) - chars:,} characters"]] if len(text) > chars else []
         shown += len(gone) + len(edit["replacement"]) + 2 * _AROUND
         at = edit["end"]
     return parts + _same(before[at:], first=not edits, last=True)
@@ -347,9 +359,13 @@ def _hosts(urls: pa.Array) -> Iterable[str]:
     return [host for host in pc.struct_field(found, "host").to_pylist() if host]
 
 
-def _compared(dropped: Counter[str], kept: Counter[str], names: int) -> list[dict[str, Any]]:
-    both = dropped + kept
-    return [{"name": name, "dropped": dropped[name], "kept": kept[name]} for name, _ in both.most_common(names)]
+def _compared(dropped: _Dropped, kept: _Kept, what: str, names: int) -> list[dict[str, Any]]:
+    """The most frequent names, with how many documents of the whole run they stand for."""
+    lost, stayed = (
+        {name: round(side.scale * count) for name, count in getattr(side, what).items()} for side in (dropped, kept)
+    )
+    both = Counter(lost) + Counter(stayed)
+    return [{"name": name, "dropped": lost.get(name, 0), "kept": stayed.get(name, 0)} for name, _ in both.most_common(names)]
 
 
 def _floats(values: Any) -> F64:
@@ -357,24 +373,24 @@ def _floats(values: Any) -> F64:
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
-def _counted(values: F64, edges: F64) -> list[int]:
+def _counted(values: F64, edges: F64) -> npt.NDArray[np.int64]:
     """In bins, of which the first and the last have what lies beyond as well."""
-    counts: list[int] = np.histogram(np.clip(values[np.isfinite(values)], edges[0], edges[-1]), edges)[0].tolist()
-    return counts
+    return np.histogram(np.clip(values[np.isfinite(values)], edges[0], edges[-1]), edges)[0]
 
 
 def _histogram(stage: str, check: Check, kept: _Kept, dropped: _Dropped) -> dict[str, Any]:
     """Values of documents that the rule let pass, and of those that it stopped, in common bins."""
     assert check.limit is not None
     elsewhere, stopped = dropped.values(check.column, stage, check.reason)
-    passed = np.concatenate([elsewhere, kept.values.get(check.column, np.zeros(0))])
-    both = np.concatenate([passed, stopped])
+    stayed = kept.values.get(check.column, np.zeros(0))
+    both = np.concatenate([elsewhere, stayed, stopped])
     both = both[np.isfinite(both)]
     low, high = (float(x) for x in np.quantile(both, [0.01, 0.99])) if len(both) else (0.0, 1.0)
     low, high = min(low, check.limit), max(high, check.limit)
     edges = np.linspace(low, high if high > low else low + 1.0, 41)
-    counts = [_counted(values, edges) for values in (passed, stopped)]
+    gone, lost, left = (_counted(values, edges) for values in (stopped, elsewhere, stayed))
+    passed = dropped.scale * lost + kept.scale * left
     return {
         "stage": stage, "reason": check.reason, "column": check.column, "limit": check.limit, "edges": edges.tolist(),
-        "passed": counts[0], "stopped": counts[1],
+        "passed": np.rint(passed).astype(int).tolist(), "stopped": np.rint(dropped.scale * gone).astype(int).tolist(),
     }  # fmt: skip

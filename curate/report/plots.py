@@ -67,6 +67,7 @@ def _drawn(draw: Callable[[Any], None], title: str) -> Markup:
         "svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "text.color": _INK, "axes.labelcolor": _INK,
         "axes.edgecolor": _FAINT, "xtick.color": _INK, "ytick.color": _INK, "grid.color": _FAINT, "axes.spines.top": False,
         "axes.spines.right": False, "font.family": "sans-serif",
+        "text.parse_math": False,
     }  # fmt: skip
     with rc_context(style):
         figure = Figure(figsize=(4.2, 2.8), layout="constrained")

@@ -27,9 +27,9 @@ def write_report(directory: str, size: Size | None = None) -> str:
     """Write both files; where the page is. Raises SpecError where there is no run, or one that is not over."""
     found = gather(directory, size)
     store = Store(directory)
-    store.write_text(FIGURES, json.dumps(found, ensure_ascii=False))
+    store.write_text(FIGURES, json.dumps(found, ensure_ascii=False, allow_nan=False))
     store.write_text(REPORT, report_page(found, yaml.safe_dump(_asked(store), sort_keys=False, allow_unicode=True)))
-    return store.path(REPORT)
+    return f"{directory.rstrip('/')}/{REPORT}"
 
 
 def report_page(found: dict[str, Any], recipe_text: str) -> str:

@@ -3,12 +3,13 @@
 What is asked for is answered by DuckDB from the Parquet files, so that a run of any size opens at once. A click on "good" or
 "bad" is appended to `DIR/audit.jsonl`; of each reason that gives the share of documents that went rightly, with an interval.
 
-The page is served to the loopback address, and to whoever has the token: other users of the machine, and web pages in the same
-browser, have neither. Texts are shown as text, and the page runs no script.
+The page is served on the loopback address, under a path that nobody can guess: other users of the machine, and web pages in the
+same browser, do not know it. Texts are shown as text, and the page runs no script.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import secrets
@@ -41,7 +42,6 @@ PER_PAGE = 25
 KINDS = ("dropped", "edited", "kept")
 _FOLDER = {"dropped": "dropped", "edited": "edited", "kept": "data"}
 _SHOWN_CHARS = 20_000
-_COOKIE = "curate_token"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 
@@ -66,7 +66,7 @@ class Query:
         names = {name: asked.get(name, "") for name in ("stage", "reason", "host", "words", "column")}
         try:
             low, high = (float(asked[name]) if asked.get(name) else None for name in ("low", "high"))
-            page = max(0, int(asked.get("page") or 0))
+            page = min(2**31, max(0, int(asked.get("page") or 0)))
         except ValueError as error:
             raise SpecError(f"low, high and page are numbers: {error}") from error
         kind = asked.get("kind") or "dropped"
@@ -114,7 +114,7 @@ class Browser:
         if query.words:
             body = "before" if query.kind == "edited" else TEXT
             searched = [name for name in (body, URL, ID) if name in names]
-            conditions.append("(" + " OR ".join(f"contains(lower({name}), ?)" for name in searched) + ")")
+            conditions.append("(" + " OR ".join([*(f"contains(lower({name}), ?)" for name in searched), "false"]) + ")")
             values += [query.words.lower()] * len(searched)
         if query.column:
             if query.column not in numbers:
@@ -128,13 +128,21 @@ class Browser:
         connection = duckdb.connect()
         connection.register("documents", found)
         (count,) = connection.execute(f"SELECT count(*) FROM documents {where}", values).fetchone() or (0,)
-        names = [name for name in (ID, "file", "offset") if name in names] or names[:1]
-        order = ", ".join(f'"{name}"' for name in names)
-        page = f"ORDER BY {order} LIMIT {PER_PAGE} OFFSET {PER_PAGE * query.page}"
-        # Ordered by a few narrow columns; all the others are read of the rows of the page only.
-        connection.execute(f"CREATE TEMP TABLE page AS SELECT {order} FROM documents {where} {page}", values)
-        same = " AND ".join(f'documents."{name}" IS NOT DISTINCT FROM page."{name}"' for name in names)
-        rows: Any = connection.sql(f"SELECT * FROM documents SEMI JOIN page ON {same} ORDER BY {order}").to_arrow_table()
+        key = [name for name in (ID, "file", "offset", "stage") if name in names] or names[:1]
+        order = ", ".join(f'"{name}"' for name in key)
+        # Ordered by a few narrow columns; all others are read of the rows of the page only. Rows that share a key have turns.
+        turn = f"row_number() OVER (PARTITION BY {order}) AS turn"
+        page = f"ORDER BY {order}, turn LIMIT {PER_PAGE} OFFSET {PER_PAGE * query.page}"
+        connection.execute(f"CREATE TEMP TABLE page AS SELECT {order}, {turn} FROM documents {where} {page}", values)
+        same = " AND ".join(f'found."{name}" IS NOT DISTINCT FROM page."{name}"' for name in key)
+        connection.execute(
+            f"CREATE TEMP TABLE near AS SELECT * FROM (SELECT * FROM documents {where}) AS found SEMI JOIN page ON {same}",
+            values,
+        )
+        rows: Any = connection.sql(
+            f"SELECT found.* EXCLUDE (turn) FROM (SELECT *, {turn} FROM near) AS found SEMI JOIN page ON {same} "
+            f"AND found.turn = page.turn ORDER BY {order}"
+        ).to_arrow_table()
         return int(count), [_shown(query.kind, row) for row in rows.to_pylist()]
 
 
@@ -142,13 +150,18 @@ def _is_number(of: pa.DataType) -> bool:
     return bool(pa.types.is_floating(of) or pa.types.is_integer(of))
 
 
+def _place(row: Mapping[str, Any]) -> str:
+    """What tells a document from others with its id."""
+    return f"{row['file']} {row['offset']}" if row.get("file") is not None else ""
+
+
 def _shown(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
     facts = {name: value for name, value in row.items() if isinstance(value, int | float) and name not in ("ordinal", "offset")}
     facts |= {name: value for name, value in (row.get("values") or {}).items() if value is not None}
     text = row.get(TEXT)
     shown = {
-        "kind": kind, "id": row.get(ID), "url": row.get(URL), "stage": row.get("stage"), "reason": row.get("reason"),
-        "detail": row.get("detail"), "facts": facts, "text": text and text[:_SHOWN_CHARS], "chars": len(text or ""),
+        "kind": kind, "id": row.get(ID), "url": row.get(URL), "place": _place(row),
+        "stage": row.get("stage"), "reason": row.get("reason"), "detail": row.get("detail"), "facts": facts, "text": text and text[:_SHOWN_CHARS], "chars": len(text or ""),
     }  # fmt: skip
     if kind == "edited" and row["before"] is not None:
         assert apply_edits(row["before"], row["edits"]) == row["after"]
@@ -160,12 +173,17 @@ def _shown(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_audit(path: Path) -> list[dict[str, Any]]:
-    """The last word on every document."""
+    """The last word on every document. What is no whole line was cut short while it was written, and is left out."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
-        row = json.loads(line)
-        found[row["kind"], row["stage"], row["id"]] = row
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            found[_told_by(row)] = row
     return list(found.values())
+
+
+def _told_by(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(name) or None for name in ("kind", "stage", "id", "place"))
 
 
 def precision(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -196,7 +214,7 @@ def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def application(directory: str, token: str) -> flask.Flask:
-    """The pages. Whoever asks must have the token, in the address the first time, then in a cookie."""
+    """The pages, under `/TOKEN/`; whoever asks for another address is told nothing."""
     import flask
 
     if is_url(directory):
@@ -206,18 +224,11 @@ def application(directory: str, token: str) -> flask.Flask:
 
     @app.before_request
     def check() -> Any:
-        given = flask.request.args.get("token") or flask.request.cookies.get(_COOKIE) or ""
-        if not secrets.compare_digest(given.encode(), token.encode()):
-            return "The address that 'curate serve' printed has a token; open that one.\n", 403
-        if flask.request.method == "POST" and flask.request.headers.get("Origin") not in (
-            None,
-            flask.request.host_url.rstrip("/"),
-        ):
+        if not secrets.compare_digest(flask.request.path.split("/")[1].encode(), token.encode()):
+            return "Open the address that 'curate serve' printed.\n", 403
+        own = (None, flask.request.host_url.rstrip("/"))
+        if flask.request.method == "POST" and flask.request.headers.get("Origin") not in own:
             return "This form was sent by another page.\n", 403
-        if "token" in flask.request.args:  # so that it does not stand in the address, nor in what pages are told they came from
-            answer = flask.redirect(flask.request.path)
-            answer.set_cookie(_COOKIE, token, httponly=True, samesite="Strict")
-            return answer
         return None
 
     @app.after_request
@@ -231,33 +242,32 @@ def application(directory: str, token: str) -> flask.Flask:
     def refused(error: SpecError) -> Any:
         return flask.Response(f"{error}\n", 400, mimetype="text/plain")
 
-    @app.get("/")
+    @app.get(f"/{token}/")
     def browse() -> str:
         query = Query.of(flask.request.args)
         count, documents = browser.find(query)
-        said = {(row["kind"], row["stage"], row["id"]): row["verdict"] for row in read_audit(audit)}
+        said = {_told_by(row): row["verdict"] for row in read_audit(audit)}
         stages = browser.manifest["stages"]
         reasons = sorted({r for name, one in stages.items() if not query.stage or name == query.stage for r in one["dropped"]})
         here = {name: value for name, value in flask.request.args.items() if name != "page"}
         return render(
-            "browse.html", name=browser.saved["name"], query=query, count=count, documents=documents, said=said,
-            stages=list(stages), reasons=reasons, columns=browser.columns(query.kind), kinds=KINDS,
-            pages=max(1, math.ceil(count / PER_PAGE)), link=lambda page: "/?" + urlencode({**here, "page": page}),
-            here=flask.request.full_path,
+            "browse.html", name=browser.saved["name"], query=query, count=count,
+            documents=[(row, said.get(_told_by(row))) for row in documents], stages=list(stages), reasons=reasons,
+            columns=browser.columns(query.kind), kinds=KINDS, pages=max(1, math.ceil(count / PER_PAGE)),
+            link=lambda page: "?" + urlencode({**here, "page": page}), here=flask.request.query_string.decode(),
         )  # fmt: skip
 
-    @app.post("/audit")
+    @app.post(f"/{token}/audit")
     def say() -> Any:
         form = flask.request.form
         if form.get("verdict") not in ("good", "bad") or form.get("kind") not in KINDS or not form.get("id"):
             raise SpecError("verdict is good or bad, of a document with a kind and an id")
-        row = {name: form.get(name) or None for name in ("kind", "id", "stage", "reason", "verdict")}
+        row = {name: form.get(name) or None for name in ("kind", "id", "place", "stage", "reason", "verdict")}
         with open(audit, "a", encoding="utf-8") as file:
-            file.write(json.dumps({**row, "time": round(time.time())}, ensure_ascii=False) + "\n")
-        back = form.get("back", "/")
-        return flask.redirect(back if back.startswith("/") and not back.startswith("//") else "/", 303)
+            file.write(json.dumps({**row, "time": round(time.time())}) + "\n")
+        return flask.redirect(f"/{token}/?{form.get('back', '')}", 303)
 
-    @app.get("/audit")
+    @app.get(f"/{token}/audit")
     def heard() -> str:
         rows = read_audit(audit)
         return render("audit.html", name=browser.saved["name"], rows=list(precision(rows)), total=len(rows), file=AUDIT)
@@ -271,5 +281,5 @@ def serve(directory: str, port: int, say: Any) -> None:
 
     token = secrets.token_urlsafe(16)
     server = make_server(HOST, port, application(directory, token), threaded=True)
-    say(f"http://{HOST}:{server.server_port}/?token={token}  (Ctrl-C ends it)")
+    say(f"http://{HOST}:{server.server_port}/{token}/  (Ctrl-C ends it)")
     server.serve_forever()

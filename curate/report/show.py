@@ -124,7 +124,7 @@ def _cell(value: Any) -> str:
 def _verdict(row: Row) -> str:
     if row["kind"] == "kept" and not row.get("near"):
         return "kept:"
-    measured = f" ({row['value']:.4g}, limit {row['limit']:.4g})" if row.get("value") is not None and row.get("limit") else ""
+    measured = f" ({row['value']:.4g}, limit {row['limit']:.4g})" if {"value", "limit"} <= row.keys() else ""
     return f"{row['kind']}{', near the limit' if row.get('near') else ''}: {row['stage']} / {row['reason']}{measured}:"
 
 

@@ -88,7 +88,7 @@ const card = (one) => {
   const summary = element("summary");
   const verdict = one.kind === "kept" && !one.near ? "kept" : `${one.kind}${one.near ? ", near the limit" : ""}: ${one.stage} / ${one.reason}`;
   summary.append(element("span", verdict, `verdict ${one.kind}`), ` ${one.url ?? one.id}`);
-  if (one.value !== undefined) summary.append(element("span", ` ${short(one.value)}, limit ${short(one.limit)}`, "soft"));
+  if (one.value !== undefined && one.limit !== undefined) summary.append(element("span", ` ${short(one.value)}, limit ${short(one.limit)}`, "soft"));
   details.append(summary);
   details.addEventListener("toggle", () => details.children.length > 1 || details.append(contents(one)), { once: true });
   return details;
