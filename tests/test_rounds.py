@@ -135,7 +135,7 @@ def test_the_report_of_a_loop_shows_curves_and_probes_and_asks_nobody(world: Pat
     assert all(rows[place]["text"][:40] in page for place in (0, -1))
     assert "src=" not in page and 'href="http' not in page and "<script" not in page
     undone = CliRunner().invoke(main, ["report", str(world / "in")])
-    assert undone.exit_code == 1 and "has no rounds.json" in undone.output
+    assert undone.exit_code == 1 and "holds no run" in undone.output
 
 
 def test_text_of_a_report_is_text(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def _told(one: Example) -> Iterator[str]:
 
 
 def _register(connection: duckdb.DuckDBPyConnection, side: str, directory: str) -> None:
-    """Tables of a run: `SIDE_data`, `SIDE_dropped`, and `SIDE_verdicts` (id, verdict, text_hash, and which it is among equals)."""
+    """Tables of a run: `SIDE_data`, `SIDE_dropped`, and `SIDE_verdicts` (id, verdict, text_hash, number among equals)."""
     store, _ = recipe.opened(directory)
     if not store.exists(MANIFEST):
         raise SpecError(f"{directory!r} is not complete: verdicts are gathered at the end. See 'curate status'.")

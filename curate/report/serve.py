@@ -161,7 +161,8 @@ def _shown(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
     text = row.get(TEXT)
     shown = {
         "kind": kind, "id": row.get(ID), "url": row.get(URL), "place": _place(row),
-        "stage": row.get("stage"), "reason": row.get("reason"), "detail": row.get("detail"), "facts": facts, "text": text and text[:_SHOWN_CHARS], "chars": len(text or ""),
+        "stage": row.get("stage"), "reason": row.get("reason"), "detail": row.get("detail"),
+        "facts": facts, "text": text and text[:_SHOWN_CHARS], "chars": len(text or ""),
     }  # fmt: skip
     if kind == "edited" and row["before"] is not None:
         assert apply_edits(row["before"], row["edits"]) == row["after"]
