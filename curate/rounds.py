@@ -236,8 +236,9 @@ class _Loop:
             _write_json(path, about)
             return
         then = json.loads(path.read_text())
-        usual = {field.name: field.default for field in fields(options)}  # of what an earlier version did not write down
-        known = json.loads(json.dumps({name: usual[name] for name in usual if usual[name] is not MISSING})) | then
+        # What an earlier version did not write down was as it is by default.
+        usual = {one.name: one.default for one in fields(options) if one.default is not MISSING and one.name not in _ANY}
+        known = json.loads(json.dumps(usual)) | then
         if differ := [name for name in about if known.get(name) != about[name]]:
             raise DriftError(f"{self.out} has rounds with another {', '.join(differ)}. Change it back, or give another --out.")
 

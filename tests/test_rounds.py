@@ -233,6 +233,17 @@ def test_a_folder_of_another_loop_is_refused(world: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_loop_of_an_earlier_version_goes_on_and_so_does_one_with_other_resources(world: Path) -> None:
+    before = (world / "mates" / "rounds.json").read_bytes()
+    path = world / "mates" / "about.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({name: about[name] for name in about if name not in ("dtype", "gpus", "base", "replicas")}))
+    loop(world, world / "mates", threads=2, replicas=3)
+    assert (world / "mates" / "rounds.json").read_bytes() == before
+    path.write_text(json.dumps(about))
+
+
+@pytest.mark.slow
 def test_rounds_without_documents_to_judge_by_say_so(world: Path) -> None:
     with pytest.raises(DataError, match=r"judge: no document of .* is in a share of 1e-06\. Raise it"):
         loop(world, world / "unjudged", judge=1e-6, rounds=1)
