@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
@@ -35,7 +37,7 @@ from curate.probe.influence import Oracle
 from curate.probe.model import Shape, load, num_parameters, save
 from curate.probe.stream import token_stream
 from curate.probe.train import CHECKPOINT, Training, train
-from tests.bench.mates.influence import DATA, LENGTH, REFERENCE
+from tests.bench.mates.influence import DATA, KINDS, LENGTH, REFERENCE
 
 SHAPES = {
     "small": Shape(vocab_size=4096, width=128, layers=4, heads=4, hidden=352, context=LENGTH, bos=0),
@@ -138,19 +140,32 @@ def main() -> None:
                 f"  one_step {1 / fast:.2f}, {slow / fast:.1f} times; scores differ by {apart:.1e} of {np.abs(ours).max():.1e}"
             )
             print(f"  gradient {1 / many:.2f}, {fast / many:.1f} times one_step; rank agreement {agreement:.3f}", flush=True)
-        body, tokenizer = tiny(
-            _with_marks(folder / "tokenizer.json"), ("<|endoftext|>", "[CLS]", "[SEP]"), width=128, layers=2, heads=4,
-            hidden=256, window=WINDOW, seed=0,
-        )  # fmt: skip
-        scorer = Regressor(body, tokenizer, window=WINDOW, max_windows=WINDOWS).eval()
-        torch.nn.init.normal_(scorer.head.weight)
-        some = texts[:500]
-        slow, fast = timed(lambda: padded_scores(scorer, some)), timed(lambda: scorer.predict(some, 8192))
+        scoring(folder / "tokenizer.json", {"web pages": texts[:500], "sixteen kinds": _mixed(500)})
+
+
+def scoring(tokenizer: Path, pools: dict[str, list[str]]) -> None:
+    body, marked = tiny(
+        _with_marks(tokenizer), ("<|endoftext|>", "[CLS]", "[SEP]"), width=128, layers=2, heads=4, hidden=256, window=WINDOW,
+        seed=0,
+    )  # fmt: skip
+    scorer = Regressor(body, marked, window=WINDOW, max_windows=WINDOWS).eval()
+    torch.nn.init.normal_(scorer.head.weight)
+    for name, some in pools.items():
+        slow, fast = timed(lambda: padded_scores(scorer, some)), timed(lambda: scorer.predict(some, 8192))  # noqa: B023
         difference = np.abs(padded_scores(scorer, some) - scorer.predict(some, 8192)).max()
+        filled = sum(map(len, scorer.windows(some).ids)) / (len(some) * WINDOWS * WINDOW)
         print(
-            f"scoring {len(some)} texts: padded {len(some) / slow:.1f} texts/s, by length {len(some) / fast:.1f} "
-            f"({slow / fast:.1f} times); largest difference {difference:.1e}"
+            f"scoring {len(some)} texts, {name}: padded {len(some) / slow:.1f} texts/s, by length {len(some) / fast:.1f} "
+            f"({slow / fast:.1f} times; {filled:.0%} of the padded tokens are text); largest difference {difference:.1e}"
         )
+
+
+def _mixed(number: int) -> list[str]:
+    """As many of each kind that influence is measured on."""
+    tables = [pq.read_table(path, columns=["text", "source"]) for path in sorted((DATA / "web_text").glob("*.parquet"))]
+    whole = pa.concat_tables(tables)
+    texts = [whole.filter(pc.equal(whole["source"], kind))["text"].to_pylist() for kind in KINDS]
+    return [own[place % len(own)] for place in range(number) for own in texts][:number]
 
 
 def _rows(ids: torch.Tensor, targets: torch.Tensor) -> list[tuple[npt.NDArray[np.int64], int]]:
