@@ -152,14 +152,14 @@ def _draw(store: Store, kind: str, stage: str | None, reason: str | None, num: i
         condition = condition & pc.is_valid(pc.field(body))
     best: list[tuple[bytes, int, int, dict[str, Any]]] = []
     for number, batch in enumerate(dataset.to_batches(filter=condition)):
-        for index, key in enumerate(keys_of(batch, seed)):
+        for index, key in enumerate(_keys(batch, seed)):
             best.append((key, number, index, {}))
         best = sorted(best)[:num]
         best = [(k, n, i, row or batch.slice(i, 1).to_pylist()[0]) if n == number else (k, n, i, row) for k, n, i, row in best]
     return [row for _, _, _, row in best]
 
 
-def keys_of(batch: pa.RecordBatch, seed: int) -> Iterator[bytes]:
+def _keys(batch: pa.RecordBatch, seed: int) -> Iterator[bytes]:
     """A hash per row, keyed by what tells documents apart: ids alone repeat (the same record in two files)."""
     names = [name for name in ("id", "file", "offset") if name in batch.schema.names] or batch.schema.names[:1]
     secret = seed.to_bytes(8, "little")

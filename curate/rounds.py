@@ -395,12 +395,13 @@ class _Loop:
         begin = self.folder(number - 1) / "model" / CHECKPOINT if number else None
         ends = [first + options.steps * (look + 1) // options.looks for look in range(options.looks)]
         self.listener.phase(f"round {number}", options.steps, 0)
+        told = [first]
         losses: list[dict[str, Any]] = []
         path = self.folder(number) / "losses.jsonl"
         known = {row["step"]: row for row in map(json.loads, path.read_text().splitlines())} if path.exists() else {}
         for end in ends:
             leg = Leg(first=first, until=end, begin=begin)
-            trained = self._leg(number, stream, leg)
+            trained = self._leg(number, stream, leg, told)
             row = known.get(end) or {"step": end, "tokens": trained.tokens, **self._losses(trained.model.eval())}
             losses.append(row)
             path.write_text("".join(json.dumps(one) + "\n" for one in losses))
@@ -415,13 +416,12 @@ class _Loop:
             "model_sha256": store.file_hash(str(folder / "model.safetensors")),
         }
 
-    def _leg(self, number: int, stream: Tokens, leg: Leg) -> Trained[Any]:
-        """The steps from one look at the losses to the next."""
+    def _leg(self, number: int, stream: Tokens, leg: Leg, told: list[int]) -> Trained[Any]:
+        """The steps from one look at the losses to the next; `told` is the last one that the listener has heard of."""
         from curate.probe.launch import train_together
         from curate.probe.train import train
 
         options, folder, phase = self.rounds, self.folder(number) / "model", f"round {number}"
-        told = [leg.first]
 
         def tell(step: int, loss: str = "") -> None:
             while told[0] < step:

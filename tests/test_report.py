@@ -267,3 +267,10 @@ def _luminance(colour: str) -> float:
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_what_is_shown_does_not_depend_on_where_the_files_lie(run: Path, found: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copy(run.parent / "in.parquet", tmp_path)
+    shutil.copy(run.parent / "run.yaml", tmp_path)
+    curate.run(str(tmp_path / "run.yaml"), out=str(tmp_path / "out"), inline=True)
+    assert gather(str(tmp_path / "out"))["documents"] == found["documents"]

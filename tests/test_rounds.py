@@ -158,6 +158,30 @@ def test_text_of_a_report_is_text(tmp_path: Path) -> None:
     assert "<script" not in page and "<b>" not in page
 
 
+class Counting(Silent):
+    """Counts what it hears of every phase."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, int] = {}
+        self.heard: dict[str, int] = {}
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        self.totals[name], self.heard[name] = total, done
+
+    def advance(self, name: str, item: str, rows: int | None) -> None:
+        self.heard[name] += 1
+
+
+@pytest.mark.slow
+def test_every_step_is_told_once(world: Path) -> None:
+    (world / "counted.yaml").write_text((world / "random.yaml").read_text())
+    counting = Counting()
+    rounds_file(str(world / "counted.yaml"), out=str(world / "counted"), inline=True, listener=counting)
+    steps = {name: total for name, total in counting.totals.items() if name.startswith("round ")}
+    assert len(steps) == 3
+    assert {name: counting.heard[name] for name in steps} == steps
+
+
 def files(out: Path) -> dict[str, bytes]:
     """What a loop leaves, of which every byte must be the same again."""
     names = ("rounds.json", "round.json", "losses.jsonl", "model.safetensors", "head.safetensors", "probes.parquet")

@@ -25,7 +25,6 @@ import pyarrow.parquet as pq
 
 from curate import recipe
 from curate.errors import SpecError
-from curate.inspection import keys_of
 from curate.ledger import VALUES
 from curate.recount import beside_each_other, parquets
 from curate.rules import RuleStage
@@ -170,7 +169,7 @@ class _Dropped:
                 self._values[column.name].append(_floats(measured.field(place))[some])
         texts = batch.column(TEXT)
         with_text = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)).tolist()
-        for row, key in zip(with_text, keys_of(batch.take(pa.array(with_text, pa.int64())), 0), strict=True):
+        for row, key in zip(with_text, _keys(batch.take(pa.array(with_text, pa.int64()))), strict=True):
             verdict = columns["stage"][row], columns["reason"][row]
             self._drawn[verdict].offer(key, batch, row)
             value, limit = columns["value"][row], columns["limit"][row]
@@ -213,7 +212,7 @@ class _Edits:
         owners = pc.list_parent_indices(edits).to_pylist()
         self.rules.update((stages[row], rule) for row, rule in zip(owners, rules, strict=True))
         with_text = np.flatnonzero(batch.column("before").is_valid().to_numpy(zero_copy_only=False)).tolist()
-        for row, key in zip(with_text, keys_of(batch.take(pa.array(with_text, pa.int64())), 0), strict=True):
+        for row, key in zip(with_text, _keys(batch.take(pa.array(with_text, pa.int64()))), strict=True):
             self._drawn[stages[row]].offer(key, batch, row)
 
     def documents(self) -> Iterator[dict[str, Any]]:
@@ -268,7 +267,7 @@ class _Kept:
             self.languages.update(name for name in batch.column("language").to_pylist() if name)
         if TEXT in names:
             self.lengths += pc.utf8_length(batch.column(TEXT).drop_null()).to_pylist()
-            for row, key in enumerate(keys_of(batch, 0)):
+            for row, key in enumerate(_keys(batch)):
                 self._drawn.offer(key, batch, row)
 
     def _offer_near(self, column: str, values: F64, batch: pa.RecordBatch) -> None:
@@ -288,6 +287,13 @@ class _Kept:
         for row in self._drawn.rows():
             scores = {name: value for name, value in row.items() if isinstance(value, int | float) and math.isfinite(value)}
             yield {**_document("kept", row, row[TEXT], self._size.chars), "scores": scores}
+
+
+def _keys(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """A hash per row, of what tells documents apart wherever their files lie."""
+    names = [name for name in (ID, "offset") if name in batch.schema.names] or batch.schema.names[:1]
+    for row in batch.select(names).to_pylist():
+        yield hashlib.blake2b(str(list(row.values())).encode(), digest_size=8).digest()
 
 
 class _Smallest:
