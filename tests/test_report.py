@@ -125,6 +125,16 @@ def test_languages_and_hosts_before_and_after(found: dict[str, Any]) -> None:
     assert sum(row["kept"] for row in hosts.values()) == found["documents_out"]
 
 
+def test_lengths_are_those_of_the_texts(run: Path, found: dict[str, Any]) -> None:
+    lengths = found["lengths"]
+    texts = pq.read_table(run / "data")["text"].to_pylist()
+    assert sum(lengths["kept"]) == len(texts)
+    gone = pq.read_table(run / "dropped")["text"]
+    assert sum(lengths["dropped"]) == len(gone) - gone.null_count  # those whose texts are on record
+    longest = [edge for edge, count in zip(lengths["edges"], lengths["kept"], strict=False) if count][-1]
+    assert longest <= max(map(len, texts)) <= lengths["edges"][-1]
+
+
 def test_samples_are_the_same_each_time_and_as_large_as_asked(run: Path, found: dict[str, Any]) -> None:
     assert gather(str(run))["documents"] == found["documents"]
     small = gather(str(run), Size(per_reason=2, per_stage=1, kept=3, near=0, chars=20))["documents"]

@@ -77,8 +77,9 @@ def main(folder: Path) -> None:
         torch.cuda.set_device(device)
     torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
+        stream = np.load(folder / _STREAM, mmap_mode="r")  # one copy in memory for all processes
         team = Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
-        train(begins, training, np.load(folder / _STREAM), folder, leg=leg, device=device, threads=job["threads"], team=team)
+        train(begins, training, stream, folder, leg=leg, device=device, threads=job["threads"], team=team)
         torch.distributed.barrier()
     finally:
         torch.distributed.destroy_process_group()

@@ -38,6 +38,8 @@ class Team:
 
     def sum(self, value: float, device: str) -> float:
         """Over all processes."""
+        if self.size == 1:
+            return value
         whole = torch.tensor(value, dtype=torch.float64, device=device)
         self.add_up([whole])
         return whole.item()

@@ -96,7 +96,7 @@ def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
         "scores": [_histogram(name, check, kept, dropped) for name, check in limits],
         "languages": _compared(dropped, kept, "languages", size.names),
         "hosts": _compared(dropped, kept, "hosts", size.names),
-        "lengths": {"kept": kept.lengths, "dropped": dropped.lengths},
+        "lengths": _lengths(kept, dropped),
         "drawn_from": {"kept": kept.drawn, "dropped": dropped.drawn},
         "documents": [*dropped.documents(), *edits.documents(), *kept.documents()],
         "files": {name: {"rows": file["rows"], "sha256": file["sha256"]} for name, file in manifest["files"].items()},
@@ -372,6 +372,15 @@ def _compared(dropped: _Dropped, kept: _Kept, what: str, names: int) -> list[dic
     )
     both = Counter(lost) + Counter(stayed)
     return [{"name": name, "dropped": lost.get(name, 0), "kept": stayed.get(name, 0)} for name, _ in both.most_common(names)]
+
+
+def _lengths(kept: _Kept, dropped: _Dropped) -> dict[str, list[Any]]:
+    """Documents by their length in characters, in bins of one width on a logarithmic scale."""
+    edges = np.geomspace(1.0, max(10.0, *kept.lengths, *dropped.lengths), 41)
+    counts = {
+        name: _counted(np.array(side.lengths, np.float64), edges) for name, side in (("kept", kept), ("dropped", dropped))
+    }
+    return {"edges": edges.tolist(), **{name: found.tolist() for name, found in counts.items()}}
 
 
 def _floats(values: Any) -> F64:

@@ -8,7 +8,6 @@ import json
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
 import yaml
 from markupsafe import Markup
 
@@ -58,11 +57,9 @@ def _plots(found: dict[str, Any]) -> dict[str, list[Markup]]:
         )
         for one in found["scores"][:_SCORES]
     ]  # fmt: skip
-    lengths = {name: np.array(found["lengths"][name], np.float64) for name in ("kept", "dropped")}
-    both = np.concatenate([*lengths.values(), [1.0]])
-    edges = np.geomspace(1.0, max(10.0, both.max()), 41)
-    counts = {name: np.histogram(np.clip(values, 1.0, None), edges)[0].tolist() for name, values in lengths.items()}
+    lengths = dict(found["lengths"])
+    edges = lengths.pop("edges")
     return {
         "scores": scores,
-        "lengths": [histogram(counts, edges.tolist(), title="Length", x_label="characters", logarithmic=True)],
+        "lengths": [histogram(lengths, edges, title="Length", x_label="characters", logarithmic=True)],
     }
