@@ -29,6 +29,8 @@ def test_another_architecture_learns_from_nothing_and_goes_on_after_a_kill_to_th
     config: Any = GPTNeoXConfig(**NEOX)
     config.save_pretrained(tmp_path / "base")
     base = Base(tmp_path / "base", context=16)
+    first, same, other = (next(base.begin(seed).parameters()) for seed in (1, 1, 2))
+    assert torch.equal(first, same) and not torch.equal(first, other)
     whole = train(base, SHORT, STREAM, tmp_path / "whole", threads=1)
     assert whole.losses[-1] < 0.9 * whole.losses[0]
     with pytest.raises(Killed):
