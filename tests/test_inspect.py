@@ -44,6 +44,7 @@ def test_documents_are_found_by_what_happened_and_by_words(run: Inspection) -> N
     near = run.documents("near", stage="gopher_quality", reason="too_few_words", num=100)
     assert {row["kind"] for row in near} == {"dropped", "kept"}
     assert [row["url"] for row in run.documents(words="a.example/77")] == ["https://a.example/77"]
+    assert {row["reason"] for row in run.documents(reason="too_many_words", num=100)} == {"too_many_words"}
     assert len(run.documents("kept", num=0)) == 0
 
 
