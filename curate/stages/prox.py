@@ -54,7 +54,7 @@ class Prox(Cleaning):
         asker = self.asker(card.window + 1, reads=True)
         reader = LineReader(asker, card)
         if self.self_test:
-            self.check_known_pages(self.programs_of(GOOD, reader.read(GOOD, Answers(), overlapping=self.overlap)))
+            self.check_known_pages(self.programs_of(GOOD, reader.read(GOOD, Answers(), overlapping=self.overlap), card))
 
         def ask(batch: Batch, answers: Answers) -> Batch:
             readings = reader.read(texts_of(batch), answers, overlapping=self.overlap)
@@ -62,7 +62,7 @@ class Prox(Cleaning):
             batch = batch.put(self.column, pa.array(scores, from_pandas=True))
             if self.min_keep is not None:
                 batch = drop_where(batch, scores < self.min_keep, "prox_drop", value=scores, limit=self.min_keep)
-            programs = self.programs_of(self.ungated(batch), readings)
+            programs = self.programs_of(self.ungated(batch), readings, card)
             return self.edited(batch, programs)
 
         return closing(ask, asker)

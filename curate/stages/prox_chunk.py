@@ -28,6 +28,7 @@ from annotated_types import Ge, Gt, Le
 
 from curate.answers import Answers
 from curate.line_reader import LineReader, Reading
+from curate.models.refiner import RefinerCard
 from curate.prox.execute import Chunk, Limits, Outcome, execute, execute_chunks
 from curate.prox.pages import GOOD
 from curate.prox.prompts import GRAMMAR
@@ -120,10 +121,8 @@ class Cleaning(Refining):
         scores = batch[self.gate_column].to_pylist()
         return [None if score is not None and score >= self.gate_min else t for t, score in zip(texts, scores, strict=True)]
 
-    def chunks_of(self, text: str, reading: Reading) -> Programs:
+    def chunks_of(self, text: str, reading: Reading, card: RefinerCard) -> Programs:
         """The program that a scorer's probabilities make; of lines it has none for, nothing is said."""
-        card = self.card
-        assert card is not None
         limit = card.threshold if self.threshold is None else self.threshold
         remove = reading.lines < limit
         if self.max_line_chars is not None:
@@ -131,10 +130,12 @@ class Cleaning(Refining):
         program = removal(remove.tolist())
         return Programs([Chunk(0, len(reading.lines), program)], failed=reading.failed)
 
-    def programs_of(self, texts: Sequence[str | None], readings: Sequence[Reading | None]) -> list[Programs | None]:
+    def programs_of(
+        self, texts: Sequence[str | None], readings: Sequence[Reading | None], card: RefinerCard
+    ) -> list[Programs | None]:
         """Of the texts that there are, with a reading."""
         pairs = zip(texts, readings, strict=True)
-        return [None if text is None or reading is None else self.chunks_of(text, reading) for text, reading in pairs]
+        return [None if text is None or reading is None else self.chunks_of(text, reading, card) for text, reading in pairs]
 
     def check_known_pages(self, found: Sequence[Programs | None]) -> None:
         """At least half of the known pages get an operation, and half keep a plausible share of their words."""
@@ -214,7 +215,9 @@ class ProxChunk(Cleaning):
 
     def _by_scorer(self, reader: LineReader) -> Write:
         if not self.written:
-            return lambda texts, answers: self.programs_of(texts, reader.read(texts, answers, overlapping=self.overlap))
+            return lambda texts, answers: self.programs_of(
+                texts, reader.read(texts, answers, overlapping=self.overlap), reader.card
+            )
         return lambda texts, answers: [
             None if chunks is None else Programs([chunk for chunk in chunks if chunk], failed=chunks.count(None))
             for chunks in reader.write(texts, answers, self.grammar)

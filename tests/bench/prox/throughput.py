@@ -1,6 +1,6 @@
 """`.venv-vllm/bin/python tests/bench/prox/throughput.py [PAGES]`: our way to ask a refiner against the published way.
 
-The same model, pages and windows in vLLM, in one process, one after the other, three rounds each; no cache.
+The same model, pages and windows in vLLM, in one process, one after the other, seven rounds each; no cache.
 
 - two stages: `prox_doc` and `prox_chunk`, each one forward pass that reads probabilities.
 - fused: `prox`, one forward pass for both.
@@ -35,7 +35,7 @@ from curate.refining import Asker
 from curate.stages.prox import Prox
 
 ROOT = Path(__file__).parents[3]
-ROUNDS = 3
+ROUNDS = 7
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
     def clean(overlapping: bool) -> None:
         for text, found in zip(texts, reading.read(texts, Answers(), overlapping=overlapping), strict=True):
             assert found is not None
-            execute_chunks(text, stage.chunks_of(text, found).chunks)
+            execute_chunks(text, stage.chunks_of(text, found, card).chunks)
 
     def two_stages(overlapping: bool) -> None:
         reading.read(texts, Answers(), overlapping=False)
@@ -114,8 +114,9 @@ def _malformed(asker: Asker, windows: Sequence[marked.MarkedPrompt], cap: int) -
     for name, grammar in (("free", None), ("in a grammar", marked.GRAMMAR)):
         programs = asker.model.write([prompt.ids for prompt in windows], cap, grammar)
         parsed = [parse(str(chunk_of(p, w).program)) for p, w in zip(windows, programs, strict=True)]
-        faulty, cut = sum(bool(one.faults) for one in parsed), sum(not w.finished for w in programs)
-        print(f"| {name} | {faulty} of {len(parsed)} programs with a fault | {cut} cut off |", flush=True)
+        faulty = sum(bool(one.faults) for one, w in zip(parsed, programs, strict=True) if w.finished)
+        cut = sum(not w.finished for w in programs)
+        print(f"| {name} | {faulty} of {len(parsed) - cut} that came to an end have a fault | {cut} cut off |", flush=True)
 
 
 if __name__ == "__main__":
