@@ -358,9 +358,10 @@ class _Loop:
         else:
             stages += [{"sample": {"share": options.top, "seed": options.seed * 1000 + 500 + number, "as": "random"}}]
         columns = [ID, TEXT, *(["influence"] if scored else [])]
+        # A model reads them: every row group is a shard, so that all workers have some.
+        source = {"paths": "../base/data/*.parquet", "split_bytes": 1024}
         pipeline = {
-            "name": f"round-{number}", "source": {"parquet": {"paths": "../base/data/*.parquet"}}, "stages": stages,
-            "output": {"columns": columns},
+            "name": f"round-{number}", "source": {"parquet": source}, "stages": stages, "output": {"columns": columns},
         }  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "select.yaml").exists():  # how many GPUs a worker has is part of it, and may be another by now
