@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +23,7 @@ from curate.report.gather import Size, gather
 from curate.report.run import write_report
 
 HOSTILE = "</script><script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
+TOKENIZER = Path(__file__).parents[1] / "scorers" / "bpe-v1" / "tokenizer.json"
 GOOD = "The tide goes out and the crabs wait under the weed until it comes back. "
 
 
@@ -49,6 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"language": {"keep": ["en"], "min_score": 0.5}},
             {"gopher_quality": {"min_words": 50, "max_words": 200, "values": True}},
             {"c4_quality": {"min_sentences": None}},
+            {"tokens": {"tokenizer": str(TOKENIZER)}},
         ],
     }  # fmt: skip
     (folder / "run.yaml").write_text(yaml.safe_dump(pipeline))
@@ -74,6 +77,30 @@ def test_the_funnel_and_the_reasons_are_those_of_the_manifest(run: Path, found: 
     counts = {(row["stage"], row["reason"]): row["documents"] for row in found["reasons"]}
     assert counts == {(name, why): n for name, account in stages.items() for why, n in account["dropped"].items()}
     assert counts["gopher_quality", "too_many_words"] > counts["gopher_quality", "too_few_words"] > 0
+
+
+def test_tokens_are_those_of_the_corpus_and_seconds_add_up(run: Path, found: dict[str, Any]) -> None:
+    kept = pq.read_table(run / "data")
+    assert found["tokens_out"] == found["funnel"][-1]["tokens_out"] == pc.sum(kept["tokens"]).as_py()
+    first, last = found["funnel"][1], found["funnel"][-1]
+    assert first["tokens_out"] == pytest.approx(last["tokens_out"] * first["chars_out"] / last["chars_out"], abs=1)
+    assert sum(row["frac_of_seconds"] for row in found["funnel"]) == pytest.approx(1)
+    assert found["files"] == {"data/part-00000.parquet": {"rows": kept.num_rows, "sha256": ANY}} and found["num_files"] == 1
+    assert gather(str(run), Size(files=0))["files"] == {}
+
+
+def test_a_stage_that_is_not_installed_any_more_costs_its_histograms_and_nothing_else(
+    run: Path, found: dict[str, Any], tmp_path: Path
+) -> None:
+    assert found["scores_unread"] == [] and found["scores"]
+    out = Path(shutil.copytree(run, tmp_path / "out"))
+    saved = (out / "recipe.yaml").read_text()
+    (out / "recipe.yaml").write_text(saved.replace("- gopher_quality:", "- rules_of_a_friend:\n    as: gopher_quality"))
+    again = gather(str(out))
+    assert [one["stage"] for one in again["scores_unread"]] == ["gopher_quality"]
+    assert "rules_of_a_friend" in again["scores_unread"][0]["why"]
+    assert again["scores"] == [] and again["reasons"] == found["reasons"] and again["hosts"] == found["hosts"]
+    assert "cannot be asked for its limits any more" in Path(write_report(str(out))).read_text()
 
 
 def test_every_reason_can_be_read(found: dict[str, Any]) -> None:
@@ -232,21 +259,31 @@ def test_every_table_sorts_and_filters(page: Any) -> None:
                 values = cells.evaluate_all("found => found.map((one) => one.dataset.value ?? null)")
                 numbers = [float(value) for value in values if value is not None]
                 assert numbers == sorted(numbers, key=lambda value: sign * value)
-    finder = page.locator(".filtered input").first
-    finder.fill("too_few")
-    shown = page.locator(".filtered table").first.locator("tbody tr:visible")
-    assert shown.count() and all("too_few" in text for text in shown.all_inner_texts())
-    finder.fill("")
+        finder = page.locator("label.find input").nth(number)
+        name = table.locator("tbody tr > :first-child").last.inner_text()
+        finder.fill(name.upper())
+        shown = table.locator("tbody tr:visible")
+        assert shown.count() and all(name in text for text in shown.all_inner_texts())
+        finder.fill("nothing of the kind")
+        assert not shown.count()
+        finder.fill("")
+        assert shown.count() == table.locator("tbody tr").count()
+    assert page.locator("table:not(.sortable)").count() == 0
 
 
 @pytest.mark.slow
 def test_words_are_found_and_a_hostile_document_runs_nothing(page: Any) -> None:
     for name in ("kind", "stage", "reason"):
         page.select_option(f"#{name}", "")
-    page.fill("#search", "owned")
+    page.fill("#search", "document.title OWNED -crabs")
     page.locator("#count", has_text=re.compile("^1 of")).wait_for()
     page.click("#documents details >> nth=0")
     assert HOSTILE in page.inner_text("pre.document")
+    assert page.locator("pre.document mark").first.inner_text() == "document.title"
+    for asked, least in (('"crabs wait under"', True), ('"crabs under"', False), ("crabs under", True), ("weed -tide", False)):
+        page.fill("#search", asked)
+        page.wait_for_function("asked => asked === search.asked", arg=asked)
+        assert (page.locator("#documents details").count() > 0) == least
     assert page.title() == "tides"
     assert page.heard == []
 

@@ -19,6 +19,7 @@ import curate
 from curate.cli import main
 from curate.errors import SpecError
 from curate.report.serve import PER_PAGE, Browser, Query, application, precision, read_audit, wilson
+from curate.report.words import Search
 
 TIDE = "The tide goes out and the crabs wait under the weed with us until it comes back. "
 HOSTILE = "<script>document.title = 'owned'</script>"
@@ -67,8 +68,25 @@ def test_documents_are_found_by_reason_host_words_and_numbers(done: Path) -> Non
     assert ids(done, host="HOST1.example") == [name for name in sorted(words) if int(name) % 3 == 1]
     assert ids(done, words=".EXAMPLE:80/77") == ["077"]
     assert ids(done, words="owned", kind="edited") == [f"{n:03}" for n in range(90, 200, 10)]
+    assert ids(done, words="owned -SHARE", kind="edited") == []
+    # The first ends before the weed.
+    assert ids(done, words='weed "crabs wait"', stage="gopher_quality") == sorted(words)[1:]
+    assert ids(done, words='"wait crabs"') == []
+    assert ids(done, words="crabs -1.example -2.EXAMPLE") == [name for name in sorted(words) if int(name) % 3 == 0]
     assert ids(done, reason="nothing of the kind") == []
     assert ids(done, words="100%' OR 1=1 --") == []
+
+
+def test_a_search_finds_all_its_words_and_marks_them() -> None:
+    search = Search.of('Weed "the crabs" -tide -"out to sea" crab')
+    assert search == Search(("weed", "the crabs", "crab"), ("tide", "out to sea"))
+    assert search.finds("Under the WEED wait The Crabs.") and not search.finds("The crabs and the weed of the tide")
+    assert not search.finds("the weed and crabs")
+    text = "Weeds: the crabs (a crab)."
+    assert "".join(piece for piece, _ in search.pieces(text)) == text
+    assert [piece for piece, hit in search.pieces(text) if hit] == ["Weed", "the crabs", "crab"]
+    assert Search.of("  ").finds("") and list(Search.of("").pieces("(a)")) == [("(a)", False)]
+    assert [piece for piece, hit in Search.of("(a)").pieces("b (A)") if hit] == ["(A)"]
 
 
 def test_what_cannot_be_asked_is_refused(done: Path, tmp_path: Path) -> None:
@@ -90,9 +108,9 @@ def test_without_the_token_nothing_is_told(run: Path) -> None:
     client = application(str(run), TOKEN).test_client()
     for answer in (client.get("/"), client.get("/guess/"), client.get("/guess/audit"), client.post("/audit", data={})):
         assert answer.status_code == 403 and "tide" not in answer.text
-    page = client.get(f"/{TOKEN}/?kind=edited")
+    page = client.get(f"/{TOKEN}/?kind=edited&words=%3CSCRIPT%3E")
     assert page.status_code == 200 and "default-src 'none'" in page.headers["Content-Security-Policy"]
-    assert "<script" not in page.text and "&lt;script&gt;" in page.text
+    assert "<script" not in page.text and "<mark>&lt;script&gt;</mark>" in page.text
     assert "Set-Cookie" not in page.headers
     assert client.get(f"/{TOKEN}/?low=much").status_code == 400
     assert client.get(f"/{TOKEN}/?page=" + "9" * 40).status_code == 200

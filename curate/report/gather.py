@@ -59,6 +59,8 @@ class Size:
     """Documents that distributions are drawn from."""
     names: int = 25
     """Languages and hosts."""
+    files: int = 100
+    """Of the corpus."""
 
 
 def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
@@ -69,22 +71,25 @@ def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
         raise SpecError(f"{directory!r} is not complete, and a report is of a whole run. 'curate run' again continues it.")
     manifest = store.read_json(MANIFEST)
     run = PastRun(store, saved)
-    limits = list(_limits(run))
+    limits, unread = _limits(run)
+    tokens = next((options["column"] for name, options in run.options.items() if run.kinds[name] == "tokens"), None)
     lost = sum(sum(account["dropped"].values()) for account in manifest["stages"].values())
     dropped, edits = _Dropped(size, max(1, math.ceil(lost / size.rows))), _Edits(size)
     for batch in _batches(store, "dropped"):
         dropped.add(batch)
     for batch in _batches(store, "edited"):
         edits.add(batch)
-    kept = _Kept(store, size, limits, manifest["documents_out"])
+    kept = _Kept(store, size, limits, tokens, manifest["documents_out"])
     stages = manifest["stages"]
+    data = {name: file for name, file in manifest["files"].items() if name.startswith("data/")}
     return {
         "name": saved["name"],
         "run": {name: manifest[name] for name in ("started", "finished", "fingerprint", "versions", "shards", "failed_shards")},
         "documents_in": manifest["documents_in"],
         "documents_out": manifest["documents_out"],
         "characters_out": next((account["chars_out"] for account in reversed(stages.values())), 0),
-        "funnel": list(_funnel(stages)),
+        "tokens_out": kept.tokens_per_char and round(kept.scale * kept.tokens),
+        "funnel": list(_funnel(stages, kept.tokens_per_char)),
         "reasons": [
             {"stage": stage, "reason": reason, "documents": count, "frac": count / max(1, manifest["documents_in"])}
             for stage, account in stages.items()
@@ -94,17 +99,20 @@ def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
         "records": manifest.get("records", {}),
         "barriers": manifest.get("barriers", {}),
         "scores": [_histogram(name, check, kept, dropped) for name, check in limits],
+        "scores_unread": unread,
         "languages": _compared(dropped, kept, "languages", size.names),
         "hosts": _compared(dropped, kept, "hosts", size.names),
         "lengths": _lengths(kept, dropped),
         "drawn_from": {"kept": kept.drawn, "dropped": dropped.drawn},
         "documents": [*dropped.documents(), *edits.documents(), *kept.documents()],
-        "files": {name: {"rows": file["rows"], "sha256": file["sha256"]} for name, file in manifest["files"].items()},
+        "num_files": len(data),
+        "files": {name: {key: data[name][key] for key in ("rows", "sha256")} for name in sorted(data)[: size.files]},
     }
 
 
-def _funnel(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _funnel(stages: Mapping[str, Mapping[str, Any]], tokens_per_char: float | None) -> Iterator[dict[str, Any]]:
     first = max(1, next((account["rows_in"] for account in stages.values()), 0))
+    total = sum(account["seconds"] for account in stages.values())
     for name, account in stages.items():
         seconds, chars = account["seconds"], account["chars_in"] or account["chars_out"]
         yield {
@@ -114,21 +122,31 @@ def _funnel(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]
             "chars_removed": account["chars_removed"] - account["chars_inserted"],
             "frac_of_stage": account["rows_out"] / max(1, account["rows_in"]),
             "frac_of_all": account["rows_out"] / first,
+            # Characters of all, at the rate of the corpus.
+            "tokens_out": tokens_per_char and round(account["chars_out"] * tokens_per_char),
+            "frac_of_seconds": seconds / total if total else None,
             "documents_per_s": account["rows_in"] / seconds if seconds else None,
             "mchars_per_s": chars / seconds / 1e6 if seconds and chars else None,
         }
 
 
-def _limits(run: PastRun) -> Iterator[tuple[str, Check]]:
-    """Stage, and rule with a limit, of all columns that were recorded."""
+def _limits(run: PastRun) -> tuple[list[tuple[str, Check]], list[dict[str, str]]]:
+    """Stage, and rule with a limit, of all columns that were recorded; and stages that cannot be asked for theirs any more,
+    as when a package or a model is gone."""
+    found: list[tuple[str, Check]] = []
+    unread = []
     for place, name in enumerate(run.order):
-        if name not in run.kinds or not issubclass(run.class_of(name), Keep | RuleStage | Toxicity):
-            continue
-        stage = run.stage(name)
-        if not thresholds_of(stage):
+        try:
+            if name not in run.kinds or not issubclass(run.class_of(name), Keep | RuleStage | Toxicity):
+                continue
+            stage = run.stage(name)
+            checks = checks_of(stage) if thresholds_of(stage) else ()
+        except SpecError as error:
+            unread.append({"stage": name, "why": str(error)})
             continue
         recorded = run.recorded_by(place)
-        yield from ((name, check) for check in checks_of(stage) if check.limit is not None and check.column in recorded)
+        found += [(name, check) for check in checks if check.limit is not None and check.column in recorded]
+    return found, unread
 
 
 def _batches(store: Store, kind: str) -> Iterator[pa.RecordBatch]:
@@ -229,13 +247,16 @@ class _Edits:
 class _Kept:
     """The corpus: a sample of its documents, and those nearest to a limit."""
 
-    def __init__(self, store: Store, size: Size, limits: Sequence[tuple[str, Check]], documents: int) -> None:
+    def __init__(
+        self, store: Store, size: Size, limits: Sequence[tuple[str, Check]], tokens: str | None, documents: int
+    ) -> None:
         self.languages: Counter[str] = Counter()
         self.hosts: Counter[str] = Counter()
         self.lengths: list[int] = []
         self.values: dict[str, F64] = {}
-        self.drawn = 0
+        self.drawn = self.tokens = self._chars = 0
         self._size = size
+        self._tokens_column = tokens
         self._drawn = _Smallest(size.kept)
         self._near = [_Smallest(size.near) for _ in limits]
         self._limits = limits
@@ -266,9 +287,18 @@ class _Kept:
         if "language" in names:
             self.languages.update(name for name in batch.column("language").to_pylist() if name)
         if TEXT in names:
-            self.lengths += pc.utf8_length(batch.column(TEXT).drop_null()).to_pylist()
+            lengths = pc.utf8_length(batch.column(TEXT).drop_null())
+            self.lengths += lengths.to_pylist()
+            if self._tokens_column in names:
+                self.tokens += pc.sum(batch.column(self._tokens_column)).as_py() or 0
+                self._chars += pc.sum(lengths).as_py() or 0
             for row, key in enumerate(_keys(batch)):
                 self._drawn.offer(key, batch, row)
+
+    @property
+    def tokens_per_char(self) -> float | None:
+        """None where tokens were not counted."""
+        return self.tokens / self._chars if self._chars else None
 
     def _offer_near(self, column: str, values: F64, batch: pa.RecordBatch) -> None:
         for (_, check), near in zip(self._limits, self._near, strict=True):

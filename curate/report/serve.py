@@ -29,6 +29,7 @@ from curate.inspection import dataset_of
 from curate.ledger import apply_edits
 from curate.report.gather import HOST_PATTERN, shown_parts
 from curate.report.page import render
+from curate.report.words import Search
 from curate.runner import MANIFEST
 from curate.schema import ID, TEXT, URL
 from curate.store import is_url
@@ -111,11 +112,14 @@ class Browser:
         if query.host and URL in names:
             conditions.append(f"regexp_extract(lower({URL}), '{HOST_PATTERN}', 1) = ?")
             values.append(query.host.lower())
-        if query.words:
-            body = "before" if query.kind == "edited" else TEXT
-            searched = [name for name in (body, URL, ID) if name in names]
-            conditions.append("(" + " OR ".join([*(f"contains(lower({name}), ?)" for name in searched), "false"]) + ")")
-            values += [query.words.lower()] * len(searched)
+        body = "before" if query.kind == "edited" else TEXT
+        searched = [name for name in (body, URL, ID) if name in names]
+        stands = "coalesce(" + " OR ".join([*(f"contains(lower({name}), ?)" for name in searched), "false"]) + ", false)"
+        search = Search.of(query.words)
+        for terms, condition in ((search.wanted, stands), (search.unwanted, f"NOT {stands}")):
+            for term in terms:
+                conditions.append(condition)
+                values += [term] * len(searched)
         if query.column:
             if query.column not in numbers:
                 known = ", ".join(numbers) or "none"
@@ -255,6 +259,7 @@ def application(directory: str, token: str) -> flask.Flask:
             "browse.html", name=browser.saved["name"], query=query, count=count,
             documents=[(row, said.get(_told_by(row))) for row in documents], stages=list(stages), reasons=reasons,
             columns=browser.columns(query.kind), kinds=KINDS, pages=max(1, math.ceil(count / PER_PAGE)),
+            pieces=Search.of(query.words).pieces,
             link=lambda page: "?" + urlencode({**here, "page": page}), here=flask.request.query_string.decode(),
         )  # fmt: skip
 

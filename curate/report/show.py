@@ -9,6 +9,7 @@ from typing import Any
 from curate.errors import SpecError, known_values
 from curate.report.gather import Size, gather
 from curate.report.page import render
+from curate.report.words import Search
 
 Row = Mapping[str, Any]
 _WIDTH, _PREVIEW_CHARS = 40, 300
@@ -93,7 +94,8 @@ class Inspection:
         num: int = 5,
     ) -> Documents:  # fmt: skip
         """The first `num` of the documents of the sample that match: `kind` is dropped, edited, kept, or near (a limit), and
-        `words` stand in the text or the URL. Raises SpecError for a kind, stage or reason that there is none of."""
+        `words` are a search in text and URL (`words.py`). Raises SpecError for a kind, stage or reason that there is none
+        of."""
         everything: list[Row] = self.figures["documents"]
         if kind is not None and kind not in KINDS:
             raise SpecError(f"kind: {kind!r}. {known_values(kind, KINDS)}")
@@ -110,7 +112,7 @@ class Inspection:
             if (kind is None or (row.get("near") if kind == "near" else row["kind"] == kind))
             and (stage is None or row.get("stage") == stage)
             and (reason is None or row.get("reason") == reason)
-            and (words is None or words.lower() in _words(row))
+            and (words is None or Search.of(words).finds(_words(row)))
         )
         return Documents(tuple(row for _, row in zip(range(num), found, strict=False)))
 
@@ -138,4 +140,4 @@ def _preview(row: Row) -> str:
 
 def _words(row: Row) -> str:
     texts: Iterator[str] = (part[1] for part in row.get("parts", ()))
-    return f"{row.get('url') or ''}\n{row.get('text') or ''.join(texts)}".lower()
+    return f"{row.get('url') or ''}\n{row.get('text') or ''.join(texts)}"

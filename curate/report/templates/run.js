@@ -1,5 +1,5 @@
 "use strict";
-// Sorts tables, and shows the documents that the filters let through, fifty at a time. Whatever comes from a document is put
+// Sorts and filters tables, and shows the documents that the filters let through, fifty at a time. Whatever comes from a document is put
 // into the page as text.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (name) => document.getElementById(name);
@@ -31,11 +31,15 @@ for (const table of document.querySelectorAll("table.sortable")) {
       body.append(...rows.map(([, row]) => row));
     });
   });
-  const filter = table.closest(".filtered")?.querySelector("input");
-  filter?.addEventListener("input", () => {
+  const label = element("label", "Find ", "find");
+  const filter = element("input");
+  filter.type = "search";
+  filter.addEventListener("input", () => {
     const wanted = filter.value.toLowerCase();
     for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
   });
+  label.append(filter);
+  table.before(label);
 }
 
 const STEP = 50;
@@ -54,11 +58,25 @@ const options = (select, values) => {
   select.value = [...select.options].some((option) => option.value === before) ? before : "";
 };
 
+// Words that all stand in a document, "these words" one after another, and -words that do not: words.py.
+const searched = (asked) => {
+  const terms = [...asked.matchAll(/(-?)(?:"([^"]+)"|(\S+))/g)].map((term) => [term[1], (term[2] ?? term[3]).toLowerCase()]);
+  return { asked, wanted: terms.filter(([minus]) => !minus).map(([, term]) => term), unwanted: terms.filter(([minus]) => minus).map(([, term]) => term) };
+};
+let search = searched("");
+
+const appendMarked = (to, text) => {
+  const escaped = [...search.wanted].sort((a, b) => b.length - a.length).map((term) => term.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  if (!escaped.length) return to.append(text);
+  text.split(new RegExp(`(${escaped.join("|")})`, "gi")).forEach((piece, number) => to.append(number % 2 ? element("mark", piece) : piece));
+};
+
 const matches = (one) =>
   (!controls.kind.value || (controls.kind.value === "near" ? one.near : one.kind === controls.kind.value)) &&
   (!controls.stage.value || one.stage === controls.stage.value) &&
   (!controls.reason.value || one.reason === controls.reason.value) &&
-  (!controls.search.value || one.haystack.includes(controls.search.value.toLowerCase()));
+  search.wanted.every((term) => one.haystack.includes(term)) &&
+  !search.unwanted.some((term) => one.haystack.includes(term));
 
 const short = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : Number(value).toPrecision(4));
 
@@ -70,13 +88,15 @@ const contents = (one) => {
   const text = element("pre", undefined, "document");
   if (one.parts) {
     for (const [kind, content, rule] of one.parts) {
-      const part = element({ gone: "del", new: "ins" }[kind] ?? "span", kind === "cut" ? ` … ${content} … ` : content);
+      const part = element({ gone: "del", new: "ins" }[kind] ?? "span");
       if (kind === "cut") part.className = "soft";
+      if (kind === "cut") part.textContent = ` … ${content} … `;
+      else appendMarked(part, content);
       if (rule) part.title = rule;
       text.append(part);
     }
   } else {
-    text.append(one.text ?? "");
+    appendMarked(text, one.text ?? "");
     if (one.chars > (one.text ?? "").length) text.append(element("span", ` … of ${short(one.chars)} characters`, "soft"));
   }
   box.append(text);
@@ -102,6 +122,7 @@ const more = () => {
 };
 
 const show = () => {
+  search = searched(controls.search.value);
   matching = documents.filter(matches);
   shown = 0;
   byId("documents").replaceChildren();
