@@ -45,6 +45,21 @@ _source = click.option("--source", metavar="FILE", help="Read 'source:' from thi
 _directory = click.argument("directory", metavar="DIR", type=click.Path())
 
 
+def _complete_stage(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """Names of stages that begin so: of the run that was named, or all there are."""
+    from curate import recipe
+    from curate.options import table_of
+    from curate.stages import STAGES
+
+    try:
+        # Behind an option that has no value yet, click leaves arguments where they are.
+        run = context.params.get("directory") or next(iter(context.args), None)
+        names = ["source", *recipe.opened(run)[1]["identities"]] if run else sorted(table_of("curate.stages", STAGES))
+    except (CurateError, OSError):
+        names = []
+    return [name for name in names if name.startswith(begun)]
+
+
 def _where_models_run(command: Callable[..., None]) -> Callable[..., None]:
     """The options of commands that train models or ask them."""
     for option in (
@@ -119,7 +134,7 @@ def plan(pipeline: str, source: str | None) -> None:
 
 
 @main.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete_stage)
 def stages(name: str | None) -> None:
     """List the stages, or show one stage's options, reasons and reference."""
     from curate.describe import describe_stage, describe_stages
@@ -170,7 +185,7 @@ def whatif(directory: str, changes: tuple[str, ...], num: int, as_json: bool) ->
 
 @main.command()
 @_directory
-@click.argument("stage")
+@click.argument("stage", shell_complete=_complete_stage)
 @click.option("--out", required=True, metavar="INDEX", help="Where the index goes: a folder or URL.")
 def index(directory: str, stage: str, out: str) -> None:
     """Make an index of what a finished run kept, for later runs to be deduplicated against.
@@ -247,7 +262,10 @@ def rounds(pipeline: str, out: str, **options: Any) -> None:
 @click.option("--public", is_flag=True, help="Make a new repository public. Default: private.")
 @click.option("--verdicts", is_flag=True, help="Upload dropped/ and edited/ as well.")
 def push(directory: str, repo: str, public: bool, verdicts: bool) -> None:
-    """Upload a finished corpus with its data card to a dataset REPO of the Hugging Face hub, such as me/my-corpus."""
+    """Upload a finished corpus with its data card to a dataset REPO of the Hugging Face hub, such as me/my-corpus.
+
+    recipe.yaml and manifest.json go too, and name inputs by their full paths.
+    """
     from curate.push import push as upload
 
     click.echo(upload(directory, repo, public=public, verdicts=verdicts))
@@ -323,7 +341,12 @@ def watch(checkpoints: str, recipe: str, **options: Any) -> None:
 
 @main.command()
 @_directory
-@click.option("--stage", metavar="S", help="Documents this stage dropped or edited. Default: kept documents.")
+@click.option(
+    "--stage",
+    metavar="S",
+    shell_complete=_complete_stage,
+    help="Documents this stage dropped or edited. Default: kept documents.",
+)
 @click.option("--dropped", is_flag=True, help="Dropped documents of all stages.")
 @click.option("--reason", metavar="R", help="Only with this reason.")
 @click.option("-n", "--num", default=10, show_default=True, type=click.IntRange(min=1), help="How many, drawn by keyed hash.")

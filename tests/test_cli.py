@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
 
+from curate import recipe
 from curate.cli import main
 from tests.conftest import WritePipeline, document
 
@@ -140,6 +142,17 @@ COMMANDS = {
     "status": {"directory"},
     "whatif": {"directory", "changes", "num", "as_json"},
 }
+
+
+def test_a_shell_completes_commands_and_names_of_stages(out: Path) -> None:
+    def completed(*before: str, begun: str) -> list[str]:
+        found = BashComplete(main, {}, "curate", "_CURATE_COMPLETE").get_completions([*before], begun)
+        return [item.value for item in found]
+
+    assert completed(begun="ru") == ["run"]
+    assert completed("stages", begun="gopher_") == ["gopher_quality", "gopher_repetition"]
+    assert completed("sample", str(out), "--stage", begun="") == ["source", *recipe.opened(str(out))[1]["identities"]]
+    assert completed("sample", str(out / "nothing"), "--stage", begun="") == []
 
 
 def test_no_option_is_added_in_passing() -> None:
