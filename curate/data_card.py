@@ -6,6 +6,7 @@ Nothing in it depends on when or where the run was, so that the same run writes 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,12 @@ _SECTIONS = ("Sources", "Intended use", "Known biases")
 def data_card(store: Store, saved: Mapping[str, Any], stages: Mapping[str, Account], documents: int, files: list[str]) -> str:
     """Markdown with a front matter. `saved` is the recipe, `files` are those of `data/`, of which a few texts are shown."""
     ((kind, _),) = saved["source"].items()
+    license = saved["output"]["license"]
+    languages = _languages(saved)
     front = {
         "pretty_name": saved["name"],
+        **({"license": license} if license else {}),
+        **({"language": languages} if languages else {}),
         "task_categories": ["text-generation"],
         "size_categories": [_SIZES[min(len(str(documents // 1000)) if documents >= 1000 else 0, len(_SIZES) - 1)]],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
@@ -48,8 +53,10 @@ def data_card(store: Store, saved: Mapping[str, Any], stages: Mapping[str, Accou
         "## Rules", "", *_rules(saved), "",
         *_models(saved),
         "## Licence", "",
-        "The documents are under the licences of the pages they come from; this card does not know them. Add `license:` above "
-        "if you do.", "",
+        f"The collection is under `{license}`; its documents are under the licences of the pages they come from."
+        if license
+        else "The documents are under the licences of the pages they come from, which this card does not know. That of the "
+        "collection is named by `output: {license: ...}` in the pipeline file.", "",
         "## Known limits", "",
         "Rules are blind to what a text says: what is here may be wrong, offensive, or personal, where no stage looked for "
         "that, and may be in evaluation sets, where none was held against. Documents of small groups are lost more often than "
@@ -57,6 +64,12 @@ def data_card(store: Store, saved: Mapping[str, Any], stages: Mapping[str, Accou
         *_samples(store, files),
     ]  # fmt: skip
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n" + "\n".join(lines)
+
+
+def _languages(saved: Mapping[str, Any]) -> list[str]:
+    """Those that a stage kept, where they are named as the hub names them (ISO 639)."""
+    kept = [options["keep"] or [] for entry in saved["stages"] for kind, options in entry.items() if kind == "language"]
+    return [name for name in (kept[-1] if kept else []) if re.fullmatch("[a-z]{2,3}", name)]
 
 
 def _funnel(stages: Mapping[str, Account], first: int) -> Iterator[str]:

@@ -48,6 +48,8 @@ class Output:
     """Keep the text of every dropped document and the former text of every edited one."""
     sample_per_reason: Annotated[int, Ge(0)] = 100
     """Otherwise keep the text of this many documents per stage and reason, drawn by keyed hash."""
+    license: str | None = None
+    """Of the corpus, as the Hugging Face hub names it (`odc-by`, `cc-by-4.0`), for its data card."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,15 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("card")
     texts = [f"The tide goes out and the crabs wait, and the {n} of us with them. " * 12 for n in range(30)]
     texts[0] = "# A heading, and [a link](https://bad.example) with <b>markup</b> in the text that the card begins with. " * 9
-    rows = {"id": [f"{n:02}" for n in range(31)], "text": [*texts, "short"]}
+    rows = {"id": [f"{n:02}" for n in range(31)], "text": [*texts, "The tide goes out, and the crabs wait with us for it."]}
     pq.write_table(pa.table(rows), folder / "in.parquet")
-    stages = [{"gopher_quality": {"min_words": 50}}, {"score": {"scorer": str(ROOT / "scorers" / "preselect-mini-v1")}}]
+    stages = [
+        {"language": {"keep": ["en"]}},
+        {"gopher_quality": {"min_words": 50}},
+        {"score": {"scorer": str(ROOT / "scorers" / "preselect-mini-v1")}},
+    ]
     pipeline = {"name": "tides", "source": {"parquet": {"paths": "in.parquet"}}, "stages": stages}
+    pipeline["output"] = {"license": "odc-by"}
     (folder / "run.yaml").write_text(yaml.safe_dump(pipeline))
     curate.run(str(folder / "run.yaml"), out=str(folder / "out"), inline=True)
     return folder / "out"
@@ -33,6 +38,7 @@ def test_it_says_what_was_lost_and_what_chose(out: Path) -> None:
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["pretty_name"] == "tides"
     assert front["size_categories"] == ["n<1K"]
+    assert (front["license"], front["language"]) == ("odc-by", ["en"]) and "The collection is under `odc-by`" in card
     assert "30 documents of 31" in card
     assert "| `gopher_quality` | 31 | 1 | 0 | 96.8% |" in card and "`too_few_words` 1" in card
     assert "### `preselect-mini-v1`, in `score`" in card and "Not for choosing the text that a model is trained on" in card
