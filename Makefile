@@ -9,7 +9,7 @@ DONE   := $(VENV)/.installed
 VLLM   := .venv-vllm/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format bench parity real preselect prox lock sample clean
+.PHONY: help install quickstart test test-slow lint format bench parity real preselect prox screenshot lock sample clean
 
 help:            ## Show the commands
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -79,6 +79,9 @@ prox: $(DONE) $(VLLM) ## The shipped refiner and what it is compared with, from 
 	$(BIN)/python tests/bench/prox/judge.py
 	.venv-vllm/bin/python tests/bench/prox/throughput.py 30
 	$(BIN)/python tests/bench/prox/curve.py
+
+screenshot: $(DONE) ## The picture of the report that README shows; wants Chromium
+	$(BIN)/python tests/bench/screenshot.py
 
 lock: $(DONE)    ## Write requirements.lock anew, from the newest versions that fit pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip

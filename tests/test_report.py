@@ -103,6 +103,16 @@ def test_a_stage_that_is_not_installed_any_more_costs_its_histograms_and_nothing
     assert "cannot be asked for its limits any more" in Path(write_report(str(out))).read_text()
 
 
+def test_plots_are_told_in_plain_numbers_and_those_that_stop_most_come_first(run: Path, found: dict[str, Any]) -> None:
+    page = (run / "report.html").read_text()
+    assert "mathdefault" not in page and ">1,000</text>" in page
+    order = sorted(found["scores"], key=lambda one: -sum(one["stopped"]))
+    assert page.index(f">{order[0]['stage']}: {order[0]['reason']}<") < page.index(
+        f">{order[-1]['stage']}: {order[-1]['reason']}<"
+    )
+    assert sum(order[0]["stopped"]) > 0 == sum(order[-1]["stopped"])
+
+
 def test_every_reason_can_be_read(found: dict[str, Any]) -> None:
     dropped = [one for one in found["documents"] if one["kind"] == "dropped"]
     for row in found["reasons"]:

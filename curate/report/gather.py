@@ -424,7 +424,7 @@ def _counted(values: F64, edges: F64) -> npt.NDArray[np.int64]:
 
 
 def _histogram(stage: str, check: Check, kept: _Kept, dropped: _Dropped) -> dict[str, Any]:
-    """Values of documents that the rule let pass, and of those that it stopped, in common bins."""
+    """Values of documents that the rule stopped, and of all others, in common bins."""
     assert check.limit is not None
     elsewhere, stopped = dropped.values(check.column, stage, check.reason)
     stayed = kept.values.get(check.column, np.zeros(0))

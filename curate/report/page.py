@@ -13,7 +13,7 @@ def _environment() -> Environment:
     found = Environment(
         loader=PackageLoader("curate.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found.filters |= {"number": number, "percent": percent, "flops": flops}
+    found.filters |= {"number": number, "percent": percent, "flops": flops, "moment": moment}
     return found
 
 
@@ -29,6 +29,11 @@ def number(value: float | None, digits: int = 0) -> str:
 
 def percent(share: float | None, digits: int = 0) -> str:
     return "–" if share is None else f"{share:.{digits}%}"
+
+
+def moment(iso: str) -> str:
+    """`2026-11-28T04:26:05Z` for people."""
+    return iso.replace("T", " ").removesuffix("Z")
 
 
 def flops(value: float | None) -> str:

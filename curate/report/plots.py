@@ -53,6 +53,7 @@ def histogram(
             axes.axvline(mark, color=_INK, linewidth=1.2)
         if logarithmic:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set(xlabel=x_label, ylabel="documents")
         axes.legend(frameon=False)
 

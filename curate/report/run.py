@@ -50,12 +50,14 @@ def _asked(store: Store) -> dict[str, Any]:
 
 
 def _plots(found: dict[str, Any]) -> dict[str, list[Markup]]:
+    # Rules that stop most come first.
+    shown = sorted(found["scores"], key=lambda one: -sum(one["stopped"]))[:_SCORES]
     scores = [
         histogram(
-            {"let pass": one["passed"], "stopped": one["stopped"]}, one["edges"],
+            {"others": one["passed"], "stopped by it": one["stopped"]}, one["edges"],
             title=f"{one['stage']}: {one['reason']}", x_label=one["column"], mark=one["limit"],
         )
-        for one in found["scores"][:_SCORES]
+        for one in shown
     ]  # fmt: skip
     lengths = dict(found["lengths"])
     edges = lengths.pop("edges")
