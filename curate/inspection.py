@@ -152,17 +152,16 @@ def _draw(store: Store, kind: str, stage: str | None, reason: str | None, num: i
         condition = condition & pc.is_valid(pc.field(body))
     best: list[tuple[bytes, int, int, dict[str, Any]]] = []
     for number, batch in enumerate(dataset.to_batches(filter=condition)):
-        for index, key in enumerate(_keys(batch, seed)):
+        for index, key in enumerate(row_keys(batch, seed.to_bytes(8, "little"))):
             best.append((key, number, index, {}))
         best = sorted(best)[:num]
         best = [(k, n, i, row or batch.slice(i, 1).to_pylist()[0]) if n == number else (k, n, i, row) for k, n, i, row in best]
     return [row for _, _, _, row in best]
 
 
-def _keys(batch: pa.RecordBatch, seed: int) -> Iterator[bytes]:
-    """A hash per row, keyed by what tells documents apart: ids alone repeat (the same record in two files)."""
-    names = [name for name in ("id", "file", "offset") if name in batch.schema.names] or batch.schema.names[:1]
-    secret = seed.to_bytes(8, "little")
+def row_keys(batch: pa.RecordBatch, secret: bytes = b"") -> Iterator[bytes]:
+    """A hash per row, of what tells documents apart wherever their files lie."""
+    names = [name for name in ("id", "offset") if name in batch.schema.names] or batch.schema.names[:1]
     for row in batch.select(names).to_pylist():
         yield hashlib.blake2b(str(list(row.values())).encode(), digest_size=8, key=secret).digest()
 

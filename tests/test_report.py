@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 import curate
 from curate.cli import main
+from curate.inspection import sample_documents
 from curate.report.gather import Size, gather
 from curate.report.run import write_report
 
@@ -332,3 +333,8 @@ def test_what_is_shown_does_not_depend_on_where_the_files_lie(run: Path, found: 
     shutil.copy(run.parent / "run.yaml", tmp_path)
     curate.run(str(tmp_path / "run.yaml"), out=str(tmp_path / "out"), inline=True)
     assert gather(str(tmp_path / "out"))["documents"] == found["documents"]
+    drawn = [
+        [json.loads(line)["id"] for line in sample_documents(str(out), dropped=True, num=5, as_json=True)]
+        for out in (run, tmp_path / "out")
+    ]
+    assert drawn[0] == drawn[1]

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from curate import recipe
 from curate.errors import SpecError
+from curate.inspection import row_keys
 from curate.ledger import VALUES
 from curate.recount import beside_each_other, parquets
 from curate.rules import RuleStage
@@ -187,7 +188,7 @@ class _Dropped:
                 self._values[column.name].append(_floats(measured.field(place))[some])
         texts = batch.column(TEXT)
         with_text = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)).tolist()
-        for row, key in zip(with_text, _keys(batch.take(pa.array(with_text, pa.int64()))), strict=True):
+        for row, key in zip(with_text, row_keys(batch.take(pa.array(with_text, pa.int64()))), strict=True):
             verdict = columns["stage"][row], columns["reason"][row]
             self._drawn[verdict].offer(key, batch, row)
             value, limit = columns["value"][row], columns["limit"][row]
@@ -230,7 +231,7 @@ class _Edits:
         owners = pc.list_parent_indices(edits).to_pylist()
         self.rules.update((stages[row], rule) for row, rule in zip(owners, rules, strict=True))
         with_text = np.flatnonzero(batch.column("before").is_valid().to_numpy(zero_copy_only=False)).tolist()
-        for row, key in zip(with_text, _keys(batch.take(pa.array(with_text, pa.int64()))), strict=True):
+        for row, key in zip(with_text, row_keys(batch.take(pa.array(with_text, pa.int64()))), strict=True):
             self._drawn[stages[row]].offer(key, batch, row)
 
     def documents(self) -> Iterator[dict[str, Any]]:
@@ -292,7 +293,7 @@ class _Kept:
             if self._tokens_column in names:
                 self.tokens += pc.sum(batch.column(self._tokens_column)).as_py() or 0
                 self._chars += pc.sum(lengths).as_py() or 0
-            for row, key in enumerate(_keys(batch)):
+            for row, key in enumerate(row_keys(batch)):
                 self._drawn.offer(key, batch, row)
 
     @property
@@ -317,13 +318,6 @@ class _Kept:
         for row in self._drawn.rows():
             scores = {name: value for name, value in row.items() if isinstance(value, int | float) and math.isfinite(value)}
             yield {**_document("kept", row, row[TEXT], self._size.chars), "scores": scores}
-
-
-def _keys(batch: pa.RecordBatch) -> Iterator[bytes]:
-    """A hash per row, of what tells documents apart wherever their files lie."""
-    names = [name for name in (ID, "offset") if name in batch.schema.names] or batch.schema.names[:1]
-    for row in batch.select(names).to_pylist():
-        yield hashlib.blake2b(str(list(row.values())).encode(), digest_size=8).digest()
 
 
 class _Smallest:
