@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import curate
+from curate.data_card import _languages
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,3 +63,8 @@ def test_the_hubs_library_loads_the_folder_by_its_card(out: Path, tmp_path: Path
     datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
     found = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path))
     assert sorted(found["id"]) == sorted(pq.read_table(out / "data")["id"].to_pylist())
+
+
+def test_languages_are_named_where_the_hub_knows_the_names() -> None:
+    assert _languages({"stages": [{"language": {"keep": ["en", "eng_Latn", "deu"]}}, {"tokens": {}}]}) == ["en", "deu"]
+    assert _languages({"stages": [{"language": {"keep": None}}]}) == _languages({"stages": []}) == []

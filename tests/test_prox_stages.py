@@ -20,6 +20,7 @@ import curate
 from curate.answers import Answers, key_of
 from curate.errors import SpecError, TransientError
 from curate.models.llm import Ask, Decided, Serving, Written, load_encoder, open_model
+from curate.models.refiner import load_refiner_card
 from curate.prox import marked
 from curate.prox.pages import GOOD, JUNK
 from curate.prox.prompts import TEMPLATES, TextPrompts
@@ -93,6 +94,15 @@ def test_documents_below_the_limit_are_dropped_unedited() -> None:
     assert [reason(row) for row in rows] == [None, None, None, "prox_drop"]
     assert rows[3]["drop"]["value"] == pytest.approx(rows[3]["prox_keep"])
     assert (rows[3]["text"], rows[3]["prox_status"]) == (JUNK, None)
+
+
+def test_without_a_threshold_the_card_says_which(cleaned: list[dict[str, Any]]) -> None:
+    card = load_refiner_card(SCORER)
+    programs = {
+        limit: [row["prox_program"] for row in applied("prox_chunk", PAGES, threshold=limit, self_test=False)]
+        for limit in (0.01, card.threshold)
+    }
+    assert [row["prox_program"] for row in cleaned[:4]] == programs[card.threshold] != programs[0.01]
 
 
 def test_thresholds_at_both_ends() -> None:

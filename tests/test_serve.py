@@ -85,6 +85,7 @@ def test_a_search_finds_all_its_words_and_marks_them() -> None:
     text = "Weeds: the crabs (a crab)."
     assert "".join(piece for piece, _ in search.pieces(text)) == text
     assert [piece for piece, hit in search.pieces(text) if hit] == ["Weed", "the crabs", "crab"]
+    assert [piece for piece, hit in Search.of("crab crabs").pieces("crabs") if hit] == ["crabs"]
     assert Search.of("  ").finds("") and list(Search.of("").pieces("(a)")) == [("(a)", False)]
     assert [piece for piece, hit in Search.of("(a)").pieces("b (A)") if hit] == ["(A)"]
 
