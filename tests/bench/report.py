@@ -2,7 +2,7 @@
 
 Each twice: as `curate report` writes it, and with some 5,000 documents in it. Medians of five, in Chromium on this machine:
 until the first documents stand there, and from a key in the search field until the list is that of the matches (the field waits
-0.12 s for more keys).
+0.12 s for more keys). Then `curate serve`: until it has the first page of all kept documents, and of those with two words.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import yaml
 from curate import recipe
 from curate.report.gather import Size, gather
 from curate.report.run import report_page
+from curate.report.serve import Browser, Query
 from tests.browser import opened
 
 TIMES = 5
-MANY = Size(per_reason=300, per_stage=600, kept=3_000, near=20)
+MANY = Size(per_reason=300, per_stage=600, kept=4_200, near=20)
 CASES = {"as written": Size(), "many documents": MANY}
 _FILTER = """asked => new Promise((done) => {
     const started = performance.now(), field = document.getElementById("search");
@@ -39,9 +40,8 @@ _FILTER = """asked => new Promise((done) => {
 
 
 def main(runs: list[str]) -> None:
-    print(
-        "| run | documents | report | gathered in | size | until it can be read | filtered in |\n|---|---|---|---|---|---|---|"
-    )
+    print("| run | documents | report: documents | written in | size | until it can be read | filtered in |")
+    print(f"|{'---|' * 7}")
     with opened() as browser, tempfile.TemporaryDirectory() as folder:
         for run in runs:
             asked = yaml.safe_dump(recipe.opened(run)[1]["stages"])
@@ -58,6 +58,24 @@ def main(runs: list[str]) -> None:
                     f"{statistics.median(filtering):.2f} s |",
                     flush=True,
                 )
+
+    print("\n| run | served: first page of those kept | of those with two words | of a reason |\n|---|---|---|---|")
+    for run in runs:
+        served = Browser(run)
+        reason = max((count, name) for one in served.manifest["stages"].values() for name, count in one["dropped"].items())[1]
+        questions: tuple[dict[str, str], ...] = (
+            {"kind": "kept"},
+            {"kind": "kept", "words": "water light"},
+            {"kind": "dropped", "reason": reason},
+        )
+        shown = [f"{statistics.median(_found(served, Query.of(one)) for _ in range(TIMES)):.2f} s" for one in questions]
+        print(f"| {run} | {' | '.join(shown)} |", flush=True)
+
+
+def _found(browser: Browser, query: Query) -> float:
+    started = time.perf_counter()
+    browser.find(query)
+    return time.perf_counter() - started
 
 
 def _opened(browser: Any, html: Path) -> tuple[float, float]:
