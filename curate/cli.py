@@ -356,5 +356,8 @@ def sample(directory: str, **options: Any) -> None:
     """Documents of a run to read: kept, dropped (with the verdict), or edited (as a diff)."""
     from curate.inspection import sample_documents
 
-    for line in sample_documents(directory, **options):
-        click.echo(line)
+    found = list(sample_documents(directory, **options))
+    for one in found:
+        click.echo(one)
+    if not found:
+        click.echo("no such documents", err=True)

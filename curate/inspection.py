@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -44,7 +44,10 @@ def describe_status(directory: str) -> str:
 
 def _progress_lines(status: dict[str, Any]) -> Iterator[str]:
     now = status["time"]
-    yield f"  {status['phase']}: {status['finished']} of {status['total']} in this run"
+    if status.get("error"):
+        yield f"  ended with: {status['error']}"
+    else:
+        yield f"  {status['phase']}: {status['finished']} of {status['total']} in this run"
     if status["running"]:
         slowest = min(status["running"], key=status["running"].__getitem__)
         yield f"  slowest: {slowest}, for {now - status['running'][slowest]:,.0f} s"
@@ -55,12 +58,14 @@ def _progress_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"  failed: {shard}: {error}"
 
 
-def dataset_of(store: Store, kind: str) -> ds.Dataset | None:
-    names = [name for name in store.list(kind) if name.endswith(".parquet")]
-    if not names:
+def dataset_of(store: Store, kind: str, steps: Sequence[str] = ()) -> ds.Dataset | None:
+    """All files of `kind`, or, of a run that is not over, what its steps have of it so far."""
+    folders = [kind, *(f"steps/{step}/{kind}" for step in steps)]
+    found = [f"{folder}/{name}" for folder in folders for name in store.list(folder) if name.endswith(".parquet")]
+    if not found:
         return None
     filesystem, _ = file_system(store.root)
-    return ds.dataset([store.path(f"{kind}/{name}") for name in names], format="parquet", filesystem=filesystem)
+    return ds.dataset([store.path(name) for name in found], format="parquet", filesystem=filesystem)
 
 
 def explain_document(directory: str, document: str) -> str:
@@ -82,12 +87,12 @@ def explain_document(directory: str, document: str) -> str:
         lines.append(f"    passed before: {', '.join(passed) or 'nothing'}")
         measured = [f"{name} {value:.6g}" for name, value in (row.get("values") or {}).items() if value is not None]
         lines += [f"    measured: {', '.join(measured)}"] if measured else []
-        lines += [f"    | {line}" for line in (row["text"] or "")[:_PREVIEW_CHARS].splitlines()]
+        lines += [f"    | {line}" for line in _clip(row["text"]).splitlines()]
     for row in _rows_of(store, "data", document):
         values = ", ".join(f"{name} {value!r}" for name, value in row.items() if name not in ("text", "html"))
         lines.append(f"{_place(row)}: kept. Passed {', '.join(order) or 'no stages'}")
         lines.append(f"    {values}")
-        lines += [f"    | {line}" for line in (row.get("text") or "")[:_PREVIEW_CHARS].splitlines()]
+        lines += [f"    | {line}" for line in _clip(row.get("text")).splitlines()]
     if not lines:
         raise SpecError(f"no document with id or URL {document!r} in {directory!r}. Ids are in data/ and dropped/.")
     return "\n".join(lines)
@@ -127,34 +132,39 @@ def sample_documents(
     seed: int = 0,
     as_json: bool = False,
 ) -> Iterator[str]:
-    """Documents drawn by keyed hash of their id: kept ones, or those a stage dropped or edited."""
+    """Documents drawn by keyed hash of their id: kept ones, or those a stage dropped or edited. Of a run that is not over,
+    those that its steps have dropped so far. Raises SpecError for a stage or a reason that there is not."""
     store, saved = recipe.opened(directory)
     stages = ["source", *saved["identities"]]
     if stage and stage not in stages:
         raise SpecError(f"no stage {stage!r} in {directory!r}. {known_values(stage, stages)}")
+    steps = [] if store.exists(MANIFEST) else list(saved["steps"])
     kinds = ("dropped", "edited") if stage else ("dropped",) if reason or dropped else ("data",)
     for kind in kinds:
-        for row in _draw(store, kind, stage, reason if kind == "dropped" else None, num, seed):
+        dataset = dataset_of(store, kind, [] if kind == "data" else steps)
+        if dataset is None:
+            continue
+        if reason and kind == "dropped":
+            known = sorted(pc.unique(dataset.to_table(columns=["reason"])["reason"]).to_pylist())
+            if reason not in known:
+                raise SpecError(f"no document was dropped for {reason!r}. {known_values(reason, known)}")
+        for row in _draw(dataset, kind, stage, reason if kind == "dropped" else None, num, seed):
             yield json.dumps(row, ensure_ascii=False, default=str) if as_json else _shown(kind, row)
 
 
-def _draw(store: Store, kind: str, stage: str | None, reason: str | None, num: int, seed: int) -> list[dict[str, Any]]:
-    """The `num` rows with the smallest keyed hash; only those whose text was kept."""
-    dataset = dataset_of(store, kind)
-    if dataset is None:
-        return []
+def _draw(dataset: ds.Dataset, kind: str, stage: str | None, reason: str | None, num: int, seed: int) -> list[dict[str, Any]]:
+    """The `num` rows with the smallest keyed hash, those whose text is on record first."""
     body = {"data": "text", "dropped": "text", "edited": "before"}[kind]
     condition = pc.scalar(True)
     for name, wanted in (("stage", stage), ("reason", reason)):
         if wanted and kind != "data":
             condition = condition & (pc.field(name) == wanted)
-    if kind != "data":
-        condition = condition & pc.is_valid(pc.field(body))
-    best: list[tuple[bytes, int, int, dict[str, Any]]] = []
+    best: list[tuple[tuple[bool, bytes], int, int, dict[str, Any]]] = []
     for number, batch in enumerate(dataset.to_batches(filter=condition)):
-        for index, key in enumerate(row_keys(batch, seed.to_bytes(8, "little"))):
+        missing = batch[body].is_null().to_pylist() if body in batch.schema.names else [True] * batch.num_rows
+        for index, key in enumerate(zip(missing, row_keys(batch, seed.to_bytes(8, "little")), strict=True)):
             best.append((key, number, index, {}))
-        best = sorted(best)[:num]
+        best = sorted(best, key=lambda item: item[:3])[:num]
         best = [(k, n, i, row or batch.slice(i, 1).to_pylist()[0]) if n == number else (k, n, i, row) for k, n, i, row in best]
     return [row for _, _, _, row in best]
 
@@ -170,11 +180,15 @@ def _shown(kind: str, row: dict[str, Any]) -> str:
     head = f"=== {row.get('url') or row.get('id')}"
     if kind == "dropped":
         return f"{head}\n--- dropped by {row['stage']}: {_verdict(row)}\n{_clip(row['text'])}\n"
+    if kind == "edited" and row["before"] is None:
+        return f"{head}\n--- edited by {row['stage']}: {len(row['edits'])} edits\n{_clip(None)}\n"
     if kind == "edited":
         diff = difflib.unified_diff(row["before"].splitlines(), row["after"].splitlines(), "before", "after", lineterm="", n=1)
         return "\n".join([f"{head}\n--- edited by {row['stage']}", *diff, ""])
-    return f"{head}\n{_clip(row.get('text') or '')}\n"
+    return f"{head}\n{_clip(row.get('text'))}\n"
 
 
-def _clip(text: str) -> str:
+def _clip(text: str | None) -> str:
+    if text is None:
+        return "(no text on record)"
     return text if len(text) <= _PREVIEW_CHARS else f"{text[:_PREVIEW_CHARS]}... ({len(text):,} characters)"

@@ -189,12 +189,16 @@ class Run:
     def to_the_end(self, engine: Engine) -> Summary:
         """All segments, then the final files, then the manifest."""
         self.engine = engine
-        for segment in self.plan.segments:
-            if segment.barrier:
-                self._decide(segment)
-            self._run_segment(segment)
-            self._check_expectations(segment, final=True)
-        self._finish()
+        try:
+            for segment in self.plan.segments:
+                if segment.barrier:
+                    self._decide(segment)
+                self._run_segment(segment)
+                self._check_expectations(segment, final=True)
+            self._finish()
+        except CurateError as error:
+            self._write_status("stopped", 0, 0, str(error))
+            raise
         return self.summary
 
     # -- segments
@@ -462,13 +466,21 @@ class Run:
                 return False
         return True
 
-    def _write_status(self, phase: str, total: int, finished: int) -> None:
+    def _write_status(self, phase: str, total: int, finished: int, error: str | None = None) -> None:
+        """Every two seconds; an error at once."""
         now = time.time()
-        if now - self._status_at < 2:
+        if now - self._status_at < 2 and not error:
             return
         self._status_at = now
         running = {_name_of(item): round(since, 1) for item, since in self.engine.running.items()}
-        status = {"phase": phase, "total": total, "finished": finished, "running": running, "time": round(now, 1)}
+        status = {
+            "phase": phase,
+            "total": total,
+            "finished": finished,
+            "running": running,
+            "time": round(now, 1),
+            "error": error,
+        }
         self.store.write_json(STATUS, {**status, "started": round(self.started, 1), "failed": self.summary.failed_shards})
 
 

@@ -260,6 +260,8 @@ def done_of(ledger: Mapping[str, Any], work: Work) -> Done:
 def apply_stage(name: str, table: pa.Table, options: Mapping[str, Any]) -> pa.Table:
     """`curate.apply`: one stage over a table, in this process. Raises SpecError for options or columns that do not fit."""
     cls = load_class(name, table_of("curate.stages", STAGES), "stage")
+    if not isinstance(table, pa.Table):
+        raise SpecError(f"apply: {type(table).__name__} is no pyarrow.Table. Make one: pyarrow.table({{'text': [...]}})")
     try:
         stage = build(cls, options)
     except OptionError as error:

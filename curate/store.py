@@ -69,9 +69,7 @@ def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
         fs, path = url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise SpecError(
-            f"{url!r}: {error}. Object stores need their package: pip install 'curate[s3]' or 'curate[gcs]'"
-        ) from error
+        raise SpecError(f"{url!r}: {error}. Object stores need their package: pip install s3fs, or gcsfs") from error
     return fs, str(path)
 
 

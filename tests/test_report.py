@@ -156,8 +156,32 @@ def test_edits_are_shown_with_what_was_cut_and_why(found: dict[str, Any]) -> Non
     assert rules == {"line_no_terminal_punctuation": 2 * sum(row["edited"] for row in found["funnel"])}
 
 
-def test_languages_and_hosts_before_and_after(found: dict[str, Any]) -> None:
-    assert {row["name"]: row["dropped"] for row in found["languages"]}["fr"] == 9
+def test_what_was_dropped_before_it_had_a_text_is_listed_too(tmp_path: Path) -> None:
+    for name in ("casino-bonus", "tides"):
+        (tmp_path / f"{name}.html").write_text(f"<html><body><p>{GOOD * 20}</p></body></html>")
+    pipeline = {
+        "source": {"html": {"paths": str(tmp_path), "url_prefix": "https://a.example/"}},
+        "stages": ["url_filter", "extract", {"language": {"keep": ["en"]}}],
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(pipeline))
+    out = tmp_path / "out"
+    curate.run(str(tmp_path / "run.yaml"), out=str(out), inline=True)
+    (dropped,) = [one for one in gather(str(out))["documents"] if one["kind"] == "dropped"]
+    assert dropped["reason"] == "blocked_word" and "casino" in dropped["url"] and "text" not in dropped
+    assert "(no text on record)" in repr(curate.inspect(out).documents("dropped"))
+    assert "(no text on record)" in "".join(sample_documents(str(out), stage="url_filter"))
+
+
+def test_languages_and_hosts_before_and_after(run: Path, found: dict[str, Any], tmp_path: Path) -> None:
+    languages = {row["name"]: row for row in found["languages"]}
+    assert languages["fr"]["dropped"] == 9 and languages["en"]["kept"] == found["documents_out"]
+    # Not on record: the column is left out, and several languages were kept.
+    text = (run.parent / "run.yaml").read_text().replace("in.parquet", str(run.parent / "in.parquet"))
+    for keep, known in (("- en", found["documents_out"]), ("- en\n    - de", None)):
+        (tmp_path / "run.yaml").write_text(text.replace("- en", keep) + "output: {columns: [id, url, text]}\n")
+        curate.run(str(tmp_path / "run.yaml"), out=str(tmp_path / keep[-2:]), inline=True)
+        again = {row["name"]: row["kept"] for row in gather(str(tmp_path / keep[-2:]))["languages"]}
+        assert again.get("en") == known and again["fr"] == (known and 0)
     hosts = {row["name"]: row for row in found["hosts"]}
     assert hosts["fr.example"]["kept"] == 0
     assert sum(row["kept"] for row in hosts.values()) == found["documents_out"]

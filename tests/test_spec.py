@@ -81,7 +81,8 @@ BROKEN = {
     ),
     "a scorer without a card": (
         SOURCE + "stages:\n  - score: {scorer: corpus}\n",
-        "p.yaml:3: stage 1 'score': scorer '{tmp}/corpus' has no card.md. A scorer is a folder with a card and a model.",
+        "p.yaml:3: stage 1 'score': scorer '{tmp}/corpus' has no card.md. A scorer is a folder with a card and a model, "
+        "as 'curate fit' writes it. Others in its place: none.",
     ),
     "a glob that matches nothing": (
         "source:\n  parquet: {paths: corpus/*.parq}\nstages: []\n",

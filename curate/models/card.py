@@ -138,14 +138,23 @@ class Scorer(Protocol):
     def __call__(self, texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> Scores: ...
 
 
+_OTHER_KINDS = {
+    "prox": "a refiner, for the stages 'prox', 'prox_doc' and 'prox_chunk'",
+    "influence": "an influence model, for the stage 'influence'",
+    "tokenizer": "a tokenizer, for the stage 'tokens'",
+}
+
+
 def load_card(folder: str) -> Card:
     """Read and check a card. Raises SpecError saying what is missing, and when the model is not the card's."""
     from curate.options import OptionError, build
 
     path = Path(folder) / "card.md"
     if not path.is_file():
-        raise SpecError(f"scorer {folder!r} has no card.md. A scorer is a folder with a card and a model.")
+        raise no_card(folder, "A scorer is a folder with a card and a model")
     front = front_matter(path)
+    if front.get("kind") in _OTHER_KINDS:
+        raise SpecError(f"{path}: this is {_OTHER_KINDS[front['kind']]}, and no scorer that gives texts a number.")
     known = ("kind", "model", "sha256", "columns", "transform", "end_of_line")
     if "transform" not in front:
         raise SpecError(f"{path}: no 'transform'. Say how text was prepared in training: {', '.join(TRANSFORMS)}, or [].")
@@ -165,6 +174,15 @@ def load_card(folder: str) -> Card:
             "Copy card and model again, together; or correct the card, if you know this model to be the one it describes."
         )
     return card
+
+
+def no_card(folder: str, wanted: str) -> SpecError:
+    """What is raised for a folder that holds no model; `wanted` says what would."""
+    what = "has no card.md" if Path(folder).is_dir() else "is not there"
+    beside = sorted(path.parent.name for path in Path(folder).absolute().parent.glob("*/card.md"))
+    return SpecError(
+        f"scorer {folder!r} {what}. {wanted}, as 'curate fit' writes it. Others in its place: {', '.join(beside) or 'none'}."
+    )
 
 
 def _hash_of(path: str) -> str:

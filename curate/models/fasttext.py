@@ -38,7 +38,7 @@ def load_model(path: str) -> Any:
     try:
         import fasttext
     except ImportError as error:
-        raise SpecError("this fastText model needs the package 'fasttext': pip install 'curate[fasttext]'") from error
+        raise SpecError("this fastText model needs the package 'fasttext': pip install fasttext") from error
     fasttext.FastText.eprint = lambda *args, **kwargs: None
     try:
         return fasttext.load_model(path).f

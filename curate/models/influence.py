@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curate.errors import SpecError
-from curate.models.card import front_matter
+from curate.models.card import front_matter, no_card
 from curate.options import OptionError, build
 from curate.store import file_hash
 
@@ -34,9 +34,7 @@ def load_influence_card(folder: str) -> InfluenceCard:
     """Read and check a card. Raises SpecError saying what is wrong, and when the files are not the card's."""
     path = Path(folder) / "card.md"
     if not path.is_file():
-        raise SpecError(
-            f"scorer {folder!r} has no card.md. An influence model is a folder with a card, weights and a tokenizer."
-        )
+        raise no_card(folder, "An influence model is a folder with a card, weights and a tokenizer")
     front: Any = front_matter(path)
     if front.get("kind") != "influence":
         raise SpecError(

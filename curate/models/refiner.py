@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from curate.errors import SpecError
-from curate.models.card import front_matter
+from curate.models.card import front_matter, no_card
 from curate.options import OptionError, build
 from curate.store import file_hash
 
@@ -40,7 +40,7 @@ def load_refiner_card(folder: str) -> RefinerCard:
     """Read and check a card. Raises SpecError saying what is wrong, and when the weights are not the card's."""
     path, weights = Path(folder) / "card.md", Path(folder) / WEIGHTS
     if not path.is_file():
-        raise SpecError(f"scorer {folder!r} has no card.md. A refiner is a folder with a card, weights and a tokenizer.")
+        raise no_card(folder, "A refiner is a folder with a card, weights and a tokenizer")
     front = front_matter(path)
     if front.get("kind") != "prox":
         raise SpecError(f"{path}: kind {front.get('kind')!r}: this stage needs a refiner, of kind 'prox'.")

@@ -81,6 +81,10 @@ def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
     for batch in _batches(store, "edited"):
         edits.add(batch)
     kept = _Kept(store, size, limits, tokens, manifest["documents_out"])
+    # Where one language is kept, that is the language of what was kept, whether or not it is written down.
+    asked: list[list[str]] = [run.options[name]["keep"] or [] for name in run.kinds if run.kinds[name] == "language"]
+    if not kept.languages and asked and len(asked[-1]) == 1:
+        kept.languages[asked[-1][0]] = kept.drawn
     stages = manifest["stages"]
     data = {name: file for name, file in manifest["files"].items() if name.startswith("data/")}
     return {
@@ -187,10 +191,16 @@ class _Dropped:
             for place, column in enumerate(measured.type):
                 self._values[column.name].append(_floats(measured.field(place))[some])
         texts = batch.column(TEXT)
-        with_text = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False)).tolist()
-        for row, key in zip(with_text, row_keys(batch.take(pa.array(with_text, pa.int64()))), strict=True):
+        has_text = texts.is_valid().to_numpy(zero_copy_only=False)
+        # Those without a text come last, where there are no others; of many only some are looked at.
+        looked_at = has_text.copy()
+        looked_at[some] = True
+        rows = np.flatnonzero(looked_at).tolist()
+        for row, key in zip(rows, row_keys(batch.select([ID, "offset"]).take(pa.array(rows, pa.int64()))), strict=True):
             verdict = columns["stage"][row], columns["reason"][row]
-            self._drawn[verdict].offer(key, batch, row)
+            self._drawn[verdict].offer((b"\0" if has_text[row] else b"\1") + key, batch, row)
+            if not has_text[row]:
+                continue
             value, limit = columns["value"][row], columns["limit"][row]
             if value is not None and limit is not None and math.isfinite(value):
                 self._near[verdict].offer(abs(value - limit), batch, row)
@@ -390,12 +400,13 @@ def _hosts(urls: pa.Array) -> Iterable[str]:
 
 
 def _compared(dropped: _Dropped, kept: _Kept, what: str, names: int) -> list[dict[str, Any]]:
-    """The most frequent names, with how many documents of the whole run they stand for."""
+    """The most frequent names, with how many documents of the whole run they stand for; None where it is not on record."""
     lost, stayed = (
         {name: round(side.scale * count) for name, count in getattr(side, what).items()} for side in (dropped, kept)
     )
     both = Counter(lost) + Counter(stayed)
-    return [{"name": name, "dropped": lost.get(name, 0), "kept": stayed.get(name, 0)} for name, _ in both.most_common(names)]
+    of_kept = (lambda name: stayed.get(name, 0)) if stayed or not kept.drawn else lambda name: None
+    return [{"name": name, "dropped": lost.get(name, 0), "kept": of_kept(name)} for name, _ in both.most_common(names)]
 
 
 def _lengths(kept: _Kept, dropped: _Dropped) -> dict[str, list[Any]]:

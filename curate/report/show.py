@@ -134,7 +134,7 @@ def _preview(row: Row) -> str:
     if "parts" in row:
         marks = {"gone": "[-{}-]", "new": "{{+{}+}}", "cut": "... {} ..."}
         return "".join(marks.get(kind, "{}").format(text) for kind, text, *_ in row["parts"])[: 2 * _PREVIEW_CHARS]
-    text: str = row.get("text") or ""
+    text: str = row.get("text", "(no text on record)")
     return text if len(text) <= _PREVIEW_CHARS else f"{text[:_PREVIEW_CHARS]}... ({row['chars']:,} characters)"
 
 

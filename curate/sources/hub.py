@@ -37,7 +37,7 @@ class HubSource(ParquetReader):
         try:
             from datasets import load_dataset_builder
         except ImportError as error:
-            raise SpecError("source 'hub' needs the package 'datasets': pip install 'curate[hub]'") from error
+            raise SpecError("source 'hub' needs the package 'datasets': pip install datasets") from error
         try:
             builder = load_dataset_builder(self.dataset, self.config, revision=self.revision)
         except (ValueError, OSError) as error:

@@ -61,7 +61,7 @@ def english() -> Any:
     except ImportError as error:
         raise SpecError(
             "the word unit 'spacy' needs spaCy, which is not installed. "
-            "Run: pip install 'curate[spacy]', or take the unit 'uax29' or 'whitespace'."
+            "Run: pip install 'spacy>=3.8,<3.9', or take the unit 'uax29' or 'whitespace'."
         ) from error
     return spacy.blank("en")
 

@@ -96,8 +96,8 @@ const contents = (one) => {
       text.append(part);
     }
   } else {
-    appendMarked(text, one.text ?? "");
-    if (one.chars > (one.text ?? "").length) text.append(element("span", ` … of ${short(one.chars)} characters`, "soft"));
+    appendMarked(text, one.text ?? "(no text on record)");
+    if (one.chars > one.text?.length) text.append(element("span", ` … of ${short(one.chars)} characters`, "soft"));
   }
   box.append(text);
   return box;
