@@ -106,7 +106,7 @@ def _check_inline(options: dict[str, Any]) -> None:
 def check(pipeline: str, source: str | None, offline: bool) -> None:
     """Find everything that can be wrong in a pipeline file, without reading documents."""
     from curate.rounds import load_rounds
-    from curate.runner import survey
+    from curate.runner import missing_packages, survey
     from curate.spec import load
 
     loaded = load(pipeline, source_file=source)
@@ -119,6 +119,8 @@ def check(pipeline: str, source: str | None, offline: bool) -> None:
     click.echo(
         f"{pipeline}: {len(plan.steps)} stages, {len(inputs)} files, {len(shards)} shards, {size / 1e6:,.1f} MB. All sound."
     )
+    if missing := missing_packages(plan):
+        click.echo(f"note: {missing} On a cluster its workers must have it.", err=True)
 
 
 @main.command()

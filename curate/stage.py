@@ -242,6 +242,11 @@ class Stage:
         return {}
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """What workers import that `curate` does not bring."""
+        return ()
+
+    @property
     def assets(self) -> tuple[str, ...]:
         """Files and folders the result depends on (all `AssetPath` options); their content is part of the fingerprint."""
         return tuple(path for _, path in asset_paths(self))

@@ -111,6 +111,24 @@ def test_status_of_a_finished_a_stopped_and_a_missing_run(out: Path, tmp_path: P
     assert missing.exit_code == 1 and "holds no run" in missing.stderr
 
 
+def test_what_a_run_dropped_that_expect_stopped_can_be_read(
+    corpus: Path, write_pipeline: WritePipeline, tmp_path: Path
+) -> None:
+    path = write_pipeline(PIPELINE.replace("min: 0.2", "min: 0.2, expect: {drop: 0%..1%}"))
+    stopped = call("run", path, "--out", tmp_path / "o", "--inline")
+    assert stopped.exit_code == 2 and f"curate sample {tmp_path / 'o'} --stage keep" in stopped.stderr
+    rows = [json.loads(line) for line in call("sample", tmp_path / "o", "--stage", "keep", "--json").stdout.splitlines()]
+    assert len(rows) == 10 and {row["stage"] for row in rows} == {"keep"}
+    assert "ended with:" in (status := call("status", tmp_path / "o").stdout) and "expected 0.0%..1.0%" in status
+
+
+def test_nothing_to_show_is_told(out: Path) -> None:
+    wrong = call("sample", out, "--stage", "keep", "--reason", "no_scor")
+    assert wrong.exit_code == 1 and "no document was dropped for 'no_scor'. Did you mean 'no_score'?" in wrong.stderr
+    nothing = call("sample", out, "--stage", "source")
+    assert nothing.exit_code == 0 and nothing.stderr == "no such documents\n" and nothing.stdout == ""
+
+
 def test_inline_and_ray_exclude_each_other(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
     result = call("run", write_pipeline(PIPELINE), "--out", tmp_path / "o", "--inline", "--workers", "2")
     assert result.exit_code == 2 and "--inline runs without Ray" in result.stderr

