@@ -7,6 +7,7 @@ from types import TracebackType
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -95,7 +96,7 @@ def print_summary(summary: Summary) -> None:
     size = sum(record["bytes"] for name, record in summary.files.items() if name.startswith("data/"))
     share = summary.documents_out / max(1, summary.documents_in)
     documents = f"{summary.documents_in:,} documents in, {summary.documents_out:,} out ({share:.1%})"
-    click.echo(f"{documents}, {size / 1e6:,.1f} MB in {summary.out}/data")
+    click.echo(f"{documents}, {decimal(size)} in {summary.out}/data")
 
 
 def funnel(summary: Summary) -> Table:

@@ -141,7 +141,8 @@ def expand(pattern: str) -> list[str]:
         paths = [path] if fs.isfile(path) else fs.find(path) if fs.isdir(path) else fs.glob(path)
     except Exception as error:  # every object store has its own tree of errors
         raise SpecError(
-            f"{pattern!r} cannot be listed: {type(error).__name__}: {error}. Check network and credentials."
+            f"{pattern!r} cannot be listed: {type(error).__name__}: {error}. Check network and credentials "
+            "(for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile)."
         ) from error
     files = sorted(p for p in paths if not fs.isdir(p) and not os.path.basename(p).startswith((".", "_")))
     return [p if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(p)) for p in files]

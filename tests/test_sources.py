@@ -167,7 +167,7 @@ def test_batches_are_cut_by_bytes_and_lose_nothing(sizes: list[int]) -> None:
 
 
 def test_a_local_dataset_folder_is_read_like_one_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "set" / "data").mkdir(parents=True)
     for split, text in (("train", "learn"), ("test", "judge")):
         pq.write_table(pa.table({"text": [text, text + "ed"]}), tmp_path / "set" / "data" / f"{split}-00000-of-00001.parquet")
@@ -228,7 +228,7 @@ def test_text_in_parquet_that_is_not_utf8_is_a_verdict(tmp_path: Path) -> None:
 def test_a_local_dataset_is_found_beside_the_pipeline_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from curate.spec import load
 
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "set").mkdir()
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "set" / "train.parquet")
     (tmp_path / "p.yaml").write_text("source: {hub: {dataset: ./set}}\nstages: []\n")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import secrets
 import time
@@ -286,6 +287,7 @@ def serve(directory: str, port: int, say: Any) -> None:
     from werkzeug.serving import make_server
 
     token = secrets.token_urlsafe(16)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line for every page
     server = make_server(HOST, port, application(directory, token), threaded=True)
     say(f"http://{HOST}:{server.server_port}/{token}/  (Ctrl-C ends it)")
     server.serve_forever()

@@ -120,7 +120,8 @@ class ParquetReader(Source):
         if name in RESERVED or name in wanted:
             raise SpecError(
                 f"paths: {self._files[0]!r} has a column {name!r}, a name with a meaning of its own here. "
-                f"Rename it, or list the columns to carry in 'columns_kept' without it."
+                f"Rename it, or list the columns to carry in 'columns_kept' without it ('[]' carries none; text, id "
+                "and url are read anyway)."
             )
         if name in PROVENANCE and not compatible(self._schema.field(name).type, PROVENANCE[name]):
             raise SpecError(
