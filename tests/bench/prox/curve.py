@@ -1,8 +1,8 @@
 """`python tests/bench/prox/curve.py [--threads N]`: what more pages, parameters and tokens buy a refiner.
 
 Refiners are trained by the recipe of `prox-mini-v1` with one thing changed at a time, without teachers, on fewer tokens than
-the shipped one, and judged on the pages of `judge.py`, read by torch. A line for each; trained ones are kept in
-`out/prox/curve`. About an hour on one thread.
+the shipped one, and judged on the pages of `judge.py`, read by torch: at the threshold that was chosen without these pages, and
+at the one that suits them best. A line for each; trained ones are kept in `out/prox/curve`. About an hour on one thread.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import curate
 from curate.fit.recipe import fit_file
 from curate.prox.removal import removed_lines
 from tests.bench.prox.held_out import HELD_FRAC, OUT, ROOT, held_pages
-from tests.bench.prox.judge import macro, page_of, scores
+from tests.bench.prox.judge import THRESHOLDS, macro, page_of, scores
 
 RECIPE = ROOT / "scorers" / "recipes" / "prox-mini-v1.yaml"
 TOKENS = 3_000_000
@@ -57,12 +57,12 @@ def recipe_of(name: str, changes: Mapping[str, Any], threads: int) -> Path:
     return path
 
 
-def judged(scorer: Path) -> tuple[float, float]:
-    """Token F1 and removed-line F1, macro means without CleanEval."""
+def judged(scorer: Path, threshold: float | None = None) -> tuple[float, float]:
+    """Token F1 and removed-line F1, macro means without CleanEval; at the card's threshold, or another."""
     rows = [row for row in held_pages().to_pylist() if not row["source"].startswith("cleaneval")]
     table = pa.table({"text": pa.array([row["text"] for row in rows], pa.large_string())})
-    how = {"engine": "torch", "drop_removed_frac": None, "min_words": 0, "self_test": False}
-    cleaned = curate.apply("prox_chunk", table, scorer=str(scorer), **how)
+    how = {"engine": "torch", "drop_removed_frac": None, "min_words": 0, "self_test": False, "threshold": threshold}
+    cleaned = curate.apply("prox_chunk", table, scorer=str(scorer), cache=str(OUT / "curve" / "answers"), **how)
     found = []
     for row, program in zip(rows, cleaned["prox_program"].to_pylist(), strict=True):
         page = page_of(row)
@@ -76,7 +76,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--threads", type=int, default=1)
     threads = arguments.parse_args().threads
-    print("| what | parameters | groups | tokens | minutes | token F1 | removed-line F1 |\n|---|---|---|---|---|---|---|")
+    print("| what | parameters | groups | tokens | minutes | token F1 | removed-line F1 | at the best threshold |")
+    print(f"|{'---|' * 8}")
     for what, changes in POINTS.items():
         name = what.replace(" ", "-")
         out, started = OUT / "curve" / name, time.perf_counter()
@@ -86,9 +87,12 @@ def main() -> None:
             size = sum(int(np.prod(tensors.get_slice(key).get_shape())) for key in tensors.keys())  # noqa: SIM118
         groups = json.loads((out / "metrics.json").read_text())["groups"]["training"]
         token_f1, removed_f1 = judged(out)
+        best, best_removed, threshold = max((*judged(out, threshold), threshold) for threshold in THRESHOLDS)
         tokens = changes.get("tokens", TOKENS) / 1e6
         print(
-            f"| {what} | {size:,} | {groups} | {tokens:.1f} M | {minutes:.1f} | {token_f1:.3f} | {removed_f1:.3f} |", flush=True
+            f"| {what} | {size:,} | {groups} | {tokens:.1f} M | {minutes:.1f} | {token_f1:.3f} | {removed_f1:.3f} | "
+            f"{best:.3f}, {best_removed:.3f} ({threshold}) |",
+            flush=True,
         )
 
 
