@@ -122,6 +122,13 @@ def test_what_a_run_dropped_that_expect_stopped_can_be_read(
     assert "ended with:" in (status := call("status", tmp_path / "o").stdout) and "expected 0.0%..1.0%" in status
 
 
+def test_documents_whose_text_is_on_record_are_drawn_first(corpus: Path, write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    path = write_pipeline(f"{PIPELINE}output: {{sample_per_reason: 2}}\n")
+    call("run", path, "--out", tmp_path / "o", "--inline")
+    drawn = call("sample", tmp_path / "o", "--stage", "keep", "--reason", "no_score", "-n", "5", "--json").stdout
+    assert [json.loads(line)["text"] is None for line in drawn.splitlines()] == [False, False, True, True, True]
+
+
 def test_nothing_to_show_is_told(out: Path) -> None:
     wrong = call("sample", out, "--stage", "keep", "--reason", "no_scor")
     assert wrong.exit_code == 1 and "no document was dropped for 'no_scor'. Did you mean 'no_score'?" in wrong.stderr

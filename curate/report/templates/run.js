@@ -82,7 +82,7 @@ const short = (value) => (Number.isInteger(value) ? value.toLocaleString("en") :
 
 const contents = (one) => {
   const box = element("div");
-  const facts = [["id", one.id], ["detail", one.detail], ["characters", one.chars && short(one.chars)]];
+  const facts = [["id", one.id], ["detail", one.detail], ["characters", one.chars && short(one.chars)], ["left", one.chars_after && short(one.chars_after)]];
   for (const [name, value] of Object.entries(one.scores ?? {})) facts.push([name, short(value)]);
   box.append(element("p", facts.filter(([, value]) => value).map(([name, value]) => `${name} ${value}`).join(" · "), "soft"));
   const text = element("pre", undefined, "document");
