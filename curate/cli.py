@@ -55,7 +55,7 @@ def _complete_stage(context: click.Context, parameter: click.Parameter, begun: s
         # Behind an option that has no value yet, click leaves arguments where they are.
         run = context.params.get("directory") or next(iter(context.args), None)
         names = ["source", *recipe.opened(run)[1]["identities"]] if run else sorted(table_of("curate.stages", STAGES))
-    except (CurateError, OSError):
+    except Exception:  # whatever is wrong with it, a shell that completes says nothing
         names = []
     return [name for name in names if name.startswith(begun)]
 

@@ -17,6 +17,7 @@ from curate import recipe
 from curate.errors import SpecError, known_values
 from curate.lease import NAME as LEASE
 from curate.lease import holds
+from curate.ledger import VALUES
 from curate.runner import MANIFEST, STATUS
 from curate.store import Store, file_system
 
@@ -59,13 +60,22 @@ def _progress_lines(status: dict[str, Any]) -> Iterator[str]:
 
 
 def dataset_of(store: Store, kind: str, steps: Sequence[str] = ()) -> ds.Dataset | None:
-    """All files of `kind`, or, of a run that is not over, what its steps have of it so far."""
-    folders = [kind, *(f"steps/{step}/{kind}" for step in steps)]
+    """All files of `kind`, or, of a run that is not over, what these steps have of it so far."""
+    folders = [f"steps/{step}/{kind}" for step in steps] or [kind]
     found = [f"{folder}/{name}" for folder in folders for name in store.list(folder) if name.endswith(".parquet")]
     if not found:
         return None
     filesystem, _ = file_system(store.root)
-    return ds.dataset([store.path(name) for name in found], format="parquet", filesystem=filesystem)
+    made = ds.dataset([store.path(name) for name in found], format="parquet", filesystem=filesystem)
+    return made.replace_schema(_unified(made)) if steps else made
+
+
+def _unified(dataset: ds.Dataset) -> pa.Schema:
+    """That of all files; measured values only where all have the same."""
+    schemas = [fragment.physical_schema for fragment in dataset.get_fragments()]
+    if len({schema.field(VALUES).type if VALUES in schema.names else None for schema in schemas}) > 1:
+        schemas = [pa.schema([field for field in schema if field.name != VALUES]) for schema in schemas]
+    return pa.unify_schemas(schemas)
 
 
 def explain_document(directory: str, document: str) -> str:
@@ -139,30 +149,42 @@ def sample_documents(
     if stage and stage not in stages:
         raise SpecError(f"no stage {stage!r} in {directory!r}. {known_values(stage, stages)}")
     steps = [] if store.exists(MANIFEST) else list(saved["steps"])
-    kinds = ("dropped", "edited") if stage else ("dropped",) if reason or dropped else ("data",)
+    kinds = ("dropped",) if reason or dropped else ("dropped", "edited") if stage else ("data",)
     for kind in kinds:
         dataset = dataset_of(store, kind, [] if kind == "data" else steps)
         if dataset is None:
             continue
-        if reason and kind == "dropped":
-            known = sorted(pc.unique(dataset.to_table(columns=["reason"])["reason"]).to_pylist())
-            if reason not in known:
-                raise SpecError(f"no document was dropped for {reason!r}. {known_values(reason, known)}")
-        for row in _draw(dataset, kind, stage, reason if kind == "dropped" else None, num, seed):
+        if reason and reason not in (known := _reasons(store, dataset)):
+            raise SpecError(f"no document was dropped for {reason!r}. {known_values(reason, known)}")
+        for row in _draw(dataset, kind, stage, reason, num, seed):
             yield json.dumps(row, ensure_ascii=False, default=str) if as_json else _shown(kind, row)
 
 
+def _reasons(store: Store, dropped: ds.Dataset) -> list[str]:
+    """Why documents were dropped."""
+    if store.exists(MANIFEST):
+        return sorted({reason for account in store.read_json(MANIFEST)["stages"].values() for reason in account["dropped"]})
+    return sorted(pc.unique(dropped.to_table(columns=["reason"])["reason"]).to_pylist())
+
+
 def _draw(dataset: ds.Dataset, kind: str, stage: str | None, reason: str | None, num: int, seed: int) -> list[dict[str, Any]]:
-    """The `num` rows with the smallest keyed hash, those whose text is on record first."""
+    """The `num` rows with the smallest keyed hash; others than those whose text is on record only where these are too few."""
     body = {"data": "text", "dropped": "text", "edited": "before"}[kind]
     condition = pc.scalar(True)
     for name, wanted in (("stage", stage), ("reason", reason)):
         if wanted and kind != "data":
             condition = condition & (pc.field(name) == wanted)
-    best: list[tuple[tuple[bool, bytes], int, int, dict[str, Any]]] = []
+    if body not in dataset.schema.names:
+        return _smallest(dataset, condition, num, seed)
+    found = _smallest(dataset, condition & pc.is_valid(pc.field(body)), num, seed)
+    left = num - len(found)
+    return found + _smallest(dataset, condition & pc.is_null(pc.field(body)), left, seed) if left else found
+
+
+def _smallest(dataset: ds.Dataset, condition: pc.Expression, num: int, seed: int) -> list[dict[str, Any]]:
+    best: list[tuple[bytes, int, int, dict[str, Any]]] = []
     for number, batch in enumerate(dataset.to_batches(filter=condition)):
-        missing = batch[body].is_null().to_pylist() if body in batch.schema.names else [True] * batch.num_rows
-        for index, key in enumerate(zip(missing, row_keys(batch, seed.to_bytes(8, "little")), strict=True)):
+        for index, key in enumerate(row_keys(batch, seed.to_bytes(8, "little"))):
             best.append((key, number, index, {}))
         best = sorted(best, key=lambda item: item[:3])[:num]
         best = [(k, n, i, row or batch.slice(i, 1).to_pylist()[0]) if n == number else (k, n, i, row) for k, n, i, row in best]

@@ -129,8 +129,9 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of everything that makes the corpus, the output options included."""
+        """Of everything that makes the corpus, the output options included; not of what only its card says."""
         output = {**values_of(self.pipeline.output), "columns": list(self.output)}
+        del output["license"]
         return _digest([self.pipeline.name, self.prints, output, self.source.split_bytes])
 
     @cached_property

@@ -96,7 +96,7 @@ class Refining(Stage):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        return (self.engine,) if self.engine in ENGINES else ()
+        return (*((self.engine,) if self.engine in ENGINES else ()), *(("safetensors",) if self.scorer is not None else ()))
 
     @property
     def assets(self) -> tuple[str, ...]:

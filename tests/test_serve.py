@@ -30,6 +30,7 @@ TOKEN = "t0ken"
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("serve")
     texts = [" ".join((TIDE * 20).split()[: 10 + n]) + "." + (f"\nShare {HOSTILE}" if n % 10 == 0 else "") for n in range(200)]
+    texts[199] += " ΟΔΟΣ in İstanbul."
     urls = [f"https://Host{n % 3}.example:80/{n}" for n in range(200)]
     pq.write_table(pa.table({"id": [f"{n:03}" for n in range(200)], "url": urls, "text": texts}), folder / "in.parquet")
     stages = [{"gopher_quality": {"min_words": 100, "values": True}}, {"c4_quality": {"min_sentences": None}}]
@@ -73,13 +74,15 @@ def test_documents_are_found_by_reason_host_words_and_numbers(done: Path) -> Non
     assert ids(done, words='weed "crabs wait"', stage="gopher_quality") == sorted(words)[1:]
     assert ids(done, words='"wait crabs"') == []
     assert ids(done, words="crabs -1.example -2.EXAMPLE") == [name for name in sorted(words) if int(name) % 3 == 0]
+    assert ids(done, words="ΟΔΟΣ İstanbul", kind="kept") == ["199"]
+    assert len(ids(done, words="-ΟΔΟΣ", kind="kept")) == len(ids(done, kind="kept")) - 1
     assert ids(done, reason="nothing of the kind") == []
     assert ids(done, words="100%' OR 1=1 --") == []
 
 
 def test_a_search_finds_all_its_words_and_marks_them() -> None:
-    search = Search.of('Weed "the crabs" -tide -"out to sea" crab')
-    assert search == Search(("weed", "the crabs", "crab"), ("tide", "out to sea"))
+    search = Search.of('Weed "the crabs" -Tide -"out to sea" crab')
+    assert search == Search(("Weed", "the crabs", "crab"), ("Tide", "out to sea"))
     assert search.finds("Under the WEED wait The Crabs.") and not search.finds("The crabs and the weed of the tide")
     assert not search.finds("the weed and crabs")
     text = "Weeds: the crabs (a crab)."

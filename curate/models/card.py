@@ -153,8 +153,8 @@ def load_card(folder: str) -> Card:
     if not path.is_file():
         raise no_card(folder, "A scorer is a folder with a card and a model")
     front = front_matter(path)
-    if front.get("kind") in _OTHER_KINDS:
-        raise SpecError(f"{path}: this is {_OTHER_KINDS[front['kind']]}, and no scorer that gives texts a number.")
+    if (other := _OTHER_KINDS.get(str(front.get("kind")))) is not None:
+        raise SpecError(f"{path}: this is {other}, and no scorer that gives texts a number.")
     known = ("kind", "model", "sha256", "columns", "transform", "end_of_line")
     if "transform" not in front:
         raise SpecError(f"{path}: no 'transform'. Say how text was prepared in training: {', '.join(TRANSFORMS)}, or [].")

@@ -182,7 +182,8 @@ class _Dropped:
         urls = batch.column(URL).to_pylist()[some]
         self.drawn += len(urls)
         self.hosts.update(_hosts(pa.array(urls, pa.string())))
-        verdicts = list(zip(columns["stage"], columns["reason"], strict=True))[some]
+        everyones = list(zip(columns["stage"], columns["reason"], strict=True))
+        verdicts = everyones[some]
         self._verdicts += verdicts
         details = zip(verdicts, columns["detail"][some], strict=True)
         self.languages.update(detail for (_, reason), detail in details if detail and reason == "other_language")
@@ -192,12 +193,13 @@ class _Dropped:
                 self._values[column.name].append(_floats(measured.field(place))[some])
         texts = batch.column(TEXT)
         has_text = texts.is_valid().to_numpy(zero_copy_only=False)
-        # Those without a text come last, where there are no others; of many only some are looked at.
+        # Those without a text come last, where there are no others; of many only some are looked at, and one of each reason.
         looked_at = has_text.copy()
         looked_at[some] = True
+        looked_at[[everyones.index(verdict) for verdict in {*everyones} - self._drawn.keys()]] = True
         rows = np.flatnonzero(looked_at).tolist()
         for row, key in zip(rows, row_keys(batch.select([ID, "offset"]).take(pa.array(rows, pa.int64()))), strict=True):
-            verdict = columns["stage"][row], columns["reason"][row]
+            verdict = everyones[row]
             self._drawn[verdict].offer((b"\0" if has_text[row] else b"\1") + key, batch, row)
             if not has_text[row]:
                 continue
@@ -411,7 +413,7 @@ def _compared(dropped: _Dropped, kept: _Kept, what: str, names: int) -> list[dic
 
 def _lengths(kept: _Kept, dropped: _Dropped) -> dict[str, list[Any]]:
     """Documents by their length in characters, in bins of one width on a logarithmic scale."""
-    edges = np.geomspace(1.0, max(10.0, *kept.lengths, *dropped.lengths), 41)
+    edges = np.geomspace(1.0, max([10.0, *kept.lengths, *dropped.lengths]), 41)
     counts = {
         name: _counted(np.array(side.lengths, np.float64), edges) for name, side in (("kept", kept), ("dropped", dropped))
     }

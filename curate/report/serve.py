@@ -115,7 +115,7 @@ class Browser:
             values.append(query.host.lower())
         body = "before" if query.kind == "edited" else TEXT
         searched = [name for name in (body, URL, ID) if name in names]
-        stands = "coalesce(" + " OR ".join([*(f"contains(lower({name}), ?)" for name in searched), "false"]) + ", false)"
+        stands = "coalesce(" + " OR ".join([*(f"contains(lower({name}), lower(?))" for name in searched), "false"]) + ", false)"
         search = Search.of(query.words)
         for terms, condition in ((search.wanted, stands), (search.unwanted, f"NOT {stands}")):
             for term in terms:

@@ -139,5 +139,5 @@ def _preview(row: Row) -> str:
 
 
 def _words(row: Row) -> str:
-    texts: Iterator[str] = (part[1] for part in row.get("parts", ()))
-    return f"{row.get('url') or ''}\n{row.get('text') or ''.join(texts)}"
+    texts: Iterator[str] = (part[1] for part in row.get("parts", ()) if part[0] != "cut")
+    return "\n".join([row.get("url") or "", row.get("id") or "", row.get("text") or "", *texts])

@@ -14,19 +14,19 @@ _TERM = re.compile(r'(-?)(?:"([^"]+)"|(\S+))')
 
 @dataclass(frozen=True)
 class Search:
-    """In small letters."""
+    """Words as they were typed."""
 
     wanted: tuple[str, ...] = ()
     unwanted: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, asked: str) -> Search:
-        terms = [(minus, (quoted or word).lower()) for minus, quoted, word in _TERM.findall(asked)]
+        terms = [(minus, quoted or word) for minus, quoted, word in _TERM.findall(asked)]
         return cls(tuple(term for minus, term in terms if not minus), tuple(term for minus, term in terms if minus))
 
     def finds(self, text: str) -> bool:
         lower = text.lower()
-        return all(term in lower for term in self.wanted) and not any(term in lower for term in self.unwanted)
+        return all(term.lower() in lower for term in self.wanted) and not any(term.lower() in lower for term in self.unwanted)
 
     def pieces(self, text: str) -> Iterator[tuple[str, bool]]:
         """The text in pieces, and whether each is one of the wanted words."""

@@ -13,7 +13,6 @@ const element = (tag, text, className) => {
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   table.querySelectorAll("thead th").forEach((head, column) => {
-    if (!head.textContent) return;
     const button = element("button", head.textContent);
     button.type = "button";
     head.replaceChildren(button);
@@ -45,8 +44,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
 const STEP = 50;
 const documents = data.documents;
 for (const one of documents) {
-  const text = one.text ?? (one.parts ?? []).map((part) => part[1]).join("");
-  one.haystack = [one.url, one.id, one.stage, one.reason, one.detail, text].join("\n").toLowerCase();
+  const parts = (one.parts ?? []).filter(([kind]) => kind !== "cut").map(([, content]) => content);
+  one.haystack = [one.url, one.id, one.text, ...parts].join("\n").toLowerCase();
 }
 const controls = { kind: byId("kind"), stage: byId("stage"), reason: byId("reason"), search: byId("search") };
 let matching = [];
