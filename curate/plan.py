@@ -179,10 +179,11 @@ def _flow(pipeline: Pipeline) -> list[tuple[StageSpec, dict[str, pa.DataType]]]:
     if pipeline.remove:
         from curate.stages.remove import Removal
 
-        specs.insert(0, StageSpec(REMOVE, REMOVE, Removal(ids=pipeline.remove.ids, urls=pipeline.remove.urls), 1))
+        removal = Removal(ids=pipeline.remove.ids, urls=pipeline.remove.urls)
+        specs.insert(0, StageSpec(REMOVE, REMOVE, removal, pipeline.remove_line))
     flow = []
     for number, spec in enumerate(specs, 0 if pipeline.remove else 1):
-        where = f"{pipeline.file}:{spec.line}: stage {number} {spec.name!r}"
+        where = f"{pipeline.file}:{spec.line}: {f'stage {number} {spec.name!r}' if number else REMOVE}"
         _check_assets(spec, where)
         _check_reads(spec, columns, where)
         columns = {**columns, **spec.stage.writes}

@@ -91,6 +91,7 @@ class Pipeline:
     stages: tuple[StageSpec, ...]
     remove: Remove | None = None
     output: Output = field(default_factory=Output)
+    remove_line: int = 1
     output_line: int = 1
     keep_steps: Literal["all", "none"] | tuple[str, ...] = "all"
     max_failed_shards: int = 0
@@ -208,6 +209,7 @@ def load(file: str, *, source_file: str | None = None) -> Pipeline:
         stages=stages,
         remove=options_at(document, Remove, top.get("remove"), ("remove",)) if "remove" in top else None,
         output=options_at(document, Output, top.get("output"), ("output",)),
+        remove_line=document.line(("remove",)),
         output_line=document.line(("output",)),
         keep_steps=_keep_steps(document, top.get("keep_steps", "all"), stages),
         max_failed_shards=_max_failed_shards(document, top.get("max_failed_shards", 0)),

@@ -84,6 +84,10 @@ BROKEN = {
         "p.yaml:3: stage 1 'score': scorer '{tmp}/corpus' has no card.md. A scorer is a folder with a card and a model, "
         "as 'curate fit' writes it. Others in its place: none.",
     ),
+    "a list of takedowns that is not there": (
+        SOURCE + "stages: []\nremove:\n  urls: none.txt\n",
+        "p.yaml:3: remove: urls: '{tmp}/none.txt' does not exist. Relative paths count from the file's folder.",
+    ),
     "a glob that matches nothing": (
         "source:\n  parquet: {paths: corpus/*.parq}\nstages: []\n",
         "p.yaml:2: source 'parquet': paths: '{tmp}/corpus/*.parq' matches no file. "

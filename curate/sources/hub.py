@@ -41,7 +41,9 @@ class HubSource(ParquetReader):
         try:
             builder = load_dataset_builder(self.dataset, self.config, revision=self.revision)
         except (ValueError, OSError) as error:
-            raise SpecError(f"dataset: {self.dataset!r} cannot be opened: {error}") from error
+            raise SpecError(
+                f"dataset: {self.dataset!r} cannot be opened: {error}. Without a network, give a copy's folder, './NAME'."
+            ) from error
         splits = builder.config.data_files or {}
         if self.split not in splits:
             raise SpecError(f"split: {self.dataset!r} has no split {self.split!r}. {known_values(self.split, splits)}")
