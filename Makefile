@@ -70,7 +70,7 @@ preselect: $(DONE) ## The shipped PreSelect scorer and what it is compared with,
 	$(BIN)/curate fit scorers/preselect-mini-v1/recipe.yaml --work out/preselect/work
 	$(BIN)/python tests/bench/preselect/judge.py
 
-prox: $(DONE) $(VLLM) ## The shipped refiner and what it is compared with, from the same real data (an hour)
+prox: $(DONE) $(VLLM) ## The shipped refiner and what it is compared with, from the same real data (three hours)
 	$(BIN)/curate run tests/bench/prox/pairs.yaml --out out/prox/pairs
 	$(BIN)/curate run tests/bench/prox/extracted_pairs.yaml --out out/prox/extracted_pairs
 	$(BIN)/curate fit scorers/prox-mini-v1/recipe.yaml --work out/prox/work

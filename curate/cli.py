@@ -210,9 +210,9 @@ def index(directory: str, stage: str, out: str) -> None:
 @click.option("--work", metavar="DIR", help="Where losses and checkpoints are kept, to continue. Default: out/fit/NAME.")
 @_where_models_run
 def fit(recipe: str, **options: Any) -> None:
-    """Train what a recipe says: a fastText scorer, a PreSelect scorer, small language models.
+    """Train what a recipe says: a fastText or PreSelect scorer, a refiner, an influence model, small language models.
 
-    The same again continues. With one thread, and without autotune_s, it gives the same bytes.
+    Its 'kind' says which. The same again continues. With one thread, and without autotune_s, it gives the same bytes.
     """
     from curate.fit.recipe import fit_file
     from curate.progress import Progress

