@@ -131,6 +131,12 @@ class Refiner:
             raise ValueError(f"words_frac ({self.words_frac}) is a share among teachers, and there are none")
 
     def fit(self, recipe: Recipe, setting: Setting) -> str:
+        from curate.probe.train import torch_threads
+
+        with torch_threads(self.threads):  # what teachers say too: the last bits of a forward pass depend on it
+            return self._fit(recipe, setting)
+
+    def _fit(self, recipe: Recipe, setting: Setting) -> str:
         from curate.probe.model import num_parameters, save
 
         base = identity(self.base) if self.base else None
@@ -189,12 +195,10 @@ class Refiner:
         if not self.words_frac:
             return likely
         from curate.fit.line_words import unseen_probabilities
-        from curate.probe.train import torch_threads
 
         path = setting.work / f"words-{_digest([about['documents'], about['programs'], *groups])[:16]}.npy"
         if not path.exists():
-            with torch_threads(self.threads):
-                found = unseen_probabilities([(page.lines, ~page.remove) for page in pages], groups)
+            found = unseen_probabilities([(page.lines, ~page.remove) for page in pages], groups)
             np.save(path.with_suffix(".new.npy"), found)
             os.replace(path.with_suffix(".new.npy"), path)
         blank = np.concatenate([page.words == 0 for page in pages])  # of which the classifier says nothing
@@ -234,9 +238,9 @@ class Refiner:
         reported = [0]
 
         def tell(progress: Progress) -> None:
-            percent = int(100 * progress.tokens / progress.total)
-            if percent > reported[0]:
-                reported[0] = percent
+            percent = min(100, int(100 * progress.tokens / progress.total))
+            while reported[0] < percent:
+                reported[0] += 1
                 setting.listener.advance(phase, f"step {progress.step}, loss {progress.loss:.3f}", None)
 
         return tune(
