@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ from curate.models.refiner import load_refiner_card
 from curate.probe.decide import pair_probabilities
 from curate.probe.model import CausalLM, Shape, load, save
 from curate.probe.supervised import Example, Tuning, padded, tune
+from curate.probe.train import torch_threads
 from curate.prox import marked
 from curate.prox.align import label_lines, line_f1, word_f1
 from curate.prox.marked import combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
 from curate.prox.removal import removal, removed_lines, runs
+from curate.runner import Silent
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=60)
 
@@ -400,12 +403,26 @@ def test_a_refiner_learns_from_what_others_hold_for_likely(recipe: Path, tmp_pat
     options = {**yaml.safe_load((recipe / "recipe.yaml").read_text()), "tokens": 150_000, "teachers": 2, "words_frac": 0.4}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(options))
 
+    told: Counter[str] = Counter()
+    threads: set[int] = set()
+
+    class Counted(Silent):
+        def advance(self, name: str, item: str, rows: int | None) -> None:
+            told[name] += 1
+
+        def note(self, message: str) -> None:
+            threads.add(torch.get_num_threads())
+
     def fit() -> bytes:
-        fit_file(str(tmp_path / "recipe.yaml"), out=str(tmp_path / "out"), work=str(tmp_path / "work"), inline=True)
+        recipe, out, work = (str(tmp_path / name) for name in ("recipe.yaml", "out", "work"))
+        with torch_threads(8):  # as a machine may have; the recipe says one, on which the last bits of every pass depend
+            fit_file(recipe, out=out, work=work, inline=True, listener=Counted())
         return (tmp_path / "out" / "model.safetensors").read_bytes()
 
     weights = fit()
     assert right_on_unseen_pages(tmp_path / "out") > 0.85
+    assert threads == {1}
+    assert told == {"teacher-0": 100, "teacher-1": 100, "train": 100}  # percent
     likely = [tmp_path / "work" / f"teacher-{number}" / "likely.npy" for number in range(2)]
     assert (np.load(likely[0]) != np.load(likely[1])).any()
     before = [path.stat().st_mtime_ns for path in likely]

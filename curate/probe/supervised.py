@@ -117,6 +117,11 @@ def tune(
             state.read(folder / CHECKPOINT)
         folder.mkdir(parents=True, exist_ok=True)
         done, tokens = len(state.losses), 0
+
+        def tell() -> None:
+            if listener:
+                listener(Progress(len(state.losses), tokens, tuning.tokens, float(np.mean(state.losses[-100:]))))
+
         for step, batch in enumerate(_batches(tuning, epoch)):
             pace = tuning.pace(step, tokens)
             tokens += sum(len(example.ids) for example in batch)
@@ -126,8 +131,9 @@ def tune(
             state.losses.append(_step(model, optimizers, batch, pace, tuning.clip, device))
             if (step + 1) % _CHECKPOINT_STEPS == 0:
                 state.write(folder / CHECKPOINT)
-            if listener and (step + 1) % 20 == 0:
-                listener(Progress(step + 1, tokens, tuning.tokens, float(np.mean(state.losses[-100:]))))
+            if (step + 1) % 20 == 0:
+                tell()
+        tell()
         state.write(folder / CHECKPOINT)
         model.eval()
         return state.losses
