@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_the_file_tree_names_every_file_of_the_package() -> None:
 
 def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len(README.splitlines()) <= 250
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-vllm.lock"])
+def test_what_is_installed_is_all_that_is_needed(lock: str) -> None:
+    """pip puts in what a lock file names and nothing else."""
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    locked = {normalized(line) for line in (ROOT / lock).read_text().splitlines()}
+    assert not {normalized(line) for line in needed} - locked
+
+
+def normalized(requirement: str) -> str:
+    """The name of a package, as PEP 503 writes it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[=<>\[; ]", requirement)[0]).lower()
 
 
 def test_every_command_is_documented() -> None:
