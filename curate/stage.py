@@ -237,6 +237,11 @@ class Stage:
         return ()
 
     @property
+    def judged(self) -> Mapping[str, str]:
+        """Reasons that hold a column against a limit, and the column: where a report finds the values of what stayed."""
+        return {}
+
+    @property
     def resources(self) -> Mapping[str, float]:
         """Beyond one CPU, such as {"num_gpus": 1}. A change of resources cuts the plan."""
         return {}

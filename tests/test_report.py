@@ -90,7 +90,7 @@ def test_tokens_are_those_of_the_corpus_and_seconds_add_up(run: Path, found: dic
     assert gather(str(run), Size(files=0))["files"] == {}
 
 
-def test_a_stage_that_is_not_installed_any_more_costs_its_histograms_and_nothing_else(
+def test_a_stage_that_is_not_installed_any_more_costs_what_it_measured_of_others_and_nothing_else(
     run: Path, found: dict[str, Any], tmp_path: Path
 ) -> None:
     assert found["scores_unread"] == [] and found["scores"]
@@ -100,7 +100,10 @@ def test_a_stage_that_is_not_installed_any_more_costs_its_histograms_and_nothing
     again = gather(str(out))
     assert [one["stage"] for one in again["scores_unread"]] == ["gopher_quality"]
     assert "rules_of_a_friend" in again["scores_unread"][0]["why"]
-    assert again["scores"] == [] and again["reasons"] == found["reasons"] and again["hosts"] == found["hosts"]
+    assert again["reasons"] == found["reasons"] and again["hosts"] == found["hosts"]
+    for one in again["scores"]:
+        whole = next(other for other in found["scores"] if other["reason"] == one["reason"])
+        assert sum(one["stopped"]) == sum(whole["stopped"]) > 0 == sum(one["passed"]) and one["limit"] == whole["limit"]
     assert "cannot be asked for its limits any more" in Path(write_report(str(out))).read_text()
 
 
@@ -203,6 +206,26 @@ def test_samples_are_the_same_each_time_and_as_large_as_asked(run: Path, found: 
     kinds = [one["kind"] for one in small]
     assert (kinds.count("edited"), kinds.count("kept")) == (1, 3)
     assert max(len(one["text"]) for one in small if "text" in one) == 20
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason", "limit"),
+    [({"select": {"column": "q", "top": 0.75}}, "below_top", 9.0), ({"keep": {"column": "q", "min": 10.0}}, "too_low", 10.0)],
+)
+def test_a_score_is_shown_with_its_limit_though_nothing_was_recorded(
+    stage: dict[str, Any], reason: str, limit: float, tmp_path: Path
+) -> None:
+    scores = [float(n) for n in range(40)]
+    texts = [f"{GOOD}Number {n}." for n in range(40)]
+    pq.write_table(pa.table({"id": [str(n) for n in range(40)], "text": texts, "q": scores}), tmp_path / "in.parquet")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"source": {"parquet": {"paths": "in.parquet"}}, "stages": [stage]}))
+    curate.run(str(tmp_path / "run.yaml"), out=str(tmp_path / "out"), inline=True)
+    found = gather(str(tmp_path / "out"))
+    (one,) = found["scores"]
+    assert (one["reason"], one["column"], one["limit"]) == (reason, "q", limit)
+    assert (sum(one["stopped"]), sum(one["passed"])) == (10, 30)
+    near = [(shown["kind"], shown["value"]) for shown in found["documents"] if shown.get("near")]
+    assert near == [("dropped", 9.0 - n) for n in range(6)] + [("kept", 10.0 + n) for n in range(6)]
 
 
 def test_nothing_of_a_document_is_markup_and_nothing_is_asked_of_anyone(run: Path) -> None:

@@ -31,14 +31,17 @@ from curate.recount import beside_each_other, parquets
 from curate.rules import RuleStage
 from curate.runner import MANIFEST
 from curate.schema import ID, TEXT, URL
+from curate.stage import Stage
 from curate.stages.keep import Keep
 from curate.stages.toxicity import Toxicity
 from curate.store import Store
-from curate.thresholds import Check, PastRun, checks_of, thresholds_of
+from curate.thresholds import PastRun, checks_of, thresholds_of
 
 F64 = npt.NDArray[np.float64]
 HOST_PATTERN = r"^(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(?P<host>[^/?#:]+)"
 """The host of a URL in small letters."""
+_FEW = 5
+"""Values of which no histogram is made."""
 _AROUND = 120
 """Characters of an unchanged stretch that are shown on either side of an edit."""
 
@@ -64,6 +67,19 @@ class Size:
     """Of the corpus."""
 
 
+@dataclass(frozen=True)
+class _Limit:
+    """What a rule holds documents against."""
+
+    stage: str
+    reason: str
+    limit: float
+    column: str | None
+    """Where documents that stayed have the value; None where it is not known."""
+    recorded: bool
+    """Dropped ones have it too, whatever dropped them."""
+
+
 def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
     """Everything that `report.json` has. Raises SpecError where there is no run, or one that is not over."""
     size = size or Size()
@@ -72,12 +88,18 @@ def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
         raise SpecError(f"{directory!r} is not complete, and a report is of a whole run. 'curate run' again continues it.")
     manifest = store.read_json(MANIFEST)
     run = PastRun(store, saved)
-    limits, unread = _limits(run)
+    limits, columns, unread = _limits(run)
     tokens = next((options["column"] for name, options in run.options.items() if run.kinds[name] == "tokens"), None)
     lost = sum(sum(account["dropped"].values()) for account in manifest["stages"].values())
     dropped, edits = _Dropped(size, max(1, math.ceil(lost / size.rows))), _Edits(size)
     for batch in _batches(store, "dropped"):
         dropped.add(batch)
+    known = {(limit.stage, limit.reason) for limit in limits}
+    limits += [
+        _Limit(*verdict, limit, columns.get(verdict), recorded=False)
+        for verdict, limit in dropped.limits()
+        if verdict not in known
+    ]
     for batch in _batches(store, "edited"):
         edits.add(batch)
     kept = _Kept(store, size, limits, tokens, manifest["documents_out"])
@@ -103,7 +125,7 @@ def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
         "rules": [{"stage": stage, "rule": rule, "edits": n} for (stage, rule), n in edits.rules.most_common()],
         "records": manifest.get("records", {}),
         "barriers": manifest.get("barriers", {}),
-        "scores": [_histogram(name, check, kept, dropped) for name, check in limits],
+        "scores": [_histogram(limit, kept, dropped) for limit in limits],
         "scores_unread": unread,
         "languages": _compared(dropped, kept, "languages", size.names),
         "hosts": _compared(dropped, kept, "hosts", size.names),
@@ -135,23 +157,31 @@ def _funnel(stages: Mapping[str, Mapping[str, Any]], tokens_per_char: float | No
         }
 
 
-def _limits(run: PastRun) -> tuple[list[tuple[str, Check]], list[dict[str, str]]]:
-    """Stage, and rule with a limit, of all columns that were recorded; and stages that cannot be asked for theirs any more,
-    as when a package or a model is gone."""
-    found: list[tuple[str, Check]] = []
+def _limits(run: PastRun) -> tuple[list[_Limit], dict[tuple[str, str], str], list[dict[str, str]]]:
+    """Rules whose values were recorded; columns, by stage and reason, that others hold against a limit; and stages that cannot
+    be asked any more, as when a package or a model is gone."""
+    found: list[_Limit] = []
+    columns: dict[tuple[str, str], str] = {}
     unread = []
     for place, name in enumerate(run.order):
         try:
-            if name not in run.kinds or not issubclass(run.class_of(name), Keep | RuleStage | Toxicity):
+            if name not in run.kinds:
+                continue
+            kind = run.class_of(name)
+            if not issubclass(kind, Keep | RuleStage | Toxicity) and kind.judged is Stage.judged:
                 continue
             stage = run.stage(name)
             checks = checks_of(stage) if thresholds_of(stage) else ()
         except SpecError as error:
             unread.append({"stage": name, "why": str(error)})
             continue
+        columns |= {(name, reason): column for reason, column in stage.judged.items()}
         recorded = run.recorded_by(place)
-        found += [(name, check) for check in checks if check.limit is not None and check.column in recorded]
-    return found, unread
+        for check in checks:
+            columns[name, check.reason] = check.column
+            if check.limit is not None and check.column in recorded:
+                found.append(_Limit(name, check.reason, check.limit, check.column, recorded=True))
+    return found, columns, unread
 
 
 def _batches(store: Store, kind: str) -> Iterator[pa.RecordBatch]:
@@ -172,6 +202,8 @@ class _Dropped:
         self.lengths: list[int] = []
         self._values: dict[str, list[F64]] = defaultdict(list)
         self._verdicts: list[tuple[str, str]] = []
+        self._stopped: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._limits: dict[tuple[str, str], set[float]] = defaultdict(set)
         self._drawn: dict[tuple[str, str], _Smallest] = defaultdict(lambda: _Smallest(size.per_reason))
         self._near: dict[tuple[str, str], _Smallest] = defaultdict(lambda: _Smallest(size.near))
 
@@ -185,6 +217,10 @@ class _Dropped:
         everyones = list(zip(columns["stage"], columns["reason"], strict=True))
         verdicts = everyones[some]
         self._verdicts += verdicts
+        for verdict, value, limit in zip(verdicts, columns["value"][some], columns["limit"][some], strict=True):
+            if value is not None and limit is not None and math.isfinite(value):
+                self._stopped[verdict].append(value)
+                self._limits[verdict].add(limit)
         details = zip(verdicts, columns["detail"][some], strict=True)
         self.languages.update(detail for (_, reason), detail in details if detail and reason == "other_language")
         if VALUES in batch.schema.names:
@@ -209,12 +245,20 @@ class _Dropped:
             if len(self.lengths) < self._size.rows:
                 self.lengths.append(len(texts[row].as_py()))
 
-    def values(self, column: str, stage: str, reason: str) -> tuple[F64, F64]:
-        """Values of a measured column: of what went elsewhere, and of what this rule stopped."""
-        if column not in self._values:
+    def limits(self) -> list[tuple[tuple[str, str], float]]:
+        """Rules, by stage and reason, that stopped more than a few documents, all at the same limit."""
+        many = {verdict: self._limits[verdict] for verdict, values in self._stopped.items() if len(values) > _FEW}
+        return [(verdict, next(iter(limits))) for verdict, limits in many.items() if len(limits) == 1]
+
+    def values(self, limit: _Limit) -> tuple[F64, F64]:
+        """What was measured of documents that went elsewhere, where it was recorded, and of those that this rule stopped."""
+        verdict = (limit.stage, limit.reason)
+        if not limit.recorded:
+            return np.zeros(0), np.array(self._stopped[verdict])
+        if limit.column not in self._values:
             return np.zeros(0), np.zeros(0)
-        found = np.concatenate(self._values[column])
-        stopped = np.array([verdict == (stage, reason) for verdict in self._verdicts], np.bool_)
+        found = np.concatenate(self._values[limit.column])
+        stopped = np.array([one == verdict for one in self._verdicts], np.bool_)
         return found[~stopped], found[stopped]
 
     def documents(self) -> Iterator[dict[str, Any]]:
@@ -260,9 +304,7 @@ class _Edits:
 class _Kept:
     """The corpus: a sample of its documents, and those nearest to a limit."""
 
-    def __init__(
-        self, store: Store, size: Size, limits: Sequence[tuple[str, Check]], tokens: str | None, documents: int
-    ) -> None:
+    def __init__(self, store: Store, size: Size, limits: Sequence[_Limit], tokens: str | None, documents: int) -> None:
         self.languages: Counter[str] = Counter()
         self.hosts: Counter[str] = Counter()
         self.lengths: list[int] = []
@@ -273,14 +315,17 @@ class _Kept:
         self._drawn = _Smallest(size.kept)
         self._near = [_Smallest(size.near) for _ in limits]
         self._limits = limits
-        measured = sorted({check.column for _, check in limits})
+        measured = sorted({limit.column for limit in limits if limit.column})
         values: dict[str, list[F64]] = {name: [] for name in measured}
         for name in sorted(parquets(store, "data"), key=lambda name: hashlib.sha256(name.encode()).digest()):
             if self.drawn >= size.rows:
                 break
             file = pq.ParquetFile(store.open(name))
-            beside = beside_each_other(store, name, measured) if measured else pa.table({})
-            found = {column: _floats(beside[column]) for column in measured if column in beside.column_names}
+            if any(limit.recorded for limit in limits):
+                beside = beside_each_other(store, name, measured)
+            else:
+                beside = file.read([column for column in measured if column in file.schema_arrow.names])
+            found = {column: _floats(beside[column]) for column in beside.column_names}
             at = 0
             for batch in file.iter_batches(4096):
                 self._add(batch)
@@ -314,19 +359,19 @@ class _Kept:
         return self.tokens / self._chars if self._chars else None
 
     def _offer_near(self, column: str, values: F64, batch: pa.RecordBatch) -> None:
-        for (_, check), near in zip(self._limits, self._near, strict=True):
-            if check.column != column or TEXT not in batch.schema.names:
+        for limit, near in zip(self._limits, self._near, strict=True):
+            if limit.column != column or TEXT not in batch.schema.names:
                 continue
-            distance = np.abs(values - (check.limit or 0.0))
+            distance = np.abs(values - limit.limit)
             for row in np.argsort(distance, kind="stable")[: self._size.near].tolist():
                 if np.isfinite(distance[row]):
                     near.offer(float(distance[row]), batch, row, value=float(values[row]))
 
     def documents(self) -> Iterator[dict[str, Any]]:
-        for (stage, check), near in zip(self._limits, self._near, strict=True):
+        for limit, near in zip(self._limits, self._near, strict=True):
             for row in near.rows():
                 shown = _document("kept", row, row[TEXT], self._size.chars)
-                yield {**shown, "stage": stage, "reason": check.reason, "limit": check.limit, "near": True}
+                yield {**shown, "stage": limit.stage, "reason": limit.reason, "limit": limit.limit, "near": True}
         for row in self._drawn.rows():
             scores = {name: value for name, value in row.items() if isinstance(value, int | float) and math.isfinite(value)}
             yield {**_document("kept", row, row[TEXT], self._size.chars), "scores": scores}
@@ -430,19 +475,18 @@ def _counted(values: F64, edges: F64) -> npt.NDArray[np.int64]:
     return np.histogram(np.clip(values[np.isfinite(values)], edges[0], edges[-1]), edges)[0]
 
 
-def _histogram(stage: str, check: Check, kept: _Kept, dropped: _Dropped) -> dict[str, Any]:
-    """Values of documents that the rule stopped, and of all others, in common bins."""
-    assert check.limit is not None
-    elsewhere, stopped = dropped.values(check.column, stage, check.reason)
-    stayed = kept.values.get(check.column, np.zeros(0))
+def _histogram(rule: _Limit, kept: _Kept, dropped: _Dropped) -> dict[str, Any]:
+    """Values of documents that the rule stopped, and of all others whose values are known, in common bins."""
+    elsewhere, stopped = dropped.values(rule)
+    stayed = kept.values.get(rule.column or "", np.zeros(0))
     both = np.concatenate([elsewhere, stayed, stopped])
     both = both[np.isfinite(both)]
     low, high = (float(x) for x in np.quantile(both, [0.01, 0.99])) if len(both) else (0.0, 1.0)
-    low, high = min(low, check.limit), max(high, check.limit)
+    low, high = min(low, rule.limit), max(high, rule.limit)
     edges = np.linspace(low, high if high > low else low + 1.0, 41)
     gone, lost, left = (_counted(values, edges) for values in (stopped, elsewhere, stayed))
     passed = dropped.scale * lost + kept.scale * left
     return {
-        "stage": stage, "reason": check.reason, "column": check.column, "limit": check.limit, "edges": edges.tolist(),
+        "stage": rule.stage, "reason": rule.reason, "column": rule.column, "limit": rule.limit, "edges": edges.tolist(),
         "passed": np.rint(passed).astype(int).tolist(), "stopped": np.rint(dropped.scale * gone).astype(int).tolist(),
     }  # fmt: skip

@@ -54,8 +54,8 @@ def _plots(found: dict[str, Any]) -> dict[str, list[Markup]]:
     shown = sorted(found["scores"], key=lambda one: -sum(one["stopped"]))[:_SCORES]
     scores = [
         histogram(
-            {"others": one["passed"], "stopped by it": one["stopped"]}, one["edges"],
-            title=f"{one['stage']}: {one['reason']}", x_label=one["column"], mark=one["limit"],
+            {**({"others": one["passed"]} if any(one["passed"]) else {}), "stopped by it": one["stopped"]}, one["edges"],
+            title=f"{one['stage']}: {one['reason']}", x_label=one["column"] or "value", mark=one["limit"],
         )
         for one in shown
     ]  # fmt: skip

@@ -45,6 +45,10 @@ class Prox(Cleaning):
             raise ValueError("model: only a scorer judges and cleans in one pass. Use prox_doc, keep and prox_chunk")
 
     @property
+    def judged(self) -> Mapping[str, str]:
+        return {"prox_drop": self.column}
+
+    @property
     def writes(self) -> Mapping[str, pa.DataType]:
         return {**super().writes, self.column: pa.float32()}
 

@@ -71,6 +71,10 @@ class Select(Poll):
         }
         return {self.column: pa.float64(), **weights[self.by], **({ID: pa.string()} if self.gumbel else {})}
 
+    @property
+    def judged(self) -> Mapping[str, str]:
+        return {} if self.gumbel else {"below_top": self.column}
+
     def sketch(self, batch: Batch) -> pa.RecordBatch:
         scores = self._scores(batch)
         columns = [batch[ORDINAL], scores, pa.array(self._weights(batch))]
