@@ -84,6 +84,7 @@ def test_labels_are_standardised_by_what_was_learnt_from_and_the_card_says_how(f
     found, card = json.loads((folder / "out" / "metrics.json").read_text()), load_influence_card(str(folder / "out"))
     probes = pq.read_table(folder / "probes.parquet").to_pylist()
     assert (card.window, card.max_windows) == (24, 4)
+    assert len({path.stat().st_mode for path in (folder / "out").iterdir()}) == 1  # who may read one may read all
     assert (card.label_mean, card.label_std) == (found["label_mean"], found["label_std"])
     assert card.label_std == pytest.approx(np.std([row["influence"] for row in probes]), rel=0.1)
     table = pa.Table.from_pylist(probes)

@@ -86,6 +86,7 @@ def test_saving_twice_and_saving_what_was_loaded_give_the_same_bytes(saved: Path
     save(load(saved), tmp_path / "again", TOKENIZER)
     assert contents(tmp_path / "again") == contents(saved)
     assert list(contents(saved)) == ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1  # who may read one may read all
 
 
 @pytest.mark.parametrize("kv_heads, tied, shards", [(1, False, "1GB"), (2, True, "200KB")])

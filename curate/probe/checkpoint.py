@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from curate import store
 from curate.errors import SpecError
-from curate.probe.model import CausalLM, load, save, shape_of
+from curate.probe.model import CausalLM, let_read, load, save, shape_of
 
 
 class HuggingFace(nn.Module):
@@ -87,7 +87,8 @@ def save_model(model: nn.Module, folder: Path, tokenizer: Path) -> None:
         return
     assert isinstance(model, HuggingFace)
     model.inner.save_pretrained(folder)
-    shutil.copy(tokenizer, folder / "tokenizer.json")
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    let_read(folder, like="config.json")
 
 
 def open_model(folder: Path) -> CausalLM | HuggingFace:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from curate.errors import SpecError
+from curate.probe.model import let_read
 
 HEAD = "head.safetensors"
 F32 = npt.NDArray[np.float32]
@@ -139,6 +140,7 @@ def save(model: Regressor, folder: Path) -> None:
         model.encoder.save_pretrained(folder)
         model.tokenizer.save_pretrained(folder)
     save_file({name: tensor.cpu().contiguous() for name, tensor in model.head.state_dict().items()}, folder / HEAD)
+    let_read(folder, like="config.json")
 
 
 def _load(source: str) -> tuple[Any, Any]:

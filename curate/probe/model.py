@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -217,10 +218,17 @@ def save(model: CausalLM, folder: Path, tokenizer: Path, eos: int | None = None)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n")
+    let_read(folder, like="tokenizer.json")
     (folder / "config.json.tmp").write_text(
         json.dumps(_config(model.shape, model.shape.bos if eos is None else eos), indent=2) + "\n"
     )
     os.replace(folder / "config.json.tmp", folder / "config.json")
+
+
+def let_read(folder: Path, like: str) -> None:
+    """safetensors 0.8 writes for the owner alone. Weights are for those who may read the file `like`, beside them."""
+    for weights in folder.glob("*.safetensors"):
+        shutil.copymode(folder / like, weights)
 
 
 def _theirs(name: str) -> str:
