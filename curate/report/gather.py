@@ -41,7 +41,7 @@ F64 = npt.NDArray[np.float64]
 HOST_PATTERN = r"^(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(?P<host>[^/?#:]+)"
 """The host of a URL in small letters."""
 _FEW = 5
-"""Values of which no histogram is made."""
+"""So many values, or fewer, make no histogram."""
 _AROUND = 120
 """Characters of an unchanged stretch that are shown on either side of an edit."""
 
