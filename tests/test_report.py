@@ -20,11 +20,13 @@ from click.testing import CliRunner
 import curate
 from curate.cli import main
 from curate.inspection import sample_documents
+from curate.prox.pages import GOOD as PAGES
 from curate.report.gather import Size, _Dropped, gather
 from curate.report.run import write_report
 
 HOSTILE = "</script><script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
-TOKENIZER = Path(__file__).parents[1] / "scorers" / "bpe-v1" / "tokenizer.json"
+SCORERS = Path(__file__).parents[1] / "scorers"
+TOKENIZER = SCORERS / "bpe-v1" / "tokenizer.json"
 GOOD = "The tide goes out and the crabs wait under the weed until it comes back. "
 
 
@@ -226,6 +228,26 @@ def test_a_score_is_shown_with_its_limit_though_nothing_was_recorded(
     assert (sum(one["stopped"]), sum(one["passed"])) == (10, 30)
     near = [(shown["kind"], shown["value"]) for shown in found["documents"] if shown.get("near")]
     assert near == [("dropped", 9.0 - n) for n in range(6)] + [("kept", 10.0 + n) for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason", "column"),
+    [
+        ({"language": {"min_score": 0.99}}, "low_language_score", "language_score"),
+        ({"prox": {"scorer": str(SCORERS / "prox-mini-v1"), "engine": "torch"}}, "prox_drop", "prox_keep"),
+    ],
+)
+def test_a_score_that_a_stage_makes_itself_is_shown_of_what_stayed_too(
+    stage: dict[str, Any], reason: str, column: str, tmp_path: Path
+) -> None:
+    texts = [f"{page}\nNumber {n}" for n in range(4) for page in PAGES] + [f"Menu\nLog in\nxq{n}" for n in range(9)]
+    pq.write_table(pa.table({"id": [str(n) for n in range(len(texts))], "text": texts}), tmp_path / "in.parquet")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"source": {"parquet": {"paths": "in.parquet"}}, "stages": [stage]}))
+    done = curate.run(str(tmp_path / "run.yaml"), out=str(tmp_path / "out"), inline=True)
+    dropped = done.stages[next(iter(stage))].dropped[reason]
+    one = next(one for one in gather(str(tmp_path / "out"))["scores"] if one["reason"] == reason)
+    assert (one["column"], sum(one["stopped"]), sum(one["passed"])) == (column, dropped, done.documents_out)
+    assert dropped > 0 < done.documents_out
 
 
 def test_nothing_of_a_document_is_markup_and_nothing_is_asked_of_anyone(run: Path) -> None:

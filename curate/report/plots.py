@@ -46,7 +46,7 @@ def histogram(
     """Counts by name in common bins, one behind the other, and an upright line at `mark`."""
 
     def draw(axes: Any) -> None:
-        for place, (name, some) in enumerate(counts.items(), 2 - len(counts)):
+        for place, (name, some) in enumerate(counts.items(), 2 - len(counts)):  # one alone is coloured as the last of two
             axes.stairs(some, edges, fill=True, alpha=0.45, color=_SERIES[1 - place], label=name)
             axes.stairs(some, edges, color=_SERIES[1 - place])
         if mark is not None:
