@@ -106,7 +106,9 @@ def test_a_stage_that_is_not_installed_any_more_costs_what_it_measured_of_others
     for one in again["scores"]:
         whole = next(other for other in found["scores"] if other["reason"] == one["reason"])
         assert sum(one["stopped"]) == sum(whole["stopped"]) > 0 == sum(one["passed"]) and one["limit"] == whole["limit"]
-    assert "cannot be asked for its limits any more" in Path(write_report(str(out))).read_text()
+    page = Path(write_report(str(out))).read_text()
+    assert "cannot be asked for its limits any more" in page
+    assert ">stopped by it<" in page and ">others<" not in page  # of whom nothing is known
 
 
 def test_plots_are_told_in_plain_numbers_and_those_that_stop_most_come_first(run: Path, found: dict[str, Any]) -> None:
@@ -211,11 +213,15 @@ def test_samples_are_the_same_each_time_and_as_large_as_asked(run: Path, found: 
 
 
 @pytest.mark.parametrize(
-    ("stage", "reason", "limit"),
-    [({"select": {"column": "q", "top": 0.75}}, "below_top", 9.0), ({"keep": {"column": "q", "min": 10.0}}, "too_low", 10.0)],
+    ("stage", "reason", "limit", "lost", "stayed"),
+    [
+        ({"select": {"column": "q", "top": 0.75}}, "below_top", 9.0, range(9, 3, -1), range(10, 16)),
+        ({"keep": {"column": "q", "min": 10.0}}, "too_low", 10.0, range(9, 3, -1), range(10, 16)),
+        ({"keep": {"column": "q", "max": 29.0}}, "too_high", 29.0, range(30, 36), range(29, 23, -1)),
+    ],
 )
 def test_a_score_is_shown_with_its_limit_though_nothing_was_recorded(
-    stage: dict[str, Any], reason: str, limit: float, tmp_path: Path
+    stage: dict[str, Any], reason: str, limit: float, lost: range, stayed: range, tmp_path: Path
 ) -> None:
     scores = [float(n) for n in range(40)]
     texts = [f"{GOOD}Number {n}." for n in range(40)]
@@ -227,7 +233,7 @@ def test_a_score_is_shown_with_its_limit_though_nothing_was_recorded(
     assert (one["reason"], one["column"], one["limit"]) == (reason, "q", limit)
     assert (sum(one["stopped"]), sum(one["passed"])) == (10, 30)
     near = [(shown["kind"], shown["value"]) for shown in found["documents"] if shown.get("near")]
-    assert near == [("dropped", 9.0 - n) for n in range(6)] + [("kept", 10.0 + n) for n in range(6)]
+    assert near == [("dropped", n) for n in lost] + [("kept", n) for n in stayed]
 
 
 @pytest.mark.parametrize(
@@ -290,6 +296,15 @@ def test_of_many_documents_without_text_one_of_every_reason_is_shown() -> None:
     dropped.add(pa.record_batch({**columns, "stage": pa.array(["url_filter"] * 1000)}))
     shown = [one["reason"] for one in dropped.documents()]
     assert shown.count("rare") == 1 and shown.count("common") >= 10
+
+
+def test_a_rule_without_one_limit_for_all_has_no_histogram() -> None:
+    columns = {name: pa.array([None] * 20, pa.string()) for name in ("url", "detail", "file", "text")}
+    columns |= {"id": pa.array([str(n) for n in range(20)]), "offset": pa.array(range(20)), "stage": pa.array(["a"] * 20)}
+    columns |= {"reason": pa.array(["one", "several"] * 10), "value": pa.array([5.0] * 20)}
+    dropped = _Dropped(Size(), 1)
+    dropped.add(pa.record_batch({**columns, "limit": pa.array([1.0, 1.0, 1.0, 2.0] * 5)}))
+    assert dropped.limits() == [(("a", "one"), 1.0)]
 
 
 def test_numbers_that_are_none_do_not_spoil_the_page(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def test_another_architecture_learns_from_nothing_and_goes_on_after_a_kill_to_th
     again = train(base, SHORT, STREAM, tmp_path / "killed", threads=1)
     assert again.losses == whole.losses
     save_model(again.model, tmp_path / "saved", TOKENIZER)
+    assert len({path.stat().st_mode for path in (tmp_path / "saved").iterdir()}) == 1  # who may read one may read all
     ids = torch.tensor([[0, 1, 2, 3]])
     with torch.inference_mode():
         loaded: Any = GPTNeoXForCausalLM.from_pretrained(tmp_path / "saved")
