@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from curate.execution.runner import Summary
     from curate.models.card import Scorer
-    from curate.recount import WhatIf
-    from curate.report.show import Inspection
-    from curate.runner import Summary
+    from curate.report.notebook import Inspection
+    from curate.report.whatif import WhatIf
 
 __version__ = "0.1.0"
 __all__ = ["apply", "inspect", "load_scorer", "run", "whatif"]
@@ -33,7 +33,7 @@ def run(pipeline: str | PathLike[str], *, out: str | PathLike[str], **options: A
 
     Raises SpecError when the file is wrong, RunError when the run fails.
     """
-    from curate.runner import run_file
+    from curate.execution.runner import run_file
 
     paths = {name: os.fspath(options[name]) for name in ("source", "reuse") if options.get(name) is not None}
     return run_file(os.fspath(pipeline), out=os.fspath(out), **{**options, **paths})
@@ -44,7 +44,7 @@ def apply(stage: str, table: pa.Table, **options: Any) -> pa.Table:
 
     Rows stay as they are: where `drop` is not null the document would be dropped. Raises SpecError for wrong options.
     """
-    from curate.segment import apply_stage
+    from curate.execution.segment import apply_stage
 
     return apply_stage(stage, table, options)
 
@@ -54,7 +54,7 @@ def whatif(directory: str, changes: Mapping[str, Any], *, num: int = 10) -> What
 
     Raises SpecError when the run is not finished, or has not recorded what the thresholds are held against.
     """
-    from curate.recount import recount
+    from curate.report.whatif import recount
 
     return recount(directory, changes, num=num)
 
@@ -64,7 +64,7 @@ def inspect(directory: str | PathLike[str]) -> Inspection:
 
     Raises SpecError where there is no run, or one that is not over.
     """
-    from curate.report.show import Inspection
+    from curate.report.notebook import Inspection
 
     return Inspection(os.fspath(directory))
 

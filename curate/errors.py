@@ -43,7 +43,7 @@ class DataError(RunError):
 
 
 class ContractError(RunError):
-    """A stage broke the contract of `curate.stage`."""
+    """A stage broke the contract of `curate.api.stage`."""
 
 
 class BooksError(RunError):

@@ -20,7 +20,7 @@ import pytest
 import curate
 from curate.errors import SpecError, TransientError
 from curate.prox import execute
-from curate.prox.annotator import (
+from curate.prox.annotation import (
     EDUCATIONAL,
     EXTRACTION,
     FOOTER,
@@ -453,7 +453,7 @@ def test_a_run_that_failed_asks_for_nothing_that_was_answered(
     tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("curate.models.chat._AT_ONCE", 8)
-    monkeypatch.setattr("curate.engine.MAX_TRANSIENT_RETRIES", 0)
+    monkeypatch.setattr("curate.execution.engine.MAX_TRANSIENT_RETRIES", 0)
     path = pipeline(tmp_path, server, ", requests_at_once: 4")
     curate.run(str(path), out=str(tmp_path / "whole"), inline=True)
     assert len(server.asked) == len(set(server.asked)) == 60

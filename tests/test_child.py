@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from curate.child import Child, ChildDied, ChildTimeout
 from curate.errors import RunError
+from curate.process import Child, ChildDied, ChildTimeout
 
 
 def obedient() -> object:

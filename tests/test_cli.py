@@ -10,8 +10,8 @@ import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
 
-from curate import recipe
-from curate.cli import main
+from curate.cli.main import main
+from curate.pipeline import lockfile
 from tests.conftest import WritePipeline, document
 
 PIPELINE = """
@@ -184,7 +184,7 @@ def test_a_shell_completes_commands_and_names_of_stages(out: Path) -> None:
 
     assert completed(begun="ru") == ["run"]
     assert completed("stages", begun="gopher_") == ["gopher_quality", "gopher_repetition"]
-    assert completed("sample", str(out), "--stage", begun="") == ["source", *recipe.opened(str(out))[1]["identities"]]
+    assert completed("sample", str(out), "--stage", begun="") == ["source", *lockfile.opened(str(out))[1]["identities"]]
     assert completed("sample", str(out / "nothing"), "--stage", begun="") == []
 
 

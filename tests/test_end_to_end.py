@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate
-from curate.engine import InlineEngine, Outcome, RayEngine
 from curate.errors import BooksError, ContractError, DataError, DriftError, ExpectError, LeaseError, RunError, SpecError
-from curate.ledger import Account
-from curate.runner import Run, Silent, Summary, survey
-from curate.spec import load
-from curate.store import Store
+from curate.execution.accounting import Account
+from curate.execution.engine import InlineEngine, Outcome, RayEngine
+from curate.execution.runner import Run, Silent, Summary, survey
+from curate.pipeline.spec import load
+from curate.storage.store import Store
 from tests.conftest import WritePipeline, contents, document, rows, write_corpus
 
 TINY = """

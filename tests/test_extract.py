@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import curate
+from curate.api.stage import Batch, Kernel, drop_where
+from curate.config.options import build
 from curate.errors import SpecError
-from curate.options import build
 from curate.schema import DROP, FETCHED_AT_TYPE, HTML, TEXT
-from curate.stage import Batch, Kernel, drop_where
-from curate.stages.extract import Extract
-from curate.text.decode import decode, without_controls
+from curate.stages.extract.extract import Extract
+from curate.text.html.decode import decode, without_controls
 
 ENGINES = pytest.mark.parametrize("engine", ["trafilatura", "resiliparse"])
 SENTENCES = [f"Sentence number {n} of the article says something with enough words in it." for n in range(12)]

@@ -28,7 +28,7 @@ stages:
 output: {rows_per_file: 60}
 """
 POINTS = ["write", "commit", "match", "decide", "compaction", "marker", "manifest"]
-COMMAND = [sys.executable, "-c", "from curate.cli import main; main()", "run"]
+COMMAND = [sys.executable, "-c", "from curate.cli.main import main; main()", "run"]
 
 
 @pytest.fixture(scope="module")

@@ -17,17 +17,17 @@ import yaml
 
 import curate
 from curate.errors import CurateError, DataError, DriftError, SpecError
-from curate.fit import metrics, report
-from curate.fit.documents import Corpus, groups_of, load_corpus
-from curate.fit.recipe import Recipe, fit_file, load_recipe
-from curate.fit.scorer import Labelled, Model, Splits, balanced, split_by_group
-from curate.fit.softmax import predict
-from curate.fit.vocabulary import VocabularyRule, choose_words
 from curate.models.card import TRANSFORMS, load_card, prepare
 from curate.models.fasttext import load_model
 from curate.models.fasttext_file import ModelFile
-from curate.text.buffers import text_buffers
-from curate.text.fasttext import cut_tokens, mean_weights
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.fasttext import cut_tokens, mean_weights
+from curate.train import metrics, metrics_report
+from curate.train.documents import Corpus, groups_of, load_corpus
+from curate.train.fasttext_trainer import Labelled, Model, Splits, balanced, split_by_group
+from curate.train.recipe import Recipe, fit_file, load_recipe
+from curate.train.softmax import predict
+from curate.train.vocabulary import VocabularyRule, choose_words
 from tests.conftest import contents
 
 SEA = [f"sea{n}" for n in range(60)]
@@ -365,11 +365,11 @@ def test_thresholds_are_of_the_texts_that_have_a_score() -> None:
     names = [str(n) for n in range(40)]
     corpus = Corpus(pa.array(names, pa.large_string()), names, names, names)
     scores = np.where(np.arange(40) < 20, np.arange(40) / 100, np.nan)
-    found = report.spread(corpus, scores)
+    found = metrics_report.spread(corpus, scores)
     assert found["thresholds"]["docs"]["0.1"] == pytest.approx(0.18, abs=1e-4)
     assert found["thresholds_of"] == "20 texts of groups it has not seen"
     with pytest.raises(DataError, match="none of 40 texts holds a word that the scorer knows"):
-        report.spread(corpus, np.full(40, np.nan))
+        metrics_report.spread(corpus, np.full(40, np.nan))
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -464,7 +464,7 @@ def test_two_scorers_in_a_row_give_what_they_give_alone(
 
 
 def test_items_are_read_in_all_their_forms(tmp_path: Path) -> None:
-    from curate.fit.items import read_items
+    from curate.train.eval_items import read_items
 
     rows: list[dict[str, object]] = [
         {"query": "2 + 2 =", "choices": ["3", "4"], "gold": 1},
@@ -486,7 +486,7 @@ def test_a_piece_of_a_tokenizer_is_one_that_many_groups_have(tmp_path: Path) -> 
     """However often one group writes a word."""
     from tokenizers import Tokenizer
 
-    from curate.fit.tokenizer import train_tokenizer
+    from curate.train.tokenizer import train_tokenizer
 
     texts = [f"Zanzibar quixotic {'quixotic ' * 50 if number == 0 else ''}Zanzibar" for number in range(6)]
     texts = [text if number == 0 else "Zanzibar Zanzibar" for number, text in enumerate(texts)]

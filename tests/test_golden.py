@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 import curate
-from curate.options import build, load_class
+from curate.config.options import build, load_class
 from curate.schema import DROP, TEXT
 from curate.stages import STAGES
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from curate.engine import Engine, InlineEngine, Outcome, RayEngine
 from curate.errors import DataError, SpecError, TransientError
+from curate.execution.engine import Engine, InlineEngine, Outcome, RayEngine
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from curate.fit.metrics import auc, spearman
-from curate.probe.influence import Oracle, Reference, Scored
-from curate.probe.model import CausalLM, Shape
-from curate.probe.train import torch_threads
+from curate.lm.model import CausalLM, Shape
+from curate.lm.train import torch_threads
+from curate.mates.influence_probe import Oracle, Reference, Scored
+from curate.train.metrics import auc, spearman
 
 V = 40
 

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 
 import curate
 from curate.errors import DataError, DriftError, SpecError
-from curate.fit import metrics
-from curate.fit.recipe import fit_file
+from curate.lm.encoder import Regressor, begin
+from curate.lm.train import torch_threads
 from curate.models.influence import load_influence_card
-from curate.probe.encoder import Regressor, begin
-from curate.probe.train import torch_threads
+from curate.train import metrics
+from curate.train.recipe import fit_file
 
 GOOD = ["theorem", "proof", "lemma", "integral", "tensor", "matrix", "vector", "scalar"]
 PLAIN = ["market", "street", "window", "garden", "coffee", "letter", "winter", "summer"]
@@ -124,7 +124,7 @@ def test_the_next_round_begins_where_the_last_one_ended(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_body_of_a_causal_language_model_is_an_encoder_too(folder: Path) -> None:
-    from curate.probe.model import CausalLM, Shape, save
+    from curate.lm.model import CausalLM, Shape, save
 
     shape = Shape(vocab_size=320, width=32, layers=1, heads=2, hidden=32, context=24, bos=0)
     tokenizer = json.loads((folder / "out" / "tokenizer.json").read_text())

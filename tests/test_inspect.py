@@ -9,7 +9,7 @@ import yaml
 
 import curate
 from curate.errors import SpecError
-from curate.report.show import Inspection
+from curate.report.notebook import Inspection
 
 TIDE = "The tide goes out and the crabs wait under the weed with us until it comes back. "
 

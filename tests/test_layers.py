@@ -1,4 +1,4 @@
-"""Who may import whom. Arrows point one way: cli -> runner -> plan -> spec -> stages -> models, text, schema -> errors."""
+"""Who may import whom. Rooms are the folders of the package; arrows point down, from the command line to the errors."""
 
 from __future__ import annotations
 
@@ -10,75 +10,63 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "curate"
 
-# From the bottom up: a module imports only modules of lower layers (or of its own folder, one layer).
-LAYERS = [
+# From the ground up: a room imports only rooms of lower floors, or itself.
+FLOORS = [
     {"errors"},
-    {"schema", "store", "child"},
-    {"options", "text", "probe", "answers"},
-    {"stage", "models", "prox"},
-    {"rules", "barriers", "cuts", "refining"},
-    {"winners", "components", "line_reader"},
+    {"schema", "process", "storage"},
+    {"config", "text"},
+    {"lm", "prox"},
+    {"models", "api"},
     {"sources", "stages"},
-    {"spec", "index"},
-    {"plan"},
-    {"tables", "kernels", "recipe", "lease", "spill"},
-    {"layers", "ledger", "layout"},
-    {"data_card"},
-    {"polls", "shuffles", "folds"},
-    {"deciding"},
-    {"isolate", "shipping"},
-    {"segment"},
-    {"worker"},
-    {"engine"},
-    {"runner"},
-    {"indexing", "fit"},
-    {"thresholds"},
-    {"recount"},
-    {"describe", "inspection", "progress"},
-    {"report", "push"},
-    {"rounds", "watch"},
+    {"pipeline"},
+    {"execution"},
+    {"train", "report"},
+    {"mates"},
     {"cli"},
 ]
 KERNELS = {
     f"text/{name}.py"
     for name in (
-        "alignment", "bloom", "c4", "clusters", "dclm", "fasttext", "fineweb", "gopher", "hashing", "minhash", "ngrams",
-        "normalize", "overlap", "pii_places", "refinedweb", "repeated_lines", "repeats", "seen", "shares", "shingles",
-        "spacy_words", "uax29", "unigrams", "utf8", "whitespace", "word_search", "word_stream",
+        "dedup/bloom", "dedup/bloom_filtering", "dedup/clusters", "dedup/minhash", "dedup/ngram_overlap", "dedup/normalize",
+        "dedup/shingles", "rules/c4", "rules/char_shares", "rules/dclm", "rules/fineweb", "rules/gopher",
+        "rules/pii_candidates", "rules/refinedweb", "rules/repeated_lines", "rules/repetition_lines",
+        "rules/repetition_ngrams", "rules/unigrams",
+        "unicode/hashing", "unicode/utf8", "words/align", "words/fasttext", "words/phrase_search", "words/spacy",
+        "words/stream", "words/uax29", "words/whitespace",
     )
-} | {"fit/softmax.py"}  # fmt: skip
+} | {"train/softmax.py"}  # fmt: skip
 MODELS = {
-    f"probe/{name}.py"
-    for name in ("checkpoint", "decide", "encoder", "influence", "launch", "loss", "model", "supervised", "team", "train")
-} | {"fit/begin.py", "fit/line_words.py"}
+    f"lm/{name}.py"
+    for name in ("checkpoint", "distributed", "encoder", "finetune", "launch", "loss", "model", "pair_scoring", "train")
+} | {"mates/influence_probe.py", "train/init_from_base.py", "train/line_classifier.py"}  # fmt: skip
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},
-    "duckdb": {"report/compare.py", "report/serve.py"},
+    "duckdb": {"report/diff.py", "report/serve.py"},
     "fasttext": {"models/fasttext.py"},
     "flask": {"report/serve.py"},
     "matplotlib": {"report/plots.py"},
     "numba": KERNELS,
-    "py3langid": {"stages/language.py"},
-    "ray": {"engine.py"},
-    "resiliparse": {"text/decode.py", "text/extraction.py"},
+    "py3langid": {"stages/extract/language.py"},
+    "ray": {"execution/engine.py"},
+    "resiliparse": {"text/html/decode.py", "text/html/extract.py"},
     "safetensors": MODELS | {"models/llm.py"},
-    "spacy": {"text/spacy_rules.py"},
+    "spacy": {"text/words/spacy_rules.py"},
     "tokenizers": {
-        "stages/tokens.py",
-        "probe/encoder.py",
-        "probe/stream.py",
-        "fit/causal_lm.py",
-        "fit/tokenizer.py",
+        "stages/score/tokens.py",
+        "lm/encoder.py",
+        "lm/token_stream.py",
+        "train/causal_lm.py",
+        "train/tokenizer.py",
         "models/llm.py",
     },
-    "torch": MODELS | {"fit/losses.py", "fit/influence.py", "models/llm.py", "stages/influence.py"},
-    "trafilatura": {"text/extraction.py"},
-    "transformers": {"fit/losses.py", "probe/checkpoint.py", "probe/encoder.py"},
-    "vllm": {"fit/losses.py", "models/llm.py"},
+    "torch": MODELS | {"train/lm_losses.py", "train/influence_model.py", "models/llm.py", "stages/score/influence.py"},
+    "trafilatura": {"text/html/extract.py"},
+    "transformers": {"train/lm_losses.py", "lm/checkpoint.py", "lm/encoder.py"},
+    "vllm": {"train/lm_losses.py", "models/llm.py"},
 }
 # Kernels are decorated when their module is imported; stages import those modules inside open().
-AT_MODULE_LEVEL = KERNELS | MODELS | {"text/decode.py", "text/extraction.py"}
+AT_MODULE_LEVEL = KERNELS | MODELS | {"text/html/decode.py", "text/html/extract.py"}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
@@ -86,8 +74,8 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
         yield str(path.relative_to(PACKAGE)), ast.parse(path.read_text())
 
 
-def layer_of(name: str) -> int:
-    return next(number for number, names in enumerate(LAYERS) if name in names)
+def floor_of(name: str) -> int:
+    return next(number for number, names in enumerate(FLOORS) if name in names)
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -106,7 +94,7 @@ def runtime(tree: ast.Module) -> ast.Module:
     return ast.Module(body, [])
 
 
-def test_arrows_point_one_way() -> None:
+def test_arrows_between_rooms_point_down() -> None:
     wrong = []
     for file, tree in modules():
         own = file.split("/")[0].removesuffix(".py")
@@ -115,9 +103,13 @@ def test_arrows_point_one_way() -> None:
         for name in imports(runtime(tree)):
             parts = name.split(".")
             foreign = parts[0] == "curate" and len(parts) > 1 and parts[1] not in (own, "__version__")
-            if foreign and layer_of(parts[1]) >= layer_of(own):
+            if foreign and floor_of(parts[1]) >= floor_of(own):
                 wrong.append(f"{file} imports {name}")
     assert wrong == []
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {file.split("/")[0].removesuffix(".py") for file, _ in modules()} - {"__init__"} == set().union(*FLOORS)
 
 
 def test_heavy_packages_are_imported_in_one_place() -> None:
@@ -143,7 +135,7 @@ def test_looking_at_stages_loads_nothing_heavy() -> None:
     code = """
 import sys
 from click.testing import CliRunner
-from curate.cli import main
+from curate.cli.main import main
 result = CliRunner().invoke(main, ["stages", "gopher_quality"])
 assert result.exit_code == 0, result.output
 result = CliRunner().invoke(main, ["stages"])

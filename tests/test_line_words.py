@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from curate.errors import DataError
-from curate.fit.documents import Corpus
-from curate.fit.line_words import LinearLines, unseen_probabilities
-from curate.fit.refiner import Page, _metrics
+from curate.train.documents import Corpus
+from curate.train.line_classifier import LinearLines, unseen_probabilities
+from curate.train.prox_refiner import Page, _metrics
 
 MENU = ["home news about", "share this page", "log in"]
 

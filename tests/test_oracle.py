@@ -16,13 +16,14 @@ import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from curate.errors import DataError, DriftError, SpecError
-from curate.fit import metrics, oracle
-from curate.fit.recipe import fit_file
+from curate.lm.model import CausalLM, Shape, save
+from curate.lm.token_stream import token_stream
+from curate.lm.train import Training, train
+from curate.mates import probe_recipe as oracle
+from curate.mates.watch import watch
 from curate.models.influence import load_influence_card
-from curate.probe.model import CausalLM, Shape, save
-from curate.probe.stream import token_stream
-from curate.probe.train import Training, train
-from curate.watch import watch
+from curate.train import metrics
+from curate.train.recipe import fit_file
 
 VOCAB = 320
 SUBJECTS = {

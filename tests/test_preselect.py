@@ -19,10 +19,10 @@ import yaml
 
 import curate
 from curate.errors import CurateError, DataError, DriftError, SpecError
-from curate.fit.documents import Corpus
-from curate.fit.preselect import read_seeds, write_seeds
-from curate.fit.recipe import fit_file
-from curate.fit.strength import choose, histogram, predictive_strength, strata_of
+from curate.train.documents import Corpus
+from curate.train.predictive_strength import choose, histogram, predictive_strength, strata_of
+from curate.train.preselect import read_seeds, write_seeds
+from curate.train.recipe import fit_file
 
 SIX = np.array([75.38, 76.30, 77.27, 79.46, 80.47, 81.19])
 """Downstream scores of Llama-1 7B, Llama-2 7B, Llama-1 13B, Llama-2 13B, Llama-1 30B and 65B in the paper."""

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from curate.errors import RunError, SpecError
-from curate.probe.loss import Forward, bits_per_character, continuation_nats, document_nats
-from curate.probe.model import CausalLM, Shape, load, num_parameters, save
-from curate.probe.stream import Tokens, token_stream, window_order
-from curate.probe.train import Leg, Step, Trained, Training, train
+from curate.lm.loss import Forward, bits_per_character, continuation_nats, document_nats
+from curate.lm.model import CausalLM, Shape, load, num_parameters, save
+from curate.lm.token_stream import Tokens, token_stream, window_order
+from curate.lm.train import Leg, Step, Trained, Training, train
 
 TOKENIZER = Path(__file__).parents[1] / "scorers" / "bpe-v1" / "tokenizer.json"
 BOS = 0
@@ -202,7 +202,7 @@ def test_every_document_of_a_stream_begins_with_bos() -> None:
 
 
 def test_a_stream_needs_no_torch() -> None:
-    code = "import sys, curate.probe.stream; print({'torch', 'tokenizers'} & set(sys.modules))"
+    code = "import sys, curate.lm.token_stream; print({'torch', 'tokenizers'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from curate.prox import Outcome, execute
 from curate.prox.execute import MAX_NORMALIZES, Chunk, Edit, Limits, execute_chunks
 from curate.prox.program import Call, KeepChunk, KeepDoc, Normalize, Program, RemoveLines, parse, write
-from curate.prox.published import run_published
+from curate.prox.published_executor import run_published
 from tests.test_prox_published import FORTY, LINES, TEXT, TOP, URL, joined, marked, words
 
 OPEN = Limits(drop_removed_frac=None, min_words=0)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.prox.published import MAX_GROWTH, ROOM_CHARS, published_decision, run_published
+from curate.prox.published_executor import MAX_GROWTH, ROOM_CHARS, published_decision, run_published
 
 LINES = [f"line {number} has some words of text here" for number in range(10)]
 TEXT = "\n".join(LINES)

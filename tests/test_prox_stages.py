@@ -18,17 +18,17 @@ from click.testing import CliRunner
 from tokenizers import Tokenizer
 
 import curate
-from curate.answers import Answers, key_of
-from curate.cli import main
+from curate.cli.main import main
 from curate.errors import SpecError, TransientError
 from curate.models.llm import Ask, Decided, Serving, Written, load_encoder, open_model
 from curate.models.refiner import load_refiner_card
-from curate.prox import marked
-from curate.prox.pages import GOOD, JUNK
-from curate.prox.prompts import TEMPLATES, TextPrompts
+from curate.prox import line_prompt
+from curate.prox.self_test_pages import GOOD, JUNK
+from curate.prox.text_prompt import TEMPLATES, TextPrompts
 from curate.prox.windows import without_numbers
-from curate.refining import Asker
-from curate.store import Store
+from curate.stages.refine.lm_stage import Asker
+from curate.storage.response_log import Answers, key_of
+from curate.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
 SCORER = str(ROOT / "scorers" / "prox-mini-v1")
@@ -194,7 +194,7 @@ def hidden(model: Any, ids: list[int], forwards: bool) -> str:
 
 @pytest.fixture
 def server() -> Iterator[Any]:
-    from curate.probe.model import load
+    from curate.lm.model import load
 
     httpd: Any = ThreadingHTTPServer(("127.0.0.1", 0), Served)
     httpd.model, httpd.lock, httpd.asked, httpd.failing = load(Path(SCORER)), threading.Lock(), [], 0
@@ -244,8 +244,8 @@ def output(folder: Path) -> dict[str, bytes]:
 def test_a_run_that_failed_asks_for_nothing_that_was_answered(
     tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curate.refining._AT_ONCE", 4)
-    monkeypatch.setattr("curate.engine.MAX_TRANSIENT_RETRIES", 0)
+    monkeypatch.setattr("curate.stages.refine.lm_stage._AT_ONCE", 4)
+    monkeypatch.setattr("curate.execution.engine.MAX_TRANSIENT_RETRIES", 0)
     path = pipeline(tmp_path, server)
     curate.run(str(path), out=str(tmp_path / "whole"), inline=True)
     in_all = len(server.asked)
@@ -287,13 +287,13 @@ def test_a_model_that_makes_nothing_of_known_pages_is_refused(tmp_path: Path) ->
     """Random weights: every line has some probability, and no page comes out as a page should."""
     import torch
 
-    from curate.probe.model import load, save
-    from curate.store import file_hash
+    from curate.lm.model import load, save
+    from curate.storage.store import file_hash
 
     model = load(Path(SCORER))
     with torch.no_grad():
-        model.embed_tokens.weight[marked.KEEP_ID] = model.embed_tokens.weight[marked.REMOVE_ID]
-    save(model, tmp_path, Path(SCORER) / "tokenizer.json", eos=marked.EOS_ID)
+        model.embed_tokens.weight[line_prompt.KEEP_ID] = model.embed_tokens.weight[line_prompt.REMOVE_ID]
+    save(model, tmp_path, Path(SCORER) / "tokenizer.json", eos=line_prompt.EOS_ID)
     card = (Path(SCORER) / "card.md").read_text()
     old = card.split("sha256: ")[1].split()[0]
     card = card.replace(old, file_hash(str(tmp_path / "model.safetensors")), 1)
@@ -331,7 +331,7 @@ def test_the_prompt_that_breaks_an_engine_is_found_and_the_others_are_answered(m
         opened.append(serving)
         return Breaking()
 
-    monkeypatch.setattr("curate.refining.open_model", opening)
+    monkeypatch.setattr("curate.stages.refine.lm_stage.open_model", opening)
     asker = Asker(Serving("model", "vllm", 100), None)
     asks = [Ask([number, 666 if number == 11 else 0], range(0, 1)) for number in range(20)]
     answers = Answers()

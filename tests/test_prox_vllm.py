@@ -22,10 +22,10 @@ import pytest
 
 import curate
 from curate.errors import CurateError
+from curate.lm.model import CausalLM, Shape, save
 from curate.models.llm import SERVE_READER
-from curate.probe.model import CausalLM, Shape, save
-from curate.prox.pages import GOOD, JUNK
 from curate.prox.program import parse
+from curate.prox.self_test_pages import GOOD, JUNK
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,7 @@ from werkzeug.serving import make_server
 
 import curate
 from curate.errors import RunError, SpecError
-from curate.push import push
+from curate.execution.publish import push
 
 
 class Hub:

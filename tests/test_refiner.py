@@ -20,20 +20,20 @@ from tokenizers import Tokenizer
 
 import curate
 from curate.errors import DriftError, SpecError
-from curate.fit.begin import begun
-from curate.fit.recipe import fit_file
-from curate.fit.refiner import Page
+from curate.execution.runner import Silent
+from curate.lm.finetune import Example, Tuning, padded, tune
+from curate.lm.model import CausalLM, Shape, load, save
+from curate.lm.pair_scoring import pair_probabilities
+from curate.lm.train import torch_threads
 from curate.models.llm import load_encoder
 from curate.models.refiner import load_refiner_card
-from curate.probe.decide import pair_probabilities
-from curate.probe.model import CausalLM, Shape, load, save
-from curate.probe.supervised import Example, Tuning, padded, tune
-from curate.probe.train import torch_threads
-from curate.prox import marked
+from curate.prox import line_prompt
 from curate.prox.align import label_lines, line_f1, word_f1
-from curate.prox.marked import combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
-from curate.prox.removal import removal, removed_lines, runs
-from curate.runner import Silent
+from curate.prox.line_masks import removal, removed_lines, runs
+from curate.prox.line_prompt import combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
+from curate.train.init_from_base import begun
+from curate.train.prox_refiner import Page
+from curate.train.recipe import fit_file
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=60)
 
@@ -127,12 +127,12 @@ class Letters:
 
     def encode_batch(self, texts: list[str], add_special_tokens: bool) -> list[Any]:
         assert not add_special_tokens
-        return [type("Encoding", (), {"ids": [len(marked.SPECIAL) + ord(letter) for letter in text]}) for text in texts]
+        return [type("Encoding", (), {"ids": [len(line_prompt.SPECIAL) + ord(letter) for letter in text]}) for text in texts]
 
 
 def names(ids: Any) -> list[str]:
-    special = len(marked.SPECIAL)
-    return [marked.SPECIAL[i] if i < special else chr(i - special) for i in ids]
+    special = len(line_prompt.SPECIAL)
+    return [line_prompt.SPECIAL[i] if i < special else chr(i - special) for i in ids]
 
 
 def test_a_prompt_shows_lines_and_their_marks() -> None:
@@ -161,10 +161,10 @@ def test_every_line_is_in_one_window_and_no_window_is_too_long(sizes: list[int],
     prompts = marked_prompts(shown, window)
     assert [line for prompt in prompts for line in range(prompt.first, prompt.stop)] == list(range(len(sizes)))
     assert max(len(prompt.ids) for prompt in prompts) <= window
-    assert max(prompt.stop - prompt.first for prompt in prompts) <= marked.MARKS
+    assert max(prompt.stop - prompt.first for prompt in prompts) <= line_prompt.MARKS
     for prompt, following in pairwise(prompts):  # greedy: the next line would not have fitted
         full = len(prompt.ids) + len(shown[following.first]) + 1 > window
-        assert full or prompt.stop - prompt.first == marked.MARKS
+        assert full or prompt.stop - prompt.first == line_prompt.MARKS
 
 
 def test_lines_in_two_windows_are_judged_by_the_one_whose_edge_is_further() -> None:
@@ -205,7 +205,7 @@ def copying(number: int) -> list[Example]:
         ids = draw.integers(300, 400, draw.integers(4, 12))
         there = draw.random() < 0.5
         ids[draw.integers(0, len(ids))] = 500 if there else 301
-        target = np.array([marked.KEEP_ID if there else marked.REMOVE_ID])
+        target = np.array([line_prompt.KEEP_ID if there else line_prompt.REMOVE_ID])
         rows.append(Example(ids, np.zeros(1, np.int64), target, np.ones(1, np.float32), causal=False))
     return rows
 
@@ -218,9 +218,9 @@ def tuned(folder: Path, epoch: Any = copying, tuning: Tuning = TUNING) -> Causal
 
 def test_what_is_asked_for_at_places_is_learnt(tmp_path: Path) -> None:
     model = tuned(tmp_path)
-    pair = (marked.KEEP_ID, marked.REMOVE_ID)
-    asked = [(e.ids.tolist(), [0, len(e.ids) - 1], pair, [marked.KEEP_ID], [marked.REMOVE_ID]) for e in copying(99)]
-    wanted = [e.targets[0] == marked.KEEP_ID for e in copying(99)]
+    pair = (line_prompt.KEEP_ID, line_prompt.REMOVE_ID)
+    asked = [(e.ids.tolist(), [0, len(e.ids) - 1], pair, [line_prompt.KEEP_ID], [line_prompt.REMOVE_ID]) for e in copying(99)]
+    wanted = [e.targets[0] == line_prompt.KEEP_ID for e in copying(99)]
     found = pair_probabilities(model, asked, "cpu")
     assert np.mean([(shares[0] > 0.5) == want for (shares, _), want in zip(found, wanted, strict=True)]) > 0.85
     # The last place is the end here, so both ways to ask have one answer; alone or in company makes no difference.
@@ -243,7 +243,7 @@ def test_a_sequence_read_forwards_sees_nothing_ahead_and_none_sees_what_fills_up
 
 
 def test_training_that_was_killed_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curate.probe.supervised._CHECKPOINT_STEPS", 7)
+    monkeypatch.setattr("curate.lm.finetune._CHECKPOINT_STEPS", 7)
     whole = tuned(tmp_path / "whole")
 
     def dying(number: int) -> list[Example]:
@@ -308,10 +308,10 @@ def test_a_model_to_begin_from_says_the_same_under_other_ids(tmp_path: Path) -> 
     given.save(str(tmp_path / "base" / "tokenizer.json"))
     model = begun(tmp_path / "base", tmp_path / "tokenizer.json", dropout=0.0, seed=1)
     before, after = Tokenizer.from_file(str(TOKENIZER)), load_encoder(str(tmp_path), None)
-    text, moved = "Crabs [keep] waiting under the weed. [000]", len(marked.SPECIAL)
+    text, moved = "Crabs [keep] waiting under the weed. [000]", len(line_prompt.SPECIAL)
     ids = before.encode(text, add_special_tokens=False).ids
     assert after.encode(text, add_special_tokens=False).ids == [number + moved for number in ids]
-    assert [after.token_to_id(token) for token in marked.SPECIAL] == list(range(moved))
+    assert [after.token_to_id(token) for token in line_prompt.SPECIAL] == list(range(moved))
     with torch.inference_mode():
         found = model(torch.tensor([[number + moved for number in ids]]))
         assert torch.allclose(found[..., moved:], base(torch.tensor([ids])), atol=1e-6)
@@ -472,8 +472,8 @@ def right_on_unseen_pages(scorer: Path) -> float:
 def test_no_piece_of_the_vocabulary_comes_from_few_sites(recipe: Path) -> None:
     vocabulary = Tokenizer.from_file(str(recipe / "out" / "tokenizer.json")).get_vocab()
     assert "Ġharbour" in vocabulary
-    assert list(marked.SPECIAL) == sorted(marked.SPECIAL, key=vocabulary.__getitem__)
-    assert [vocabulary[token] for token in marked.SPECIAL] == list(range(len(marked.SPECIAL)))
+    assert list(line_prompt.SPECIAL) == sorted(line_prompt.SPECIAL, key=vocabulary.__getitem__)
+    assert [vocabulary[token] for token in line_prompt.SPECIAL] == list(range(len(line_prompt.SPECIAL)))
 
 
 @pytest.mark.slow

@@ -18,10 +18,10 @@ import yaml
 from click.testing import CliRunner
 
 import curate
-from curate.cli import main
-from curate.inspection import sample_documents
-from curate.prox.pages import GOOD as PAGES
+from curate.cli.main import main
+from curate.prox.self_test_pages import GOOD as PAGES
 from curate.report.gather import Size, _Dropped, gather
+from curate.report.inspect_run import sample_documents
 from curate.report.run import write_report
 
 HOSTILE = "</script><script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"

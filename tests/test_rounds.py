@@ -14,14 +14,14 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from curate import rounds
-from curate.cli import main
+from curate.cli.main import main
 from curate.errors import DataError, DriftError, SpecError
-from curate.fit.oracle import draw_order
-from curate.probe.train import torch_threads
-from curate.report.loop import write_loop_report
-from curate.rounds import flops_report, rounds_file
-from curate.runner import Silent
+from curate.execution.runner import Silent
+from curate.lm.train import torch_threads
+from curate.mates import loop as rounds
+from curate.mates.loop import flops_report, rounds_file
+from curate.mates.probe_recipe import draw_order
+from curate.report.mates_report import write_loop_report
 from tests.test_oracle import texts
 
 ROUNDS: dict[str, Any] = {
@@ -198,8 +198,8 @@ def test_a_loop_that_was_cut_short_ends_the_same(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """In the middle of probing, of choosing, and of training in the second round."""
-    from curate.fit import oracle
-    from curate.probe import train
+    from curate.lm import train
+    from curate.mates import probe_recipe as oracle
 
     with monkeypatch.context() as patch:
         if moment == "probes":
@@ -212,7 +212,7 @@ def test_a_loop_that_was_cut_short_ends_the_same(
 
             patch.setattr(oracle, "_write", breaks)
         elif moment == "select":
-            from curate.stages.select import Select
+            from curate.stages.score.select import Select
 
             def refuses(*_: Any) -> None:
                 raise Killed

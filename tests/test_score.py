@@ -65,7 +65,7 @@ def test_apply_scores_a_table(scorer: Path) -> None:
 
 
 def test_a_retrained_model_is_another_recipe(scorer: Path, tmp_path: Path) -> None:
-    from curate.store import hash_asset
+    from curate.storage.store import hash_asset
 
     copy = tmp_path / "copy"
     copy.mkdir()

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import curate
-from curate.barriers import Question
+from curate.api.global_stage import Question
+from curate.api.stage import Batch, Decision
 from curate.schema import keyed_hash
-from curate.stage import Batch, Decision
-from curate.stages import select as module
-from curate.stages.select import Select
+from curate.stages.score import select as module
+from curate.stages.score.select import Select
 from tests.conftest import WritePipeline, contents
 
 SCORES = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.0, -0.0, 1.0, 1.0, 5e-324, -5e-324])

@@ -16,10 +16,10 @@ import yaml
 from click.testing import CliRunner
 
 import curate
-from curate.cli import main
+from curate.cli.main import main
 from curate.errors import SpecError
+from curate.report.search_query import Search
 from curate.report.serve import PER_PAGE, Browser, Query, application, precision, read_audit, wilson
-from curate.report.words import Search
 
 TIDE = "The tide goes out and the crabs wait under the weed with us until it comes back. "
 HOSTILE = "<script>document.title = 'owned'</script>"

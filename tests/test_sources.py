@@ -24,7 +24,7 @@ from curate.sources.hub import HubSource
 from curate.sources.jsonl import JsonlSource
 from curate.sources.parquet import ParquetSource
 from curate.sources.source import Reading, Source, split_by_bytes
-from curate.store import describe
+from curate.storage.store import describe
 
 
 def read(source: Source) -> list[dict[str, Any]]:
@@ -226,7 +226,7 @@ def test_text_in_parquet_that_is_not_utf8_is_a_verdict(tmp_path: Path) -> None:
 
 
 def test_a_local_dataset_is_found_beside_the_pipeline_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from curate.spec import load
+    from curate.pipeline.spec import load
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "set").mkdir()

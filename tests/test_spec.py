@@ -14,9 +14,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from curate.cli import main
+from curate.cli.main import main
 from curate.stages import STAGES as OWN_STAGES
-from curate.stages.language import PY3LANGID
+from curate.stages.extract.language import PY3LANGID
 from tests.conftest import WritePipeline, write_corpus
 
 ROOT = Path(__file__).parents[1]
@@ -238,7 +238,7 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
 
 def test_yaml_is_read_as_version_1_2(tmp_path: Path, write_pipeline: WritePipeline) -> None:
     """`no` is Norwegian, 1e-1 a number, 100_000 too."""
-    from curate.spec import load
+    from curate.pipeline.spec import load
 
     pipeline = load(
         str(

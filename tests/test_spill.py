@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.barriers import KEY, groups_of
+from curate.api.global_stage import KEY, groups_of
 from curate.errors import BooksError
-from curate.spill import read_blocks, read_group, write_spill
-from curate.store import Store
+from curate.execution.global_stages.spill import read_blocks, read_group, write_spill
+from curate.storage.store import Store
 
 SCHEMA = pa.schema([(KEY, pa.uint64()), ("id", pa.string()), ("more", pa.large_list(pa.uint32()))])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from curate.api.stage import Batch, drop_where, edit_rows
 from curate.schema import EDITS, TEXT
-from curate.stage import Batch, drop_where, edit_rows
 
 
 def test_a_few_rows_are_edited_whatever_their_order_and_the_others_stay() -> None:

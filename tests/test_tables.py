@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate import tables
-from curate.store import Store, file_hash
-from curate.tables import TableWriter
+from curate.storage import parquet as tables
+from curate.storage.parquet import TableWriter
+from curate.storage.store import Store, file_hash
 
 ROWS = [{"id": str(n), "text": "x" * (n * 37 % 90 if n % 23 else 500)} for n in range(120)]
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.large_string())])

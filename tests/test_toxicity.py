@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate
+from curate.api.stage import Batch
+from curate.config.options import build
 from curate.errors import SpecError
-from curate.ledger import apply_edits
-from curate.options import build
-from curate.recount import parse_changes
+from curate.execution.accounting import apply_edits
+from curate.report.whatif import parse_changes
 from curate.schema import DROP, EDITS, TEXT
-from curate.stage import Batch
-from curate.stages.toxicity import Toxicity
+from curate.stages.filters.toxicity import Toxicity
 from tests.conftest import WritePipeline, contents, rows
 from tests.scorers import train
 

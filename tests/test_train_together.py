@@ -12,10 +12,10 @@ import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig
 
 from curate.errors import RunError, SpecError
-from curate.probe.checkpoint import Base, open_model, save_model
-from curate.probe.launch import train_together
-from curate.probe.model import CausalLM, save
-from curate.probe.train import Leg, train
+from curate.lm.checkpoint import Base, open_model, save_model
+from curate.lm.launch import train_together
+from curate.lm.model import CausalLM, save
+from curate.lm.train import Leg, train
 from tests.test_probe import SHORT, SMALL, TINY, TOKENIZER, Killed, killed_after
 
 NEOX: dict[str, Any] = {

@@ -27,7 +27,7 @@ from curate.errors import DataError, SpecError
 from curate.schema import POSITION_BITS
 from curate.sources.source import Reading, Shard
 from curate.sources.warc import WarcSource
-from curate.store import Found, describe
+from curate.storage.store import Found, describe
 
 DATE = "2024-02-03T04:05:06Z"
 HTML = b"<html><body>page</body></html>"

@@ -16,15 +16,15 @@ import yaml
 from click.testing import CliRunner
 
 import curate
-from curate.cli import main
-from curate.engine import InlineEngine
+from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
+from curate.cli.main import main
 from curate.errors import BooksError, SpecError
-from curate.recount import Count, WhatIf, parse_changes
-from curate.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
-from curate.runner import Run, Silent, Summary, survey
-from curate.spec import load
-from curate.store import Store
-from curate.thresholds import checks_of, thresholds_of
+from curate.execution.engine import InlineEngine
+from curate.execution.runner import Run, Silent, Summary, survey
+from curate.pipeline.spec import load
+from curate.report.replay import checks_of, thresholds_of
+from curate.report.whatif import Count, WhatIf, parse_changes
+from curate.storage.store import Store
 from tests.conftest import WritePipeline, contents, document, rows
 
 # One stage with several rules, one that takes its value from a column, and one that comes after and drops some more. The

@@ -36,9 +36,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from curate import store
 from curate.errors import SpecError, known_values
 from curate.schema import HTML, ID, RESERVED, TEXT, URL
+from curate.storage import store
 
 TRANSFORMS: dict[str, Callable[[str], str]] = {
     "collapse_whitespace": lambda text: " ".join(text.split()),
@@ -147,7 +147,7 @@ _OTHER_KINDS = {
 
 def load_card(folder: str) -> Card:
     """Read and check a card. Raises SpecError saying what is missing, and when the model is not the card's."""
-    from curate.options import OptionError, build
+    from curate.config.options import OptionError, build
 
     path = Path(folder) / "card.md"
     if not path.is_file():

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curate.answers import Answers, key_of
 from curate.errors import SpecError
 from curate.models.http import JsonServer
+from curate.storage.response_log import Answers, key_of
 
 _AT_ONCE = 64
 """Requests whose answers are logged together."""

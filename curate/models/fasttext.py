@@ -22,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.child import Child, Function
 from curate.errors import SpecError
 from curate.models.card import Card, Scores, as_column, prepare
 from curate.models.fasttext_file import FoldedModel, ModelFile
-from curate.text.buffers import text_buffers
-from curate.text.fasttext import Tokens, cut_tokens, mean_weights
+from curate.process import Child, Function
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.fasttext import Tokens, cut_tokens, mean_weights
 
 SEPARATED_ANYWAY = "newlines_to_spaces"
 """A transform that leaves fastText's tokens as they are: line ends separate them as blanks do."""

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import SpecError
-from curate.text.buffers import TextBuffers
-from curate.text.fasttext import Features, Vocabulary, fold, parse_entries
+from curate.text.unicode.buffers import TextBuffers
+from curate.text.words.fasttext import Features, Vocabulary, fold, parse_entries
 
 MAGIC, VERSION = 793712314, 12
 SUPERVISED, SOFTMAX = 3, 3

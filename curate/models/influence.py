@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from curate.config.options import OptionError, build
 from curate.errors import SpecError
 from curate.models.card import front_matter, no_card
-from curate.options import OptionError, build
-from curate.store import file_hash
+from curate.storage.store import file_hash
 
 FILES = ("model.safetensors", "head.safetensors", "tokenizer.json", "config.json")
 

@@ -26,9 +26,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from curate import store
 from curate.errors import CurateError, SpecError
 from curate.models.http import JsonServer
+from curate.storage import store
 
 TOP = 20
 """Likeliest first words of an answer that are looked at."""
@@ -149,7 +149,7 @@ class _Torch:
     def __init__(self, serving: Serving) -> None:
         import torch
 
-        from curate.probe.model import load
+        from curate.lm.model import load
 
         if not os.path.isdir(serving.model):
             raise SpecError(f"engine: torch loads folders that 'curate fit' wrote, and {serving.model!r} is none. Use vllm.")
@@ -158,7 +158,7 @@ class _Torch:
         self.encoder = load_encoder(serving.model, None)
 
     def decide(self, asks: Sequence[Ask]) -> list[Decided]:
-        from curate.probe.decide import pair_probabilities
+        from curate.lm.pair_scoring import pair_probabilities
 
         return [
             Decided(places, *end)

@@ -32,7 +32,7 @@ def label_lines(lines: Sequence[str], gold: str, min_frac: float = 0.5) -> npt.N
 
     None when the texts are too long to be aligned.
     """
-    from curate.text.alignment import match_words
+    from curate.text.words.align import match_words
 
     cut = [words_of(line) for line in lines]
     wanted = words_of(gold)

@@ -5,7 +5,8 @@ program is mostly wrong stays as it is while the others are edited. Line numbers
 Whatever a program says, work is bounded by the sizes of text and program, and nothing raises.
 
 Decisions. Every `normalize` acts on the text as the model saw it, not on what calls before have made of it; what one call
-has claimed no other touches, so that the edits are spans of the input. Lines are removed as in `curate.cuts`, with the line
+has claimed no other touches, so that the edits are spans of the input. Lines are removed as in
+`curate.stages.filters.remove_spans`, with the line
 break before them. Guards are those of ProX (Zhou et al. 2024, arXiv:2409.17115) with one exception: a short document that
 no program changes is not dropped. `compat=True` is the published code itself.
 """
@@ -19,7 +20,7 @@ from fractions import Fraction
 from typing import Literal
 
 from curate.prox.program import DropDoc, KeepDoc, Normalize, Program, RemoveLines, parse
-from curate.prox.published import DROP_REMOVED_FRAC, MAX_ERRORS, MIN_WORDS, guard, run_published
+from curate.prox.published_executor import DROP_REMOVED_FRAC, MAX_ERRORS, MIN_WORDS, guard, run_published
 
 MAX_NORMALIZES = 64
 """Calls of `normalize` in a program; every one reads the whole chunk. More of them are faults."""

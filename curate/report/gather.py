@@ -23,19 +23,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import recipe
+from curate.api.rules import RuleStage
+from curate.api.stage import Stage
 from curate.errors import SpecError
-from curate.inspection import row_keys
-from curate.ledger import VALUES
-from curate.recount import beside_each_other, parquets
-from curate.rules import RuleStage
-from curate.runner import MANIFEST
+from curate.execution.accounting import VALUES
+from curate.execution.runner import MANIFEST
+from curate.pipeline import lockfile
+from curate.report.inspect_run import row_keys
+from curate.report.replay import PastRun, checks_of, thresholds_of
+from curate.report.whatif import beside_each_other, parquets
 from curate.schema import ID, TEXT, URL
-from curate.stage import Stage
-from curate.stages.keep import Keep
-from curate.stages.toxicity import Toxicity
-from curate.store import Store
-from curate.thresholds import PastRun, checks_of, thresholds_of
+from curate.stages.filters.toxicity import Toxicity
+from curate.stages.score.keep import Keep
+from curate.storage.store import Store
 
 F64 = npt.NDArray[np.float64]
 HOST_PATTERN = r"^(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(?P<host>[^/?#:]+)"
@@ -83,7 +83,7 @@ class _Limit:
 def gather(directory: str, size: Size | None = None) -> dict[str, Any]:
     """Everything that `report.json` has. Raises SpecError where there is no run, or one that is not over."""
     size = size or Size()
-    store, saved = recipe.opened(directory)
+    store, saved = lockfile.opened(directory)
     if not store.exists(MANIFEST):
         raise SpecError(f"{directory!r} is not complete, and a report is of a whole run. 'curate run' again continues it.")
     manifest = store.read_json(MANIFEST)

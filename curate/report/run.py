@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from curate import recipe
+from curate.pipeline import lockfile
 from curate.report.gather import Size, gather
-from curate.report.page import render
 from curate.report.plots import histogram
-from curate.store import Store
+from curate.report.render import render
+from curate.storage.store import Store
 
 REPORT, FIGURES = "report.html", "report.json"
 _SCORES = 24
@@ -44,7 +44,7 @@ def report_page(found: dict[str, Any], recipe_text: str) -> str:
 
 
 def _asked(store: Store) -> dict[str, Any]:
-    saved = recipe.load(store)
+    saved = lockfile.load(store)
     assert saved is not None
     return {name: saved[name] for name in ("name", "source", "stages", "output") if name in saved}
 

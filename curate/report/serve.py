@@ -24,16 +24,16 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 
-from curate import recipe
 from curate.errors import SpecError
-from curate.inspection import dataset_of
-from curate.ledger import apply_edits
+from curate.execution.accounting import apply_edits
+from curate.execution.runner import MANIFEST
+from curate.pipeline import lockfile
 from curate.report.gather import HOST_PATTERN, shown_parts
-from curate.report.page import render
-from curate.report.words import Search
-from curate.runner import MANIFEST
+from curate.report.inspect_run import dataset_of
+from curate.report.render import render
+from curate.report.search_query import Search
 from curate.schema import ID, TEXT, URL
-from curate.store import is_url
+from curate.storage.store import is_url
 
 if TYPE_CHECKING:
     import flask
@@ -82,7 +82,7 @@ class Browser:
 
     def __init__(self, directory: str) -> None:
         """Raises SpecError where there is no run, or one that is not over."""
-        store, self.saved = recipe.opened(directory)
+        store, self.saved = lockfile.opened(directory)
         if not store.exists(MANIFEST):
             raise SpecError(f"{directory!r} is not complete: its documents are gathered at the end. See 'curate status'.")
         self.directory, self.manifest = directory, store.read_json(MANIFEST)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate import store
 from curate.errors import DataError
 from curate.schema import HTML, ordinal
 from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, Reading, Shard, batched, verdict
-from curate.store import Found
+from curate.storage import store
+from curate.storage.store import Found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ import os
 import re
 from dataclasses import dataclass
 
+from curate.config.options import DatasetPath
 from curate.errors import SpecError, known_values
-from curate.options import DatasetPath
 from curate.sources.parquet import ParquetReader
 
 

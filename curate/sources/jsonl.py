@@ -19,11 +19,11 @@ import pyarrow as pa
 import zstandard
 from fsspec.utils import infer_compression
 
-from curate import store
 from curate.errors import DataError
 from curate.schema import HTML, IDENTITY, PROVENANCE, RESERVED, TEXT, ordinal
 from curate.sources.source import TOO_LARGE, PathSource, Reading, Shard, batched, verdict
-from curate.store import Found
+from curate.storage import store
+from curate.storage.store import Found
 
 Kind = Literal["string", "int64", "float64", "bool"]
 _KINDS: dict[str, tuple[pa.DataType, tuple[type, ...]]] = {

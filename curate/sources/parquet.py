@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate import store
 from curate.errors import DataError, SpecError, known_values
 from curate.schema import (
     DROP,
@@ -36,7 +35,8 @@ from curate.schema import (
     compatible,
 )
 from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, Reading, Shard, Source, split_by_bytes, verdict
-from curate.store import Found
+from curate.storage import store
+from curate.storage.store import Found
 
 _BODY_TYPES = {TEXT: pa.large_string(), HTML: pa.large_binary()}
 

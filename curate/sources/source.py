@@ -17,9 +17,8 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 
-from curate import store
+from curate.config.options import PatternPath
 from curate.errors import SpecError
-from curate.options import PatternPath
 from curate.schema import (
     DEFAULT_MAX_DOCUMENT_BYTES,
     DROP,
@@ -29,7 +28,8 @@ from curate.schema import (
     MAX_BATCH_ROWS,
     PROVENANCE,
 )
-from curate.store import Found
+from curate.storage import store
+from curate.storage.store import Found
 
 SPLIT_BYTES = 256 * 2**20
 SPLIT_ROWS = 50_000

@@ -19,7 +19,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate import store
 from curate.errors import DataError, SpecError
 from curate.schema import HTML, ordinal
 from curate.sources.members import (
@@ -40,7 +39,8 @@ from curate.sources.members import (
     read_record_header,
 )
 from curate.sources.source import TOO_LARGE, PathSource, Reading, Shard, batched, verdict
-from curate.store import Found
+from curate.storage import store
+from curate.storage.store import Found
 
 MALFORMED, TRUNCATED, UNREADABLE = "malformed_record", "truncated_record", "unreadable_payload"
 

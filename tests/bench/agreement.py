@@ -34,8 +34,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import curate
-from curate.text.minhash import MinHash, estimate, signature_bytes
-from curate.text.shingles import DatatroveHash, Shingles
+from curate.text.dedup.minhash import MinHash, estimate, signature_bytes
+from curate.text.dedup.shingles import DatatroveHash, Shingles
 from tests.bench.corpora import text_tables
 from tests.bench.near_pairs import (
     Floats,

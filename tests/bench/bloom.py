@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
-from curate.text.bloom import BloomFilter
-from curate.text.minhash import splitmix64
+from curate.text.dedup.bloom import BloomFilter
+from curate.text.dedup.minhash import splitmix64
 
 FALSE_POSITIVES = 4000
 """So many are expected, which makes the statistical error 1.6 %."""

@@ -26,16 +26,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.deciding import counted, decide
-from curate.layout import Context, sketch_file
-from curate.plan import Plan
-from curate.runner import survey
+from curate.execution.global_stages.execute import counted, decide
+from curate.execution.global_stages.partition import Context, sketch_file
+from curate.execution.runner import survey
+from curate.pipeline.plan import Plan
+from curate.pipeline.spec import load
 from curate.schema import keyed_hash
 from curate.sources.source import Shard
-from curate.spec import load
-from curate.stages.minhash import Minhash
-from curate.store import Store
-from curate.tables import TableWriter, schema
+from curate.stages.dedup.minhash import Minhash
+from curate.storage.parquet import TableWriter, schema
+from curate.storage.store import Store
 from tests.bench.corpora import many
 from tests.bench.near_pairs import components
 
@@ -100,8 +100,9 @@ def opened(folder: Path) -> tuple[Plan, Store]:
 
 
 def shuffle(plan: Plan, store: Store, shards: Sequence[Shard]) -> tuple[dict[str, float], Mapping[str, int]]:
-    """THE PART THAT CALLS THE SHUFFLE: seconds per phase, and what the barrier counted. Needs of `curate.deciding` the name
-    of a sketch, the two entries of a ledger that `write_sketches` makes, and `decide`; nothing else here does."""
+    """THE PART THAT CALLS THE SHUFFLE: seconds per phase, and what the barrier counted. Needs of
+    `curate.execution.global_stages.execute` the name of a sketch, the two entries of a ledger that `write_sketches` makes, and
+    `decide`; nothing else here does."""
     took: dict[str, float] = {}
     context = Context(plan, store)
 

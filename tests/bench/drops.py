@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.options import build, load_class
-from curate.rules import RuleStage
+from curate.api.rules import RuleStage
+from curate.api.stage import Batch
+from curate.config.options import build, load_class
 from curate.schema import DROP, MAX_BATCH_ROWS, ORDINAL, TEXT
-from curate.stage import Batch
 from curate.stages import STAGES
 from tests.bench.corpora import text_tables
 

@@ -1,6 +1,6 @@
 """Ray Data over shard descriptors against plain Ray tasks, under the same work: throughput, overhead, a worker's death.
 
-Both engines run `curate.worker.run_work`. `many`: 400 shards of 50 documents, where the engine's own cost shows.
+Both engines run `curate.execution.worker.run_work`. `many`: 400 shards of 50 documents, where the engine's own cost shows.
 `large`: 1 GB of text in 25 shards, where it should not. Start-up of Ray is outside both clocks. Every figure is the
 median of three runs in one Ray session, the engines in turn.
 """
@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.engine import RayEngine
-from curate.layout import Context
-from curate.runner import survey
-from curate.segment import Work
-from curate.spec import load
-from curate.store import Store
-from curate.worker import run_work
+from curate.execution.engine import RayEngine
+from curate.execution.global_stages.partition import Context
+from curate.execution.runner import survey
+from curate.execution.segment import Work
+from curate.execution.worker import run_work
+from curate.pipeline.spec import load
+from curate.storage.store import Store
 from tests.bench.corpora import large, many
 
 PATIENCE_S = 90

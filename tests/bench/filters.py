@@ -25,11 +25,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.options import build, load_class
+from curate.api.stage import Batch, Kernel
+from curate.config.options import build, load_class
 from curate.schema import MAX_BATCH_ROWS, TEXT
-from curate.stage import Batch, Kernel
 from curate.stages import STAGES
-from curate.text.words import Words, WordUnit
+from curate.text.words.types import Words, WordUnit
 from tests.bench.corpora import text_tables
 
 PROFILE = {"profile": "datatrove-0.10"}

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
+from curate.api.stage import Batch
 from curate.schema import MAX_BATCH_ROWS, TEXT
-from curate.stage import Batch
-from curate.stages.gopher_quality import GopherQuality
+from curate.stages.filters.gopher_quality import GopherQuality
 from tests.bench.corpora import text_tables
 from tests.text.test_gopher import plain_counts
 

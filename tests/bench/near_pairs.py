@@ -15,11 +15,11 @@ import pyarrow as pa
 from numba import njit
 
 from curate.schema import MAX_BATCH_ROWS
-from curate.text.buffers import text_buffers
-from curate.text.minhash import NONE, MinHash, jaccard
-from curate.text.normalize import simplify
-from curate.text.shingles import DatatroveHash, Shingles, datatrove_shingles, word_shingles
-from curate.text.words import cut_words
+from curate.text.dedup.minhash import NONE, MinHash, jaccard
+from curate.text.dedup.normalize import simplify
+from curate.text.dedup.shingles import DatatroveHash, Shingles, datatrove_shingles, word_shingles
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.types import cut_words
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.api.stage import Batch
 from curate.schema import EDITS, MAX_BATCH_ROWS, TEXT
-from curate.stage import Batch
-from curate.stages.pii import Pii
+from curate.stages.filters.pii import Pii
 from tests.bench.corpora import SHARED
 from tests.pii import KINDS, scores
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from curate.text.buffers import text_buffers
-from curate.text.words import ALNUM, cut_words
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.types import ALNUM, cut_words
 from tests.bench.near_pairs import Floats, shingle_sets, similarities
 
 TOLERANCE = 0.01

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 DATA = ROOT.parent / "shared" / "data"
-CURATE = [sys.executable, "-c", "from curate.cli import main; main()"]
+CURATE = [sys.executable, "-c", "from curate.cli.main import main; main()"]
 
 TEXT_PIPELINE = """
 name: text

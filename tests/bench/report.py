@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import yaml
 
-from curate import recipe
+from curate.pipeline import lockfile
 from curate.report.gather import Size, gather
 from curate.report.run import report_page
 from curate.report.serve import Browser, Query
@@ -44,7 +44,7 @@ def main(runs: list[str]) -> None:
     print(f"|{'---|' * 7}")
     with opened() as browser, tempfile.TemporaryDirectory() as folder:
         for run in runs:
-            asked = yaml.safe_dump(recipe.opened(run)[1]["stages"])
+            asked = yaml.safe_dump(lockfile.opened(run)[1]["stages"])
             for name, size in CASES.items():
                 started = time.perf_counter()
                 found = gather(run, size)

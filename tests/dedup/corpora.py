@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate import folds, layout
+from curate.execution.global_stages import partition as layout
+from curate.execution.global_stages import scan as folds
 
 VOCABULARY = [f"{first}{middle}{last}" for first in "bdfgklmnprst" for middle in "aeiou" for last in "bdgklmnprst"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import curate
-from curate import folds
 from curate.errors import SpecError
+from curate.execution.global_stages import scan as folds
 from tests.conftest import WritePipeline, contents, rows
 from tests.dedup.corpora import deal_finely
 

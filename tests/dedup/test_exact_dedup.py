@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import curate
-from curate.stages.exact_dedup import address_of
+from curate.stages.dedup.exact_dedup import address_of
 from tests.conftest import WritePipeline, contents, rows
 from tests.dedup.corpora import deal_finely, write_families
 

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 import curate
-from curate.cli import main
+from curate.cli.main import main
 from curate.errors import SpecError
-from curate.runner import Silent
+from curate.execution.runner import Silent
 from tests.conftest import WritePipeline, contents, rows
 from tests.dedup.corpora import deal_finely, write_families
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from curate.text.buffers import text_buffers
-from curate.text.spacy_rules import english, spacy_rules
-from curate.text.spacy_words import SpacyCutter
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.spacy import SpacyCutter
+from curate.text.words.spacy_rules import english, spacy_rules
 from tests.bench.corpora import text_tables
 
 AT_ONCE = 20_000

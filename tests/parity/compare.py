@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.options import build, load_class
-from curate.rules import Rule, RuleStage
+from curate.api.rules import Rule, RuleStage
+from curate.api.stage import Batch, Kernel
+from curate.config.options import build, load_class
 from curate.schema import DROP, MAX_BATCH_ROWS, TEXT
-from curate.stage import Batch, Kernel
 from curate.stages import STAGES
 
 PROFILE = "datatrove-0.10"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from curate.api.stage import Batch
 from curate.schema import EDITS, TEXT
-from curate.stage import Batch
-from curate.stages.pii import Pii
+from curate.stages.filters.pii import Pii
 
 FOLDER = Path(__file__).parent
 KINDS = ("email", "ip", "phone", "credit_card", "iban", "key")

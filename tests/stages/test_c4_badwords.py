@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curate.options import OptionError, build
-from curate.stage import Batch
-from curate.stages.c4_badwords import C4Badwords, read_lists
+from curate.api.stage import Batch
+from curate.config.options import OptionError, build
+from curate.stages.filters.c4_badwords import C4Badwords, read_lists
 
 LISTS = Path(__file__).parents[1] / "lists"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.buffers import text_buffers
-from curate.text.c4 import count_paragraphs
+from curate.text.rules.c4 import count_paragraphs
+from curate.text.unicode.buffers import text_buffers
 
 
 def counted(texts: pa.Array, min_chars: int) -> list[int]:

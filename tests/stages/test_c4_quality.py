@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.ledger import apply_edits
-from curate.options import OptionError, build
+from curate.api.stage import Batch, Kernel
+from curate.config.options import OptionError, build
+from curate.execution.accounting import apply_edits
 from curate.schema import DROP, DROP_TYPE, EDITS, TEXT
-from curate.stage import Batch, Kernel
-from curate.stages.c4_quality import C4Quality
+from curate.stages.filters.c4_quality import C4Quality
 
 PROFILES = tuple(C4Quality.profiles)
 LINE = "This line ends as a sentence does. "

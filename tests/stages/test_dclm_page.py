@@ -8,7 +8,7 @@ import pytest
 
 import curate
 from curate.errors import SpecError
-from curate.stages.dclm_page import DclmPage
+from curate.stages.filters.dclm_page import DclmPage
 
 ONE_ROW = pa.table({"text": ["one"]})
 
@@ -47,5 +47,5 @@ def test_measured_values_are_columns_only_when_asked_for() -> None:
 
 
 def test_importing_and_building_the_stage_does_not_load_the_compiler() -> None:
-    code = "import sys; from curate.stages.dclm_page import DclmPage; DclmPage(); sys.exit('numba' in sys.modules)"
+    code = "import sys; from curate.stages.filters.dclm_page import DclmPage; DclmPage(); sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

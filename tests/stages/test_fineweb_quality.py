@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 import curate
+from curate.api.stage import Batch
 from curate.errors import SpecError
-from curate.stage import Batch
-from curate.stages.fineweb_quality import PROFILES, FinewebQuality
+from curate.stages.filters.fineweb_quality import PROFILES, FinewebQuality
 
 CASES = Path(__file__).with_name("fineweb_quality.jsonl")
 OFF = {option: None for option in FinewebQuality.__dataclass_fields__ if option.startswith("m")}
@@ -70,7 +70,7 @@ def test_every_closing_mark_and_no_other_is_passed_over() -> None:
 
 def test_importing_and_building_the_stage_does_not_load_the_compiler() -> None:
     code = (
-        "import sys; from curate.stages.fineweb_quality import FinewebQuality; FinewebQuality();"
+        "import sys; from curate.stages.filters.fineweb_quality import FinewebQuality; FinewebQuality();"
         " sys.exit('numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

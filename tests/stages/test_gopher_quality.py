@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 import curate
+from curate.api.stage import Batch
 from curate.errors import SpecError
 from curate.schema import DROP
-from curate.stage import Batch
-from curate.stages.gopher_quality import PROFILES, GopherQuality
+from curate.stages.filters.gopher_quality import PROFILES, GopherQuality
 
 CASES = Path(__file__).with_name("gopher_quality.jsonl")
 ONE_ROW = pa.table({"text": ["one"]})
@@ -61,7 +61,8 @@ def test_measured_values_are_columns_only_when_asked_for() -> None:
 
 def test_importing_and_building_the_stage_does_not_load_the_compiler() -> None:
     code = (
-        "import sys; from curate.stages.gopher_quality import GopherQuality; GopherQuality(); sys.exit('numba' in sys.modules)"
+        "import sys; from curate.stages.filters.gopher_quality import GopherQuality; "
+        "GopherQuality(); sys.exit('numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import curate
-from curate.ledger import apply_edits
+from curate.execution.accounting import apply_edits
 
 
 def plain(text: str, ignore_case: bool, min_line_chars: int) -> str:
@@ -44,5 +44,5 @@ def test_a_text_of_a_million_equal_lines_becomes_one_line() -> None:
 
 
 def test_importing_and_building_the_stage_does_not_load_the_compiler() -> None:
-    code = "import sys; from curate.stages.line_dedup import LineDedup; LineDedup(); sys.exit('numba' in sys.modules)"
+    code = "import sys; from curate.stages.filters.line_dedup import LineDedup; LineDedup(); sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.api.stage import Batch
+from curate.config.options import build
 from curate.errors import SpecError
-from curate.ledger import apply_edits
-from curate.options import build
+from curate.execution.accounting import apply_edits
 from curate.schema import EDITS, TEXT
-from curate.stage import Batch
-from curate.stages.pii import Pii
+from curate.stages.filters.pii import Pii
 from tests.pii import found_in, labelled, scores
 
 STAGE = Pii()
@@ -148,7 +148,7 @@ def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any], messa
 
 
 def test_importing_and_building_the_stage_does_not_load_the_compiler() -> None:
-    code = "import sys; from curate.stages.pii import Pii; Pii(); sys.exit('numba' in sys.modules)"
+    code = "import sys; from curate.stages.filters.pii import Pii; Pii(); sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

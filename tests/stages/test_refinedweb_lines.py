@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import curate
 from curate.errors import SpecError
-from curate.ledger import apply_edits
-from curate.stages.refinedweb_lines import COUNTED, RefinedwebLines
+from curate.execution.accounting import apply_edits
+from curate.stages.filters.refinedweb_lines import COUNTED, RefinedwebLines
 
 ONE_ROW = pa.table({"text": ["one"]})
 COUNTER = re.compile(rf"^\W*\d(,|\.|\d)*[kmb]?\s+({'|'.join(COUNTED)})\W*$")
@@ -164,7 +164,7 @@ def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any], messa
 
 def test_importing_and_building_the_stage_does_not_load_the_compiler() -> None:
     code = (
-        "import sys; from curate.stages.refinedweb_lines import RefinedwebLines; RefinedwebLines(); "
+        "import sys; from curate.stages.filters.refinedweb_lines import RefinedwebLines; RefinedwebLines(); "
         "sys.exit('numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -7,13 +7,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-import curate.text.shares
+import curate.text.rules.char_shares
+from curate.api.stage import Batch, Stage
+from curate.config.options import build, load_class
 from curate.errors import SpecError
-from curate.options import build, load_class
 from curate.schema import DROP, TEXT
-from curate.stage import Batch, Stage
 from curate.stages import STAGES
-from curate.text.buffers import TextBuffers
+from curate.text.unicode.buffers import TextBuffers
 
 SHARES = {
     "boilerplate": "boilerplate_paragraphs_frac",
@@ -41,8 +41,8 @@ def test_five_stages_in_a_row_read_the_text_once(monkeypatch: pytest.MonkeyPatch
         reads.append(len(texts.starts))
         return count(texts)
 
-    count = curate.text.shares.count_shares
-    monkeypatch.setattr(curate.text.shares, "count_shares", counting)
+    count = curate.text.rules.char_shares.count_shares
+    monkeypatch.setattr(curate.text.rules.char_shares, "count_shares", counting)
     batch = batch_of("terms of use\n\n12 (34) http://a", "plain", None)
     for name in NAMES:
         batch = run(batch, name, values=True)

@@ -1,4 +1,4 @@
-"""Writes curate/text/word_break.txt and tests/text/word_break_cases.jsonl from uniseg (`pip install uniseg==0.10.1`).
+"""Writes curate/text/words/word_break.txt and tests/text/word_break_cases.jsonl from uniseg (`pip install uniseg==0.10.1`).
 
 uniseg carries Unicode's own data and its own implementation of UAX 29, the one that DCLM uses. Run from the repository root
 with a Python that has it; the package itself does not depend on it.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-TABLE = ROOT / "curate" / "text" / "word_break.txt"
+TABLE = ROOT / "curate" / "text" / "words" / "word_break.txt"
 CASES = ROOT / "tests" / "text" / "word_break_cases.jsonl"
 
 # Characters of every class and of several scripts, and white space of every class but U+202F, which is a case of its own.

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.text.bloom import BloomFilter
-from curate.text.minhash import splitmix64
+from curate.text.dedup.bloom import BloomFilter
+from curate.text.dedup.minhash import splitmix64
 from tests.bench.bloom import measured_rate
 
 SIZES = [*range(10, 23, 2), *(pytest.param(exponent, marks=pytest.mark.slow) for exponent in (26, 30))]

@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.ledger import apply_edits as apply_to_one
+from curate.execution.accounting import apply_edits as apply_to_one
 from curate.schema import EDITS_TYPE
-from curate.stages.c4_quality import CLOSERS, C4Quality
-from curate.text.buffers import TextBuffers, text_buffers
-from curate.text.c4 import (
+from curate.stages.filters.c4_quality import CLOSERS, C4Quality
+from curate.text.rules.c4 import (
     BREAK,
     CLOSER,
     COUNTS,
@@ -39,8 +38,9 @@ from curate.text.c4 import (
     count_sentences,
     edit_column,
 )
-from curate.text.signs import SENTENCE_ENDS, TERMINAL_PUNCTUATION
-from curate.text.words import GAP, PERIOD, PUNCT, Words
+from curate.text.unicode.buffers import TextBuffers, text_buffers
+from curate.text.words.punctuation import SENTENCE_ENDS, TERMINAL_PUNCTUATION
+from curate.text.words.types import GAP, PERIOD, PUNCT, Words
 
 CHARS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
 """A text with this word is cut as if it were not there, as by spaCy."""

@@ -9,10 +9,10 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.barriers import groups_of
-from curate.components import CROOKED, edges_of, labelled, large_star, small_star
-from curate.components import connected as united_edges
-from curate.text.clusters import leaders, roots
+from curate.api.global_stage import groups_of
+from curate.stages.dedup.connected_components import CROOKED, edges_of, labelled, large_star, small_star
+from curate.stages.dedup.connected_components import connected as united_edges
+from curate.text.dedup.clusters import leaders, roots
 from tests.dedup.corpora import connected
 
 EDGES = st.lists(st.tuples(st.integers(0, 24), st.integers(0, 24)).filter(lambda pair: pair[0] != pair[1]), max_size=40)

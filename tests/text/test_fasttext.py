@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from curate.errors import SpecError
 from curate.models.fasttext import load_model
 from curate.models.fasttext_file import Arguments, ModelFile, write_model
-from curate.text.buffers import text_buffers
-from curate.text.fasttext import Features, Tokens, Vocabulary, count_words, cut_tokens, feature_rows, mean_weights
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.fasttext import Features, Tokens, Vocabulary, count_words, cut_tokens, feature_rows, mean_weights
 
 BLANKS = " \t\n\v\f\r\0"
 WORDS = ["sea", "tide", "é", "海", "</s>", "__label__x", "a" * 40, "sea."]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.buffers import text_buffers
-from curate.text.fineweb import COUNTS, LineRules, line_counter
-from curate.text.signs import TERMINAL_PUNCTUATION
+from curate.text.rules.fineweb import COUNTS, LineRules, line_counter
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.punctuation import TERMINAL_PUNCTUATION
 
 RULES = {
     "ours": LineRules(TERMINAL_PUNCTUATION + "…", 30, splitlines=True, strip=True, passed="\"')»” \u00a0\u3000"),

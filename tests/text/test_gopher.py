@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.stages.gopher_quality import BULLETS
-from curate.text.buffers import text_buffers
-from curate.text.gopher import (
+from curate.stages.filters.gopher_quality import BULLETS
+from curate.text.rules.gopher import (
     COUNTS,
     LONG,
     SIGN_COUNTS,
@@ -27,8 +26,9 @@ from curate.text.gopher import (
     sign_counter,
     word_counter,
 )
-from curate.text.signs import PUNCTUATION
-from curate.text.words import ALNUM, SOLID, Words, cut_words
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.punctuation import PUNCTUATION
+from curate.text.words.types import ALNUM, SOLID, Words, cut_words
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 CHARS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.text.minhash import NONE, Family, MinHash, estimate, jaccard, signature_bytes, splitmix64
-from curate.text.normalize import simplify
-from curate.text.shingles import Shingles, datatrove_shingles
+from curate.text.dedup.minhash import NONE, Family, MinHash, estimate, jaccard, signature_bytes, splitmix64
+from curate.text.dedup.normalize import simplify
+from curate.text.dedup.shingles import Shingles, datatrove_shingles
 from tests.text.test_shingles import SENTENCE
 from tests.text.test_words import column, cut
 

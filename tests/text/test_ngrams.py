@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.buffers import text_buffers
-from curate.text.ngrams import Counting, NgramCounter
-from curate.text.words import cut_words
+from curate.text.rules.repetition_ngrams import Counting, NgramCounter
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.types import cut_words
 
 WAYS = {
     "datatrove": Counting(blanks=True, ties="first", once=True, repeated="jump"),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.normalize import BLANKED, NEWER_DIGITS, SEPARATORS, simplify
+from curate.text.dedup.normalize import BLANKED, NEWER_DIGITS, SEPARATORS, simplify
 from tests.text.test_words import EVERY_CHAR, column
 
 

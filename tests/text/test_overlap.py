@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.buffers import text_buffers
-from curate.text.overlap import NgramIndex, fold, fold_words, folded_chars, index_passages
-from curate.text.words import ALNUM, Words, cut_words
+from curate.text.dedup.ngram_overlap import NgramIndex, fold, fold_words, folded_chars, index_passages
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.types import ALNUM, Words, cut_words
 
 Found = dict[tuple[int, int], float]
 Places = list[tuple[int, int, int]]

@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.buffers import TextBuffers, text_buffers
-from curate.text.pii import Finder, luhn
-from curate.text.pii_places import ACCOUNT, AT, BLANKS, DASHES, GROUPS, MIN_DIGITS, NUMBER, PREFIXES, TOKEN, place_finder
+from curate.text.rules.pii import Finder, luhn
+from curate.text.rules.pii_candidates import (
+    ACCOUNT,
+    AT,
+    BLANKS,
+    DASHES,
+    GROUPS,
+    MIN_DIGITS,
+    NUMBER,
+    PREFIXES,
+    TOKEN,
+    place_finder,
+)
+from curate.text.unicode.buffers import TextBuffers, text_buffers
 
 FIND = place_finder()
 JOINED = f"0-9{re.escape(BLANKS + DASHES)}.()/+"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.buffers import text_buffers
-from curate.text.refinedweb import COUNTER, DIGITS, LINE, PHRASE, UPPERS, WORDS, Notable, count_words, notable_finder
+from curate.text.rules.refinedweb import COUNTER, DIGITS, LINE, PHRASE, UPPERS, WORDS, Notable, count_words, notable_finder
+from curate.text.unicode.buffers import text_buffers
 
 CHARS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000 and code != 10]
 OFF: dict[str, Any] = {

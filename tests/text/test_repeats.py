@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.buffers import text_buffers
-from curate.text.repeats import Cutting, RepeatCounter
+from curate.text.rules.repetition_lines import Cutting, RepeatCounter
+from curate.text.unicode.buffers import text_buffers
 
 
 def counted(texts: Sequence[str | None], cutting: Cutting) -> list[list[list[int]]]:

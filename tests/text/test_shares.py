@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.buffers import text_buffers
-from curate.text.shares import COUNTS, LOREM_IPSUM, POLICIES, boilerplate_share, count_shares, share
+from curate.text.rules.char_shares import COUNTS, LOREM_IPSUM, POLICIES, boilerplate_share, count_shares, share
+from curate.text.unicode.buffers import text_buffers
 
 CHARS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
 URL = re.compile(r"https?://(?:[a-zA-Z0-9$\-_@.&+!*(),]|%[0-9a-fA-F]{2})+")

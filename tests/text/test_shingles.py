@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.buffers import text_buffers
-from curate.text.clusters import distinct
-from curate.text.hashing import LAST, SEED, STEP, hash_column, hash_of
-from curate.text.normalize import simplify
-from curate.text.shingles import Shingles, char_shingles, datatrove_shingles, token_shingles, word_shingles
-from curate.text.words import Words, cut_words
+from curate.text.dedup.clusters import distinct
+from curate.text.dedup.normalize import simplify
+from curate.text.dedup.shingles import Shingles, char_shingles, datatrove_shingles, token_shingles, word_shingles
+from curate.text.unicode.buffers import text_buffers
+from curate.text.unicode.hashing import LAST, SEED, STEP, hash_column, hash_of
+from curate.text.words.types import Words, cut_words
 from tests.text.test_words import column, cut, spelled
 
 MASK = 2**64 - 1

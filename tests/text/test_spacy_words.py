@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text import spacy_rules as rules
-from curate.text.buffers import text_buffers
-from curate.text.spacy_rules import english, spacy_rules
-from curate.text.spacy_words import SpacyCutter
-from curate.text.words import GAP, Words
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words import spacy_rules as rules
+from curate.text.words.spacy import SpacyCutter
+from curate.text.words.spacy_rules import english, spacy_rules
+from curate.text.words.types import GAP, Words
 
 CUTTER = SpacyCutter(spacy_rules())
 

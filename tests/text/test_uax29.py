@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import curate.text
-from curate.text.buffers import text_buffers
-from curate.text.uax29 import CLASSES, cut_uax29, word_break_classes
+import curate.text.words
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.uax29 import CLASSES, cut_uax29, word_break_classes
 from tests.text.make_word_break import CHARS
 from tests.text.test_words import EVERY_CHAR, column, cut, spelled
 
-TABLE = Path(curate.text.__file__).with_name("word_break.txt")
+TABLE = Path(curate.text.words.__file__).with_name("word_break.txt")
 HEADER, *CASES = [json.loads(line) for line in Path(__file__).with_name("word_break_cases.jsonl").read_text().splitlines()]
 
 LETTER = {"ALetter", "Hebrew_Letter"}

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import SpecError
-from curate.text.buffers import text_buffers
-from curate.text.unigrams import Unigrams, read_unigrams, unigram_scorer
-from curate.text.words import ALNUM, Words, cut_words
+from curate.text.rules.unigrams import Unigrams, read_unigrams, unigram_scorer
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.types import ALNUM, Words, cut_words
 
 UNKNOWN = -9.5
 CHARS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]

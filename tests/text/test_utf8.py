@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
-from curate.text.chars import CODE_POINTS, every_code_point
-from curate.text.utf8 import decode_char
+from curate.text.unicode.chars import CODE_POINTS, every_code_point
+from curate.text.unicode.utf8 import decode_char
 
 
 @njit

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.text.buffers import text_buffers
-from curate.text.word_search import word_search
+from curate.text.unicode.buffers import text_buffers
+from curate.text.words.phrase_search import word_search
 
 CHARS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from curate.text.buffers import TextBuffers, text_buffers
-from curate.text.hashing import hash_bytes
-from curate.text.signs import PUNCTUATION, SENTENCE_ENDS, TERMINAL_PUNCTUATION
-from curate.text.words import (
+from curate.text.unicode.buffers import TextBuffers, text_buffers
+from curate.text.unicode.hashing import hash_bytes
+from curate.text.words.punctuation import PUNCTUATION, SENTENCE_ENDS, TERMINAL_PUNCTUATION
+from curate.text.words.types import (
     ALNUM,
     ALPHA,
     FIRST_ALNUM,

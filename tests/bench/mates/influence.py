@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 import pyarrow.parquet as pq
 import yaml
 
-from curate.fit.documents import load_corpus
-from curate.fit.recipe import fit_file, load_recipe
-from curate.fit.tokenizer import train_cased_tokenizer
-from curate.probe.model import Shape, num_parameters, save
-from curate.probe.stream import token_stream
-from curate.probe.train import Training, train
+from curate.lm.model import Shape, num_parameters, save
+from curate.lm.token_stream import token_stream
+from curate.lm.train import Training, train
+from curate.train.documents import load_corpus
+from curate.train.recipe import fit_file, load_recipe
+from curate.train.tokenizer import train_cased_tokenizer
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data"

@@ -25,10 +25,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from curate.fit.items import read_items
-from curate.fit.tokenizer import train_cased_tokenizer
-from curate.report.loop import RESULT
-from curate.rounds import rounds_file
+from curate.mates.loop import rounds_file
+from curate.report.mates_report import RESULT
+from curate.train.eval_items import read_items
+from curate.train.tokenizer import train_cased_tokenizer
 from tests.bench.mates.influence import DATA, KINDS, REFERENCE
 
 OUT = Path(__file__).parents[3] / "out" / "mates-rounds"

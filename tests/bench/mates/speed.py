@@ -26,17 +26,17 @@ import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 
-from curate.fit import metrics
-from curate.fit.items import read_items
-from curate.fit.oracle import reference_of
-from curate.fit.tokenizer import train_cased_tokenizer
+from curate.lm.checkpoint import open_optimizer
+from curate.lm.encoder import Regressor, tiny
+from curate.lm.model import Shape, load, num_parameters, save
+from curate.lm.token_stream import token_stream
+from curate.lm.train import CHECKPOINT, Training, train
+from curate.mates.influence_probe import Oracle
+from curate.mates.probe_recipe import reference_of
 from curate.models.llm import load_encoder
-from curate.probe.checkpoint import open_optimizer
-from curate.probe.encoder import Regressor, tiny
-from curate.probe.influence import Oracle
-from curate.probe.model import Shape, load, num_parameters, save
-from curate.probe.stream import token_stream
-from curate.probe.train import CHECKPOINT, Training, train
+from curate.train import metrics
+from curate.train.eval_items import read_items
+from curate.train.tokenizer import train_cased_tokenizer
 from tests.bench.mates.influence import DATA, KINDS, LENGTH, REFERENCE
 
 SHAPES = {

@@ -25,9 +25,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import curate
-from curate.fit import metrics
-from curate.fit.documents import load_corpus
-from curate.fit.recipe import load_recipe
+from curate.train import metrics
+from curate.train.documents import load_corpus
+from curate.train.recipe import load_recipe
 
 ROOT = Path(__file__).parents[3]
 EVALS = ROOT.parent / "shared" / "data" / "evals"

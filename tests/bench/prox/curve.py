@@ -24,8 +24,8 @@ import yaml
 from safetensors import safe_open
 
 import curate
-from curate.fit.recipe import fit_file
-from curate.prox.removal import removed_lines
+from curate.prox.line_masks import removed_lines
+from curate.train.recipe import fit_file
 from tests.bench.prox.held_out import HELD_FRAC, OUT, ROOT, held_pages
 from tests.bench.prox.judge import THRESHOLDS, macro, page_of, scores
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import curate
-from curate.fit.documents import hashes
+from curate.train.documents import hashes
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data"

@@ -28,11 +28,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import curate
-from curate.fit.documents import hashes, load_corpus
-from curate.fit.line_words import LinearLines
-from curate.fit.recipe import load_recipe
 from curate.prox.align import label_lines, line_f1, word_f1, words_of
-from curate.prox.removal import removed_lines
+from curate.prox.line_masks import removed_lines
+from curate.train.documents import hashes, load_corpus
+from curate.train.line_classifier import LinearLines
+from curate.train.recipe import load_recipe
 from tests.bench.prox.held_out import OUT, ROOT, held_pages
 
 Mask = npt.NDArray[np.bool_]

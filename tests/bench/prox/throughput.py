@@ -24,15 +24,15 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import pyarrow.parquet as pq
 
-from curate.answers import Answers
-from curate.line_reader import LineReader, chunk_of
 from curate.models.llm import Written
 from curate.models.refiner import load_refiner_card
-from curate.prox import marked
+from curate.prox import line_prompt
 from curate.prox.execute import execute_chunks
 from curate.prox.program import parse
-from curate.refining import Asker
-from curate.stages.prox import Prox
+from curate.stages.refine.line_classifier import LineReader, chunk_of
+from curate.stages.refine.lm_stage import Asker
+from curate.stages.refine.prox import Prox
+from curate.storage.response_log import Answers
 
 ROOT = Path(__file__).parents[3]
 ROUNDS = 7
@@ -64,7 +64,7 @@ def main() -> None:
         ways[f"two stages{name}"] = _times(lambda some=overlapping: two_stages(some))  # type: ignore[misc]
         ways[f"fused{name}"] = _times(lambda some=overlapping: clean(some))  # type: ignore[misc]
     lengths = [
-        len(marked.program_ids((found.lines[prompt.first : prompt.stop] < card.threshold).tolist()))
+        len(line_prompt.program_ids((found.lines[prompt.first : prompt.stop] < card.threshold).tolist()))
         for text, found in zip(texts, reading.read(texts, Answers(), overlapping=False), strict=True)
         for prompt in reading.prompts(text, overlapping=False)
         if found is not None
@@ -110,8 +110,8 @@ def _times(way: Callable[[], None]) -> list[float]:
     return found
 
 
-def _malformed(asker: Asker, windows: Sequence[marked.MarkedPrompt], cap: int) -> None:
-    for name, grammar in (("free", None), ("in a grammar", marked.GRAMMAR)):
+def _malformed(asker: Asker, windows: Sequence[line_prompt.MarkedPrompt], cap: int) -> None:
+    for name, grammar in (("free", None), ("in a grammar", line_prompt.GRAMMAR)):
         programs = asker.model.write([prompt.ids for prompt in windows], cap, grammar)
         parsed = [parse(str(chunk_of(p, w).program)) for p, w in zip(windows, programs, strict=True)]
         faulty = sum(bool(one.faults) for one, w in zip(parsed, programs, strict=True) if w.finished)

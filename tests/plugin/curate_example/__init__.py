@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 
-from curate.barriers import Poll, Question
-from curate.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
-from curate.stage import Batch, Decision, Stage, drop_where, edit_text
+from curate.api.global_stage import Poll, Question
+from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
+from curate.api.stage import Batch, Decision, Stage, drop_where, edit_text
 
 _RUN = re.compile("-{3,}")
 
@@ -180,9 +180,9 @@ def _arm() -> None:
 
     A point that is none of the names below is part of the name of a file: the process dies when that is to be written.
     """
-    from curate.stages.select import Select
-    from curate.store import Store
-    from curate.tables import TableWriter
+    from curate.stages.score.select import Select
+    from curate.storage.parquet import TableWriter
+    from curate.storage.store import Store
 
     point, _, flag = os.environ["CURATE_EXAMPLE_CRASH"].partition(":")
     owner, method, name_part = {

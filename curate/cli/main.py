@@ -1,0 +1,365 @@
+"""The command line: parse arguments, call one function, print. The only place that turns an error into text.
+
+Exit codes: 0 done; 1 the user's input is wrong; 2 the run failed; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from curate.errors import CurateError
+
+
+class _Group(click.Group):
+    """The error boundary: one message, no traceback, the exit code the error carries."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except CurateError as error:
+            click.echo(f"error: {error}", err=True)
+            context.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted. Run the same command to continue.", err=True)
+            context.exit(130)
+        except BrokenPipeError:
+            sys.stderr.close()
+            context.exit(0)
+        except OSError as error:
+            click.echo(f"error: {error}. Check that the path exists and may be written.", err=True)
+            context.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="curate")
+def main() -> None:
+    """Turn raw web crawl into a pretraining corpus, with an account of every document."""
+
+
+_pipeline = click.argument("pipeline", type=click.Path())
+_source = click.option("--source", metavar="FILE", help="Read 'source:' from this YAML file instead.")
+_directory = click.argument("directory", metavar="DIR", type=click.Path())
+
+
+def _complete_stage(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """Names of stages that begin so: of the run that was named, or all there are."""
+    from curate.config.options import table_of
+    from curate.pipeline import lockfile as recipe
+    from curate.stages import STAGES
+
+    try:
+        # Behind an option that has no value yet, click leaves arguments where they are.
+        run = context.params.get("directory") or next(iter(context.args), None)
+        names = ["source", *recipe.opened(run)[1]["identities"]] if run else sorted(table_of("curate.stages", STAGES))
+    except Exception:  # whatever is wrong with it, a shell that completes says nothing
+        names = []
+    return [name for name in names if name.startswith(begun)]
+
+
+def _where_models_run(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that train models or ask them."""
+    for option in (
+        click.option("--device", default="cpu", show_default=True, metavar="D", help="As torch names it: cpu, cuda."),
+        click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Of the local Ray. Default: one per core."),
+        click.option("--inline", is_flag=True, help="Everything in this process, without Ray."),
+        click.option(
+            "--ray", metavar="ADDRESS", help="A running cluster, e.g. 'auto'. Default: Ray on this machine, if needed."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@_pipeline
+@click.option("--out", required=True, metavar="DIR", help="Where the corpus goes: a folder or URL. The same again continues.")
+@click.option("--ray", metavar="ADDRESS", help="A running Ray cluster, e.g. 'auto'. Default: Ray on this machine.")
+@click.option("--inline", is_flag=True, help="Everything in this process, without Ray: for debuggers.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Workers of the local Ray. Default: one per core.")
+@_source
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read the first N documents only.")
+@click.option("--reuse", metavar="OLD_DIR", help="Take over leading steps that did not change from this earlier run.")
+def run(pipeline: str, out: str, **options: Any) -> None:
+    """Run or continue a pipeline file."""
+    from curate.cli.progress import Progress, print_summary
+    from curate.execution.runner import run_file
+
+    _check_inline(options)
+    with Progress() as progress:
+        summary = run_file(pipeline, out=out, listener=progress, **options)
+    print_summary(summary)
+
+
+def _check_inline(options: dict[str, Any]) -> None:
+    if options["inline"] and (options["ray"] or options["workers"]):
+        raise click.UsageError("--inline runs without Ray: leave out --ray and --workers")
+
+
+@main.command()
+@_pipeline
+@_source
+@click.option("--offline", is_flag=True, help="Structure only: do not look at inputs or models.")
+def check(pipeline: str, source: str | None, offline: bool) -> None:
+    """Find everything that can be wrong in a pipeline file, without reading documents."""
+    from curate.execution.runner import missing_packages, survey
+    from curate.mates.loop import load_rounds
+    from curate.pipeline.spec import load
+
+    loaded = load(pipeline, source_file=source)
+    load_rounds(pipeline)
+    if offline:
+        click.echo(f"{pipeline}: {len(loaded.stages)} stages, structure is sound (inputs and models not looked at)")
+        return
+    plan, inputs, shards = survey(loaded)
+    size = sum(found.size for found in inputs)
+    click.echo(
+        f"{pipeline}: {len(plan.steps)} stages, {len(inputs)} files, {len(shards)} shards, {size / 1e6:,.1f} MB. All sound."
+    )
+    if missing := missing_packages(plan):
+        click.echo(f"note: {missing} On a cluster its workers must have it.", err=True)
+
+
+@main.command()
+@_pipeline
+@_source
+def plan(pipeline: str, source: str | None) -> None:
+    """Show the steps, where the run is cut, every option with its default, and what it needs."""
+    from curate.execution.runner import survey
+    from curate.pipeline.explain import describe_plan
+    from curate.pipeline.spec import load
+
+    click.echo(describe_plan(*survey(load(pipeline, source_file=source))))
+
+
+@main.command()
+@click.argument("name", required=False, shell_complete=_complete_stage)
+def stages(name: str | None) -> None:
+    """List the stages, or show one stage's options, reasons and reference."""
+    from curate.pipeline.explain import describe_stage, describe_stages
+
+    click.echo(describe_stage(name) if name else describe_stages())
+
+
+@main.command()
+@_directory
+def status(directory: str) -> None:
+    """Say how far a run is: done, running, slowest shard, time left, failures."""
+    from curate.report.inspect_run import describe_status
+
+    click.echo(describe_status(directory))
+
+
+@main.command()
+@_directory
+@click.argument("document", metavar="ID")
+def explain(directory: str, document: str) -> None:
+    """One document's whole way through a run, by id or URL."""
+    from curate.report.inspect_run import explain_document
+
+    click.echo(explain_document(directory, document))
+
+
+@main.command()
+@_directory
+@click.argument("changes", metavar="STAGE.OPTION=VALUE...", nargs=-1, required=True)
+@click.option("-n", "--num", default=10, show_default=True, type=click.IntRange(min=0), help="Flipped documents to show.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def whatif(directory: str, changes: tuple[str, ...], num: int, as_json: bool) -> None:
+    """Recount a finished run with other thresholds, and show documents that flip; no text is read.
+
+    For stages that ran with 'values: true'.
+    """
+    import json
+
+    from curate.cli.progress import print_whatif
+    from curate.report.whatif import parse_changes, recount
+
+    result = recount(directory, parse_changes(changes), num=num)
+    if as_json:
+        click.echo(json.dumps(result.as_json(), ensure_ascii=False))
+    else:
+        print_whatif(result)
+
+
+@main.command()
+@_directory
+@click.argument("stage", shell_complete=_complete_stage)
+@click.option("--out", required=True, metavar="INDEX", help="Where the index goes: a folder or URL.")
+def index(directory: str, stage: str, out: str) -> None:
+    """Make an index of what a finished run kept, for later runs to be deduplicated against.
+
+    STAGE is one of its deduplicating stages. A later pipeline names the index: 'minhash: {against: [INDEX]}'.
+    """
+    from curate.cli.progress import Progress
+    from curate.execution.build_dedup_index import make_index
+
+    with Progress() as progress:
+        made = make_index(directory, stage, out, progress)
+    click.echo(f"{made.documents:,} documents of {directory} in {out}, {len(made.parts):,} files")
+
+
+@main.command()
+@click.argument("recipe", type=click.Path())
+@click.option(
+    "--out", metavar="DIR", help="Where the result goes. Default: the recipe's folder if it is NAME, else scorers/NAME."
+)
+@click.option("--work", metavar="DIR", help="Where losses and checkpoints are kept, to continue. Default: out/fit/NAME.")
+@_where_models_run
+def fit(recipe: str, **options: Any) -> None:
+    """Train what a recipe says: a fastText or PreSelect scorer, a refiner, an influence model, small language models.
+
+    Its 'kind' says which. The same again continues. With one thread, and without autotune_s, it gives the same bytes.
+    """
+    from curate.cli.progress import Progress
+    from curate.train.recipe import fit_file
+
+    _check_inline(options)
+    with Progress() as progress:
+        told = fit_file(recipe, listener=progress, **options)
+    click.echo(told)
+
+
+@main.command()
+@click.argument("recipe", type=click.Path())
+@click.option("--out", metavar="DIR", help="Where probes.parquet goes. Default: out/probe/NAME.")
+@click.option("--work", metavar="DIR", help="Where influences are kept as they come. Default: out/fit/NAME.")
+@_where_models_run
+def probe(recipe: str, **options: Any) -> None:
+    """Measure the influence of documents on a model: a recipe of kind 'oracle'.
+
+    Influence is by how much one step of training on a document lowers the loss on a reference. The same again continues.
+    """
+    from curate.cli.progress import Progress
+    from curate.mates.probe_recipe import probe_file
+
+    _check_inline(options)
+    with Progress() as progress:
+        told = probe_file(recipe, listener=progress, **options)
+    click.echo(told)
+
+
+@main.command()
+@_pipeline
+@click.option("--out", required=True, metavar="DIR", help="Where everything goes. The same again continues.")
+@_source
+@_where_models_run
+def rounds(pipeline: str, out: str, **options: Any) -> None:
+    """Train a model in rounds, each on what the last one says it would learn most from: the section 'rounds' of a pipeline."""
+    from curate.cli.progress import Progress
+    from curate.mates.loop import rounds_file
+
+    _check_inline(options)
+    with Progress() as progress:
+        told = rounds_file(pipeline, out=out, listener=progress, **options)
+    click.echo(told)
+
+
+@main.command()
+@_directory
+@click.argument("repo", metavar="REPO")
+@click.option("--public", is_flag=True, help="Make a new repository public. Default: private.")
+@click.option("--verdicts", is_flag=True, help="Upload dropped/ and edited/ as well.")
+def push(directory: str, repo: str, public: bool, verdicts: bool) -> None:
+    """Upload a finished corpus with its data card to a dataset REPO of the Hugging Face hub, such as me/my-corpus.
+
+    recipe.yaml and manifest.json go too, and name inputs by their full paths.
+    """
+    from curate.execution.publish import push as upload
+
+    click.echo(upload(directory, repo, public=public, verdicts=verdicts))
+
+
+@main.command()
+@_directory
+@click.option("--port", default=0, type=click.IntRange(0, 65535), metavar="N", help="Default: a free one.")
+def serve(directory: str, port: int) -> None:
+    """Browse all documents of a run on this machine, and record which were good and which bad."""
+    from curate.report.serve import serve as listen
+
+    listen(directory, port, click.echo)
+
+
+@main.command()
+@click.argument("first", metavar="A", type=click.Path())
+@click.argument("second", metavar="B", type=click.Path())
+@click.option("--num", default=5, show_default=True, type=click.IntRange(min=0), help="Examples of every flip.")
+@click.option("--html", metavar="FILE", type=click.Path(), help="Write a page with the texts side by side.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def diff(first: str, second: str, num: int, html: str | None, as_json: bool) -> None:
+    """Say which documents fared otherwise in run B than in run A, by stage and reason."""
+    import json
+    from pathlib import Path
+
+    from curate.report.diff import diff_runs
+
+    found = diff_runs(first, second, num=num)
+    if html:
+        Path(html).write_text(found.as_html(), encoding="utf-8")
+    click.echo(json.dumps(found.as_json(), ensure_ascii=False) if as_json else found.as_text())
+
+
+@main.command()
+@_directory
+@click.option(
+    "--beside", multiple=True, metavar="DIR", type=click.Path(), help="A loop whose curves are drawn too. Repeatable."
+)
+def report(directory: str, beside: tuple[str, ...]) -> None:
+    """Write what a run did as one HTML file, and as JSON; or a loop of rounds."""
+    from pathlib import Path
+
+    from curate.report.mates_report import RESULT, write_loop_report
+    from curate.report.run import write_report
+
+    if beside or (Path(directory) / RESULT).exists():
+        click.echo(write_loop_report(Path(directory), [Path(other) for other in beside]))
+    else:
+        click.echo(write_report(directory))
+
+
+@main.command()
+@click.argument("checkpoints", metavar="DIR", type=click.Path())
+@click.argument("recipe", type=click.Path())
+@click.option("--every", type=click.FloatRange(min=1), metavar="S", help="Look again after S seconds, until interrupted.")
+@click.option("--settled", default=30.0, show_default=True, type=click.FloatRange(min=0), help="Seconds without a change.")
+@_where_models_run
+def watch(checkpoints: str, recipe: str, **options: Any) -> None:
+    """Probe the checkpoints that a training of your own leaves in DIR, and write an influence model beside each.
+
+    RECIPE is one of kind 'oracle' without a checkpoint, with a section 'influence'. What is done is not done again.
+    """
+    from curate.cli.progress import Progress
+    from curate.mates.watch import watch as watch_folder
+
+    _check_inline(options)
+    with Progress() as progress:
+        told = watch_folder(checkpoints, recipe, listener=progress, **options)
+    for line in told or ["no new checkpoint"]:
+        click.echo(line)
+
+
+@main.command()
+@_directory
+@click.option(
+    "--stage",
+    metavar="S",
+    shell_complete=_complete_stage,
+    help="Documents this stage dropped or edited. Default: kept documents.",
+)
+@click.option("--dropped", is_flag=True, help="Dropped documents of all stages.")
+@click.option("--reason", metavar="R", help="Only with this reason.")
+@click.option("-n", "--num", default=10, show_default=True, type=click.IntRange(min=1), help="How many, drawn by keyed hash.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of text.")
+def sample(directory: str, **options: Any) -> None:
+    """Documents of a run to read: kept, dropped (with the verdict), or edited (as a diff)."""
+    from curate.report.inspect_run import sample_documents
+
+    found = list(sample_documents(directory, **options))
+    for one in found:
+        click.echo(one)
+    if not found:
+        click.echo("no such documents", err=True)

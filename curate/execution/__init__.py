@@ -1,0 +1,1 @@
+"""Run a plan: on Ray or in this process, shard by shard, with counts that balance."""

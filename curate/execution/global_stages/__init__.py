@@ -1,0 +1,1 @@
+"""Run the stages that need every document: aggregates, shuffles and sequential scans."""

@@ -1,0 +1,81 @@
+"""Polls: summaries of every sketch, then a decision or the next question, until there is a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+
+from curate.api.global_stage import Poll, Question
+from curate.api.stage import Decision
+from curate.execution.global_stages.partition import Context, RunAll, barrier_folder, barrier_of, sketch_file, write_table
+from curate.execution.open_stages import decision_file
+from curate.pipeline.plan import Segment
+from curate.sources.source import Shard
+from curate.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Match:
+    """The sketch of one shard to summarise, in one round."""
+
+    segment: int
+    shard: Shard
+    round: int
+
+
+@dataclass(frozen=True)
+class Decide:
+    """All summaries of a round, in shard order."""
+
+    segment: int
+    shards: tuple[Shard, ...]
+    round: int
+
+
+def question_file(segment: Segment, number: int) -> str:
+    return f"{barrier_folder(segment)}/question-{number}.parquet"
+
+
+def summary_file(segment: Segment, item: Match) -> str:
+    return f"{barrier_folder(segment)}/round-{item.round}/{item.shard.name}.parquet"
+
+
+def _question(store: Store, segment: Segment, number: int) -> Question | None:
+    return Question(pq.read_table(store.open(question_file(segment, number)))) if number else None
+
+
+def run_match(context: Context, item: Match) -> None:
+    """Summarise one sketch for the barrier before segment `item.segment`."""
+    plan, store = context.plan, context.store
+    segment = plan.segments[item.segment]
+    rows = pq.read_table(store.open(sketch_file(plan.segments[item.segment - 1], item.shard.name)))
+    poll = barrier_of(segment, Poll)
+    write_table(store, summary_file(segment, item), poll.match(rows, _question(store, segment, item.round)))
+
+
+def run_decide(context: Context, item: Decide) -> None:
+    """Write the decision or the next round's question."""
+    store, segment = context.store, context.plan.segments[item.segment]
+    names = (summary_file(segment, Match(item.segment, shard, item.round)) for shard in item.shards)
+    summaries = (pq.read_table(store.open(name)) for name in names)
+    answer = barrier_of(segment, Poll).decide(summaries, _question(store, segment, item.round))
+    if isinstance(answer, Decision):
+        write_table(store, decision_file(segment), answer.rows)
+    else:
+        write_table(store, question_file(segment, item.round + 1), answer.rows)
+
+
+def poll(store: Store, segment: Segment, shards: Sequence[Shard], run_all: RunAll) -> None:
+    """Ask until the decision is written."""
+    number = 0
+    while not store.exists(decision_file(segment)):
+        items = [Match(segment.index, shard, number) for shard in shards]
+        label = f"{segment.name}: match, round {number + 1}"
+        run_all(label, run_match, items, lambda item: store.exists(summary_file(segment, item)))
+        number += 1
+        decide = [Decide(segment.index, tuple(shards), number - 1)]
+        run_all(
+            f"{segment.name}: decide", run_decide, decide, lambda item: store.exists(question_file(segment, item.round + 1))
+        )  # fmt: skip

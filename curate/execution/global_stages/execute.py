@@ -1,0 +1,55 @@
+"""How the three kinds of barriers come to a decision: the tasks, and the order in which the driver has them run.
+
+Everything a task leaves is a file of `steps/NAME/barrier/`, whole or absent, and a task whose last file is there is done; so
+a run that was cut off goes on in the middle of a phase. What comes out is the same however tasks are dealt out.
+
+A shuffle runs on bundles of shards and on groups of keys, as many of both as make a task's share of the sketches BUNDLE_BYTES.
+Rows go from all tasks of one phase to all tasks of the next through spill files (`spill.py`), one per task, with one block for
+every task of the next. Blocks shrink with the square of the number of tasks: so that they stay above BLOCK_BYTES, a share is
+larger where there are more than 64 GiB of sketches, and with it the memory of a task, some five times its share.
+
+On paper, `minhash` over 10^10 documents: 2.9 TB of sketches, shares of 0.87 GB, 3,300 tasks a phase of 4 to 5 GB each; 3.4 TB
+of band keys in 11 million blocks of 300 kB. What follows is a tenth of that where one document in ten has a near-duplicate.
+The driver holds names and sizes of the shards, 200,000 of 50,000 documents, and of the tasks of one phase.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from curate.api.global_stage import Poll, Shuffle
+from curate.execution.global_stages.aggregate import poll
+from curate.execution.global_stages.partition import RunAll, lay_out
+from curate.execution.global_stages.scan import fold
+from curate.execution.global_stages.shuffle import shuffle
+from curate.pipeline.plan import Plan, Segment
+from curate.sources.source import Shard
+from curate.storage.store import Store
+
+
+def decide(plan: Plan, segment: Segment, store: Store, shards: Sequence[Shard], run_all: RunAll) -> None:
+    """Come to the decision of the barrier before a segment, or find it made."""
+    assert segment.barrier is not None
+    barrier = segment.barrier.stage
+    if isinstance(barrier, Poll):
+        poll(store, segment, shards, run_all)
+        return
+    if store.exists(counts_file(segment)):
+        return
+    indexes = barrier.indexes if isinstance(barrier, Shuffle) else ()
+    lay_out(store, segment, plan.segments[segment.index - 1], shards, indexes)
+    made = shuffle(store, segment, run_all) if isinstance(barrier, Shuffle) else fold(store, segment, run_all)
+    store.write_json(counts_file(segment), dict(sorted(made.items())))
+
+
+def counts_file(segment: Segment) -> str:
+    """What a shuffle or fold counted on the way; written last, it means that the decision is made."""
+    return f"steps/{segment.name}/decision/counts.json"
+
+
+def counted(store: Store, segment: Segment) -> dict[str, int]:
+    """What the barrier before a segment counted, empty for a poll."""
+    if segment.barrier is None or isinstance(segment.barrier.stage, Poll):
+        return {}
+    return dict(json.loads(store.read_text(counts_file(segment))))

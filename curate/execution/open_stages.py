@@ -1,0 +1,60 @@
+"""Open the stages of a segment: models loaded, barrier decisions read, batch functions ready."""
+
+from __future__ import annotations
+
+import pyarrow.parquet as pq
+
+from curate.api.global_stage import Poll
+from curate.api.stage import Barrier, Decision, Kernel, LoggedKernel
+from curate.errors import CurateError, SpecError
+from curate.pipeline.plan import Segment, Step
+from curate.storage.response_log import Answers, answers_folder
+from curate.storage.store import Store
+
+
+def decision_file(segment: Segment) -> str:
+    """Where the decision of a poll before a segment lies."""
+    return f"steps/{segment.name}/decision.parquet"
+
+
+def shard_decision_file(segment: Segment, shard: str) -> str:
+    """Where the decision of another barrier on the documents of a shard lies."""
+    return f"steps/{segment.name}/decision/{shard}.parquet"
+
+
+def open_kernels(segment: Segment) -> list[tuple[Step, Kernel]]:
+    """Every step of a segment with its kernel; the barrier's marking is another for every shard."""
+    return [(step, _opened(step)) for step in segment.steps]
+
+
+def open_marking(segment: Segment, store: Store, shard: str) -> Kernel:
+    """The marking of the barrier before a segment, for one shard."""
+    assert segment.barrier is not None
+    barrier = segment.barrier.stage
+    assert isinstance(barrier, Barrier)
+    name = decision_file(segment) if isinstance(barrier, Poll) else shard_decision_file(segment, shard)
+    decision = Decision(pq.read_table(store.open(name)))
+    return lambda batch: barrier.mark(batch, decision)
+
+
+def _opened(step: Step) -> Kernel:
+    try:
+        return step.stage.open()
+    except CurateError:
+        raise
+    except Exception as error:  # whatever a model's library raises for a file it cannot load
+        raise SpecError(f"{step.place}: stage {step.name!r} cannot be opened: {type(error).__name__}: {error}") from error
+
+
+def open_kernel(segment: Segment, store: Store, shard: str, step: Step) -> Kernel:
+    """Load what one step needs, for one shard."""
+    if step is segment.barrier:
+        return open_marking(segment, store, shard)
+    return with_log(_opened(step), segment, store, shard)
+
+
+def with_log(kernel: Kernel, segment: Segment, store: Store, shard: str) -> Kernel:
+    """A kernel that asks a model keeps its answers with the shard; others have nothing to keep."""
+    if isinstance(kernel, LoggedKernel):
+        return kernel.logging_to(Answers(store, answers_folder(segment.name, shard)))
+    return kernel

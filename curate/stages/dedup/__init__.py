@@ -1,0 +1,1 @@
+"""Stages that compare documents with each other, or with evaluation items."""

@@ -1,0 +1,143 @@
+"""Drop documents whose text, normalised text or URL is that of another one that stays.
+
+- `by: text`: the same bytes.
+- `by: normalized`: the same words that have letters or digits, in lower case, in the same order: white space, layout and
+  punctuation make no difference, numbers do.
+- `by: url`: the same address, but for scheme, fragment, port where it is the scheme's own, and the case of the host.
+
+The verdict's value is 1, the similarity with the winner (for `url` null: their texts may differ), the detail the winner's id.
+A document without a text, or by `url` without a URL, equals no other and stays; so does a text without words by `normalized`.
+
+Decisions. Keys are 128 bits of BLAKE2b: with 64 bits a few of 10^10 documents would share one. (Of words it is taken over
+their 64-bit hashes, so somebody could make two texts share one by `normalized`, and nobody by `text`.) A key, a rank, an
+ordinal and an id are shuffled per document, once. All copies of one text are in one task, of some 250 bytes of memory each.
+Empty texts are no duplicates of each other: a filter that drops them says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+
+from curate.api.global_stage import KEY, Phase, Worked
+from curate.api.stage import Batch, Decision
+from curate.schema import ID, INDEXED, ORDINAL, TEXT, URL
+from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, Winners, with_indexed_first
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactDedup(Winners):
+    """Equal documents."""
+
+    by: Literal["text", "normalized", "url"] = "text"
+
+    reasons = ("duplicate",)
+    index_options = ("by",)
+    sketch_options = ("by", "keep", "column")
+    sketches = {KEY: pa.uint64(), "key_low": pa.uint64(), "rank": pa.uint64(), ORDINAL: pa.uint64(), ID: pa.string()}
+
+    @property
+    def reads(self) -> Mapping[str, pa.DataType]:
+        return (
+            super().reads
+            if self.by != "url" or self.keep == "longest"
+            else {n: t for n, t in super().reads.items() if n != TEXT}
+        )
+
+    def sketcher(self) -> Callable[[Batch], pa.RecordBatch]:
+        digests = {"text": _of_texts, "normalized": _of_words, "url": _of_urls}[self.by]
+
+        def sketch(batch: Batch) -> pa.RecordBatch:
+            found = digests(batch)
+            halves = np.frombuffer(b"".join(digest or bytes(16) for digest in found), "<u8").reshape(-1, 2)
+            columns = [
+                pa.array(halves[:, 0]), pa.array(halves[:, 1]), pa.array(self.preferences(batch)), batch[ORDINAL],
+                batch[ID].cast(pa.string()),
+            ]  # fmt: skip
+            records = pa.RecordBatch.from_arrays(columns, names=list(self.sketches))
+            return records.filter(pa.array([digest is not None for digest in found], pa.bool_()))
+
+        return sketch
+
+    def sketch(self, batch: Batch) -> pa.RecordBatch:
+        return self.sketcher()(batch)
+
+    @property
+    def footprint(self) -> str:
+        return "some 90 bytes per document on disk, and as many while groups are made; about 1 GB per task"
+
+    @property
+    def first(self) -> Phase:
+        return Phase("spread", "shard", self.sketches, sketches=tuple(self.sketches))
+
+    def following(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
+        return Phase("groups", "key", self.decisions) if phase.name == "spread" else None
+
+    def work(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> Worked:
+        if phase.name == "spread":
+            return Worked(pa.Table.from_batches(sketches, pa.schema(list(self.sketches.items()))))
+        return self._groups(rows)
+
+    def _groups(self, rows: pa.Table) -> Worked:
+        high, low, ordinals = (rows[name].to_numpy() for name in (KEY, "key_low", ORDINAL))
+        ranks = with_indexed_first(rows["rank"].to_numpy(), ordinals)
+        order = np.lexsort((ordinals, ranks, low, high))
+        high, low = high[order], low[order]
+        fresh = np.concatenate([[True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])])[: len(order)]
+        winners = order[np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))] if len(order) else order
+        lost = ~fresh & (ordinals[order] < np.uint64(INDEXED))
+        value = 1.0 if self.by != "url" else None
+        decided = {
+            ORDINAL: pa.array(ordinals[order][lost]),
+            WINNER: rows[ID].take(pa.array(winners[lost])),
+            SIMILARITY: pa.repeat(pa.scalar(value, pa.float64()), int(lost.sum())),
+        }
+        groups = int((fresh[:-1] & ~fresh[1:]).sum()) if len(fresh) else 0
+        return Worked(pa.table(decided), {"groups of equals": groups})
+
+    def mark(self, batch: Batch, decision: Decision) -> Batch:
+        return self.mark_as(batch, decision, "duplicate")
+
+
+def _digest(data: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _of_texts(batch: Batch) -> Sequence[bytes | None]:
+    given = batch.buffers
+    data = memoryview(given.data)  # type: ignore[arg-type]
+    spans = zip(given.starts.tolist(), given.ends.tolist(), strict=True)
+    return [_digest(data[start:end]) if end > start else None for start, end in spans]
+
+
+def _of_words(batch: Batch) -> Sequence[bytes | None]:
+    from curate.text.dedup.shingles import word_shingles
+
+    words = word_shingles(batch.words("uax29"), 1)
+    data, bounds = memoryview(words.hashes.astype("<u8").tobytes()), (8 * words.bounds).tolist()
+    return [_digest(data[start:end]) if end > start else None for start, end in pairwise(bounds)]
+
+
+def _of_urls(batch: Batch) -> Sequence[bytes | None]:
+    return [_digest(address_of(url).encode()) if url else None for url in batch[URL].to_pylist()]
+
+
+def address_of(url: str) -> str:
+    """What a URL is compared by. A URL that cannot be parsed is compared as it stands."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port and parts.port != _PORTS.get(parts.scheme) else ""
+        host = (parts.hostname or "").rstrip(".")
+    except ValueError:
+        return url
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{host}{port}{parts.path or '/'}{query}"

@@ -1,0 +1,133 @@
+"""Cut lines or paragraphs that stand elsewhere in the corpus: menus, notices, disclaimers, mirrored articles.
+
+A unit is a line, or with `unit: paragraph` what stands between empty lines. It is compared in lower case, without accents and
+punctuation, numbers being all the same (`text/normalize.py`), and left alone where fewer than `min_chars` characters remain.
+Of a unit that occurs `min_count` times or more in all documents together
+
+- `keep: first` leaves the first occurrence, in canonical order, and cuts the others;
+- `keep: none` cuts all.
+
+What goes takes the line feed or the empty lines before it along (`cuts.py`). Edits: `repeated_line`, `repeated_paragraph`. A
+document of which nothing but white space is left is dropped for `nothing_left`; one that loses more than `max_removed_frac`
+of its characters goes for `too_many_chars_removed` (value: the share), and its text stays as it was. `against`: units of the
+documents of an index count, and come first.
+
+Source: Wenzek et al. 2020, "CCNet" (arXiv:1911.00359), section 3.1: paragraphs, that is lines, of normalised text, by 64 bits
+of SHA-1, within a group of shards. Here it is the whole corpus, and hashes are those of `text/hashing.py`.
+
+Decisions. The decision is made once, on texts as they arrive: a unit that is cut from a document which is then dropped counts
+all the same, and so may its first occurrence be in a document that goes. Shuffled
+are 20 bytes per unit. Of 10^12 different units some 27,000 pairs share a hash: nothing beside the noise of any such rule. All
+occurrences of one unit are in one task: a menu line of 10^8 pages takes 6 GB there, which shorter documents do not change;
+`exact_dedup` and `c4_quality` before this stage, and `min_chars`, take most of these away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from annotated_types import Ge, Le
+
+from curate.api.global_stage import KEY, Columns, Phase, Shuffle, Worked, rows_of
+from curate.api.stage import Batch, Decision
+from curate.config.options import AssetPath
+from curate.schema import INDEXED, ORDINAL, TEXT
+from curate.stages.filters.remove_spans import Unit, cut_units, split_units
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineDedupGlobal(Shuffle):
+    """Repeated lines or paragraphs across the corpus."""
+
+    unit: Unit = "line"
+    keep: Literal["first", "none"] = "first"
+    min_count: Annotated[int, Ge(2)] = 2
+    """Occurrences from which on a unit is cut."""
+    min_chars: Annotated[int, Ge(1)] = 1
+    """Of the normalised unit: shorter ones stay however often they come."""
+    max_removed_frac: Annotated[float, Ge(0), Le(1)] | None = None
+    """Share of a text's characters that may be cut."""
+    against: tuple[AssetPath, ...] = ()
+    """Indexes of earlier runs: their units come first."""
+
+    reasons = ("nothing_left", "too_many_chars_removed")
+    writes = {TEXT: pa.large_string()}
+    index_options = ("unit", "min_chars")
+    sketch_options = index_options
+    sketches = {ORDINAL: pa.uint64(), "units": pa.large_list(pa.uint64())}
+
+    @property
+    def indexes(self) -> tuple[str, ...]:
+        return self.against
+
+    @property
+    def decisions(self) -> Columns:
+        return {ORDINAL: pa.uint64(), "place": pa.uint32()}
+
+    def sketch(self, batch: Batch) -> pa.RecordBatch:
+        """A hash per unit, 0 for those that are left alone."""
+        from curate.text.dedup.normalize import simplify
+        from curate.text.unicode.hashing import hash_column
+
+        parts = split_units(batch[TEXT], self.unit)
+        units = simplify(pc.list_flatten(parts))
+        hashes = np.maximum(hash_column(units), np.uint64(1))
+        hashes[pc.utf8_length(units).to_numpy(zero_copy_only=False) < self.min_chars] = 0
+        counts = pc.fill_null(pc.list_value_length(parts), 0).to_numpy(zero_copy_only=False)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(hashes))
+        return pa.RecordBatch.from_arrays([batch[ORDINAL], lists], names=list(self.sketches))
+
+    @property
+    def footprint(self) -> str:
+        return f"8 bytes per {self.unit} on disk, 20 more while they are counted; about 1 GB per task"
+
+    @property
+    def first(self) -> Phase:
+        columns: Columns = {KEY: pa.uint64(), ORDINAL: pa.uint64(), "place": pa.uint32()}
+        return Phase("spread", "shard", columns, sketches=tuple(self.sketches))
+
+    def following(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
+        return Phase("units", "key", self.decisions) if phase.name == "spread" else None
+
+    def work(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> Worked:
+        return self._spread(sketches) if phase.name == "spread" else self._units(rows)
+
+    def _spread(self, sketches: Iterator[pa.RecordBatch]) -> Worked:
+        tables = [pa.schema(list(self.first.writes.items())).empty_table()]
+        for records in sketches:
+            units = records["units"]
+            keys, counts = pc.list_flatten(units).to_numpy(), pc.list_value_length(units).to_numpy()
+            ordinals = np.repeat(records[ORDINAL].to_numpy(), counts)
+            places = np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)
+            some = keys != 0
+            columns = [keys[some], ordinals[some], places[some].astype(np.uint32)]
+            tables.append(pa.table(dict(zip(self.first.writes, columns, strict=True))))
+        return Worked(pa.concat_tables(tables))
+
+    def _units(self, rows: pa.Table) -> Worked:
+        keys, ordinals, places = (rows[name].to_numpy() for name in self.first.writes)
+        # Counted from the first ordinal of an index, modulo 2^64, documents of indexes come before all others.
+        order = np.lexsort((places, ordinals - np.uint64(INDEXED), keys))
+        keys, ordinals, places = keys[order], ordinals[order], places[order]
+        fresh = np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)]
+        starts = np.flatnonzero(fresh)
+        counts = np.diff(np.append(starts, len(keys)))
+        cut = np.repeat(counts >= self.min_count, counts)
+        if self.keep == "first":
+            cut &= ~fresh
+        cut &= ordinals < np.uint64(INDEXED)
+        decided = pa.table({ORDINAL: ordinals[cut], "place": places[cut]})
+        return Worked(decided, {"repeated units": int((counts >= self.min_count).sum()), "units cut": int(cut.sum())})
+
+    def mark(self, batch: Batch, decision: Decision) -> Batch:
+        rows, found = rows_of(batch, decision)
+        places = decision.rows["place"].to_numpy()[found]
+        return cut_units(
+            batch, rows, places, unit=self.unit, rule=f"repeated_{self.unit}", max_removed_frac=self.max_removed_frac
+        )  # fmt: skip

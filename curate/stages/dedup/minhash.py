@@ -1,0 +1,331 @@
+"""Drop near-duplicates: documents of which a MinHash signature agrees in a whole band with that of one that stays.
+
+A document is the set of its n-grams of words (`unit: chars`: of characters). Of these a signature of `buckets` bands of `rows`
+values is made, in each of which two documents agree with the probability of their Jaccard similarity s; they are a candidate
+pair when they agree in all values of a band, with probability 1 - (1 - s**rows)**buckets: 0.56, 0.77, 0.92 and 0.99 at
+similarities 0.7, 0.75, 0.8 and 0.85 by default.
+
+- By default a cluster is what candidate pairs connect, and all of it but its winner goes (datatrove, NeMo Curator). Pairs are
+  not looked at again, and so a chain of neighbours may connect what is not alike. In a cluster of more than `max_cluster`
+  documents nobody can want that: there documents go one by one, as with `verify`, by the estimated similarity.
+- `verify: true`: a document goes only if its true similarity to one that stays, and has a band in common with it, is at least
+  `min_jaccard`. Documents are taken by preference, so no chain forms, and a document is never dropped for one that is gone.
+
+The verdict has the estimated (verified: the true) similarity with the winner as its value and the winner's id as detail. A
+text with fewer words than `ngram` has one n-gram, of all its words: it goes where another has the same words. One without
+words resembles nothing and stays.
+
+`family: datatrove-0.10` makes the signatures of that peer bit for bit (`text/normalize.py`, spaCy's words, its permutations),
+and so the same clusters. It gives no text of fewer words than `ngram` a signature; such texts stay.
+
+Sources: Broder 1997, "On the resemblance and containment of documents"; Lee et al. 2022, arXiv:2107.06499, section 4.2 and
+appendix A; Penedo et al. 2024, arXiv:2406.17557, appendix E.1 (14 x 8, 5-grams). `text/minhash.py` says what a signature is.
+
+Decisions. Words have letters or digits and are compared in lower case: layout and punctuation make no difference. Shuffled
+are 24 bytes per document and band. A bucket of equal keys adds one edge per document, and what a group of keys connects is
+one edge per document again, in both directions. Up to UNION_ROWS of these are united in one task, at 150 bytes of memory each;
+more are contracted by large-star and small-star (Kiveris et al. 2014, "Connected components in MapReduce and beyond"), in
+rounds of tasks that have a share each. Both find the same. True similarities need the n-grams of a document beside its sketch,
+4 bytes each; two n-grams share 32 bits once in 4e9 pairs. The documents of one cluster are in one task, with their sketches:
+the largest cluster bounds its memory from below, at 250 bytes a document, and to verify 4 more per word.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from annotated_types import Ge, Gt, Le
+
+from curate.api.global_stage import KEY, Columns, Phase, Worked
+from curate.api.stage import Batch, Decision
+from curate.schema import ID, INDEXED, ORDINAL, keyed_hash
+from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, Winners, with_indexed_first
+from curate.stages.dedup.connected_components import (
+    CROOKED,
+    EDGES,
+    LABELS,
+    NODE_SEED,
+    connected,
+    in_bands,
+    labelled,
+    large_star,
+    small_star,
+)
+
+if TYPE_CHECKING:
+    from curate.text.dedup.shingles import Shingles
+
+Ints = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+UNION_ROWS = 8_000_000
+"""Rows with edges, two of each, that are united in one task: 1.2 GB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minhash(Winners):
+    """Near-duplicates by MinHash and banding."""
+
+    ngram: Annotated[int, Ge(1)] = 5
+    unit: Literal["words", "chars"] = "words"
+    buckets: Annotated[int, Ge(1)] = 14
+    """Bands of a signature."""
+    rows: Annotated[int, Ge(1)] = 8
+    """Values of a band."""
+    seed: Annotated[int, Ge(0)] = 1
+    family: Literal["ours", "datatrove-0.10"] = "ours"
+    hash_bits: Literal[32, 64] = 32
+    """Width of a value of the family `ours`."""
+    shingle_hash: Literal["xxhash64", "sha1"] = "xxhash64"
+    """Hash of an n-gram in the family `datatrove-0.10`: its default, or that of FineWeb."""
+    verify: bool = False
+    """Drop only documents whose true similarity to one that stays is at least min_jaccard."""
+    min_jaccard: Annotated[float, Gt(0), Le(1)] = 0.75
+    max_cluster: Annotated[int, Ge(1)] | None = 100_000
+    """In larger clusters, drop only documents that are like one that stays, by min_jaccard."""
+
+    reasons = ("near_duplicate",)
+    index_options = ("ngram", "unit", "buckets", "rows", "seed", "family", "hash_bits", "shingle_hash")
+    sketch_options = (*index_options, "keep", "column", "verify")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.family == "datatrove-0.10" and self.unit == "chars":
+            raise ValueError("family: datatrove-0.10 knows n-grams of words only. Leave out 'unit: chars'")
+        if self.family == "datatrove-0.10" and (self.hash_bits != 32 or self.seed >= 2**32):
+            raise ValueError("family: datatrove-0.10 has values of its own width and seeds below 2^32. Leave out hash_bits")
+        if self.family == "ours" and self.shingle_hash != "xxhash64":
+            raise ValueError("shingle_hash is an option of family: datatrove-0.10. Leave it out")
+
+    @property
+    def sketches(self) -> Mapping[str, pa.DataType]:
+        columns: dict[str, pa.DataType] = {
+            ORDINAL: pa.uint64(),
+            "rank": pa.uint64(),
+            ID: pa.string(),
+            "keys": pa.binary(8 * self.buckets),
+            "signature": pa.binary(self.buckets * self.rows),
+        }
+        return {**columns, "shingles": pa.large_list(pa.uint32())} if self.verify else columns
+
+    def sketcher(self) -> Callable[[Batch], pa.RecordBatch]:
+        from curate.text.dedup.minhash import MinHash, signature_bytes
+
+        make = MinHash(
+            buckets=self.buckets, rows=self.rows, seed=self.seed, family=self.family, hash_bits=self.hash_bits
+        )  # fmt: skip
+
+        def sketch(batch: Batch) -> pa.RecordBatch:
+            shingles = self._shingles(batch)
+            signatures = make(shingles)
+            columns = [
+                batch[ORDINAL],
+                pa.array(self.preferences(batch)),
+                batch[ID].cast(pa.string()),
+                _rows_as_bytes(make.band_keys(signatures)),
+                _rows_as_bytes(signature_bytes(signatures)),
+            ]
+            if self.verify:
+                columns.append(_sets(shingles))
+            records = pa.RecordBatch.from_arrays(columns, names=list(self.sketches))
+            return records.filter(pa.array(np.diff(shingles.bounds) > 0))
+
+        return sketch
+
+    def sketch(self, batch: Batch) -> pa.RecordBatch:
+        return self.sketcher()(batch)
+
+    def _shingles(self, batch: Batch) -> Shingles:
+        from curate.text.dedup.shingles import char_shingles, datatrove_shingles, word_shingles
+
+        if self.family == "datatrove-0.10":
+            from curate.text.dedup.normalize import simplify
+            from curate.text.unicode.buffers import text_buffers
+            from curate.text.words.types import cut_words
+
+            words = cut_words(text_buffers(simplify(batch["text"])), "spacy")
+            return datatrove_shingles(words, self.ngram, self.shingle_hash)
+        if self.unit == "words":
+            return word_shingles(batch.words("uax29"), self.ngram)
+        return char_shingles(batch.buffers, self.ngram)
+
+    @property
+    def footprint(self) -> str:
+        own = self.buckets * (8 + self.rows) + 60
+        sets = ", 4 more per n-gram" if self.verify else ""
+        shuffled = 24 * self.buckets
+        return f"some {own} bytes per document on disk{sets}, {shuffled} more while bands are matched; about 1 GB per task"
+
+    # -- bands -> edges -> labels -> clusters
+
+    @property
+    def first(self) -> Phase:
+        columns: Columns = {KEY: pa.uint64(), "rank": pa.uint64(), ORDINAL: pa.uint64()}
+        return Phase("spread", "shard", columns, sketches=(ORDINAL, "rank", "keys"))
+
+    def following(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
+        attach = Phase("attach", "shard", self._members, sketches=tuple(self.sketches))
+        large = Phase("large-star", "key", EDGES)
+        match phase.name:
+            case "spread":
+                return Phase("bands", "key", EDGES)
+            case "bands":
+                return Phase("union", "key", LABELS, whole=True) if rows <= UNION_ROWS else large
+            case "large-star":
+                return Phase("small-star", "key", EDGES) if counts[CROOKED] else Phase("labels", "key", LABELS)
+            case "small-star":
+                return large
+            case "union" | "labels":
+                return attach
+            case "attach":
+                return Phase("clusters", "key", self.decisions)
+        return None
+
+    @property
+    def _members(self) -> Columns:
+        return {KEY: pa.uint64(), "label": pa.uint64(), **self.sketches}
+
+    def work(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> Worked:
+        match phase.name:
+            case "spread":
+                return Worked(self._spread(sketches))
+            case "bands":
+                return Worked(connected(in_bands(rows)))
+            case "union":
+                return Worked(labelled(connected(rows)))
+            case "large-star":
+                return large_star(rows)
+            case "small-star":
+                return Worked(small_star(rows))
+            case "labels":
+                return Worked(labelled(rows))
+            case "attach":
+                return Worked(self._attach(rows, sketches))
+        return self._clusters(rows)
+
+    def _spread(self, sketches: Iterator[pa.RecordBatch]) -> pa.Table:
+        parts = []
+        for records in sketches:
+            ordinals = records[ORDINAL].to_numpy()
+            ranks = with_indexed_first(records["rank"].to_numpy(), ordinals)
+            keys = _bytes_as_rows(records["keys"], np.dtype(np.uint64))
+            columns = [keys.ravel(), np.repeat(ranks, self.buckets), np.repeat(ordinals, self.buckets)]
+            parts.append(pa.table(dict(zip(self.first.writes, columns, strict=True))))
+        return pa.concat_tables([_empty(self.first.writes), *parts])
+
+    def _attach(self, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> pa.Table:
+        """What a sketch says of every document that has a label."""
+        ordinals, labels = rows[ORDINAL].to_numpy(), rows["label"].to_numpy()
+        parts = []
+        for records in sketches:
+            here = records[ORDINAL].to_numpy()
+            place = np.minimum(np.searchsorted(ordinals, here), max(0, len(ordinals) - 1))
+            found = ordinals[place] == here if len(ordinals) else np.zeros(len(here), np.bool_)
+            label = labels[place[found]] if len(ordinals) else here[:0]
+            kept = pa.Table.from_batches([records.filter(pa.array(found))])
+            ranks = with_indexed_first(kept["rank"].to_numpy(), kept[ORDINAL].to_numpy())
+            kept = kept.set_column(kept.schema.get_field_index("rank"), "rank", pa.array(ranks))
+            keys = {KEY: pa.array(keyed_hash(label, NODE_SEED)), "label": pa.array(label)}
+            parts.append(pa.table({**keys, **dict(zip(kept.column_names, kept.columns, strict=True))}))
+        return pa.concat_tables([_empty(self._members), *parts])
+
+    def _clusters(self, rows: pa.Table) -> Worked:
+        order = np.lexsort((rows[ORDINAL].to_numpy(), rows["rank"].to_numpy(), rows["label"].to_numpy()))
+        rows = rows.take(pa.array(order)).combine_chunks()
+        labels, ordinals = rows["label"].to_numpy(), rows[ORDINAL].to_numpy()
+        starts = np.flatnonzero(np.concatenate([[True], labels[1:] != labels[:-1]])) if len(labels) else np.zeros(0, np.int64)
+        sizes = np.diff(np.append(starts, len(labels)))
+        winners = np.repeat(starts, sizes)
+        members = _Members(rows, verify=self.verify)
+        similarities = members.estimates(winners)
+        counts = _histogram(sizes)
+        large = sizes > self.max_cluster if self.max_cluster else np.zeros(len(sizes), np.bool_)
+        for start, size in zip(starts[large | self.verify].tolist(), sizes[large | self.verify].tolist(), strict=True):
+            stop = start + size
+            indexed = int((ordinals[start:stop] >= np.uint64(INDEXED)).sum())
+            follows, like = members.leaders(start, stop, indexed, self.min_jaccard)
+            winners[start:stop], similarities[start:stop] = start + follows, like
+            counts["clusters over max_cluster"] += bool(self.max_cluster and size > self.max_cluster)
+            counts["kept, unlike any that stays"] += int((follows == np.arange(size))[max(indexed, 1) :].sum())
+        lost = (winners != np.arange(len(rows))) & (ordinals < np.uint64(INDEXED))
+        decided = {
+            ORDINAL: pa.array(ordinals[lost]),
+            WINNER: rows[ID].take(pa.array(winners[lost])),
+            SIMILARITY: pa.array(similarities[lost]),
+        }
+        return Worked(pa.table(decided), {name: count for name, count in counts.items() if count})
+
+    def mark(self, batch: Batch, decision: Decision) -> Batch:
+        return self.mark_as(batch, decision, "near_duplicate")
+
+
+class _Members:
+    """The documents of a group of clusters as arrays."""
+
+    def __init__(self, rows: pa.Table, *, verify: bool) -> None:
+        self.keys = _bytes_as_rows(rows["keys"].combine_chunks(), np.dtype(np.uint64))
+        self.signatures = _bytes_as_rows(rows["signature"].combine_chunks(), np.dtype(np.uint8))
+        self.bounds, self.sets = np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.uint32)
+        if verify and len(rows):
+            shingles = pa.concat_arrays(rows["shingles"].chunks)
+            self.bounds = shingles.offsets.to_numpy().astype(np.int64)
+            self.sets = shingles.values.to_numpy()
+
+    def estimates(self, winners: Ints) -> npt.NDArray[np.float64]:
+        """How similar every document is to a winner, by their signatures."""
+        from curate.text.dedup.minhash import estimate
+
+        return estimate(self.signatures, self.signatures[winners])
+
+    def leaders(self, start: int, stop: int, fixed: int, least: float) -> tuple[Ints, npt.NDArray[np.float64]]:
+        from curate.text.dedup.clusters import leaders
+
+        bounds = self.bounds[start : stop + 1]
+        return leaders(self.keys[start:stop], self.signatures[start:stop], bounds, self.sets, fixed, least)
+
+
+def _histogram(sizes: Ints) -> Counter[str]:
+    """Clusters by size, in powers of two, and what there is in all."""
+    counts: Counter[str] = Counter()
+    if len(sizes):
+        classes, found = np.unique(np.ceil(np.log2(sizes)).astype(np.int64), return_counts=True)
+        for power, count in zip(classes.tolist(), found.tolist(), strict=True):
+            low, high = 2 ** (power - 1) + 1, 2**power
+            counts[f"clusters of {low}" if low == high else f"clusters of {low} to {high}"] = count
+        counts["clusters"], counts["documents in clusters"] = len(sizes), int(sizes.sum())
+    return counts
+
+
+def _empty(columns: Columns) -> pa.Table:
+    return pa.schema(list(columns.items())).empty_table()
+
+
+def _rows_as_bytes(rows: npt.NDArray[Any]) -> pa.Array:
+    rows = np.ascontiguousarray(rows)
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(rows.itemsize * rows.shape[1]), len(rows), [None, pa.py_buffer(rows)]
+    )  # fmt: skip
+
+
+def _bytes_as_rows(values: pa.Array, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The reverse; shape (rows, values)."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    width = values.type.byte_width
+    data = np.frombuffer(values.buffers()[1] or b"", np.uint8)[values.offset * width :][: len(values) * width]
+    return data.view(kind).reshape(len(values), width // kind.itemsize)
+
+
+def _sets(shingles: Shingles) -> pa.Array:
+    from curate.text.dedup.clusters import distinct
+
+    sets, ends = np.empty(len(shingles.hashes), np.uint32), np.empty(len(shingles), np.int64)
+    distinct(shingles.bounds, shingles.hashes, sets, ends)
+    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(sets[: offsets[-1]]))

@@ -1,0 +1,1 @@
+"""Heuristic rules on one document at a time."""

@@ -1,0 +1,49 @@
+"""Drop documents made of digits, by NeMo Curator's rule.
+
+digits_frac: how many characters are one of 0 to 9, per character (code points). An empty or null text measures 1.
+
+Source: NVIDIA NeMo Curator, `NumbersFilter` (stages/text/filters/heuristic/string.py) and the limit of its pipeline for
+English (config/text/heuristic_filter_english_pipeline.yaml).
+
+Decisions. NeMo's expression is `[[:digit:]]`, which in the package `regex` means ASCII: digits of other scripts do not count,
+here neither. An empty document is dropped there as one made of nothing but digits, and so here; `gopher_quality` gives the
+better reason where it comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
+from curate.api.stage import Batch, Kernel
+
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(RuleStage):
+    """Share of digits."""
+
+    profile: Literal["nemo"] = "nemo"
+    max_digits_frac: Share | AsProfile | None = AS_PROFILE
+    values: bool = False
+    """Write what was measured as column `digits_frac`."""
+
+    profiles = {
+        "nemo": Profile(
+            "`NumbersFilter` of NVIDIA NeMo Curator, as in its pipelines for English and other languages.",
+            (Rule("too_many_digits", "digits_frac", "max_digits_frac", 0.15),),
+        )
+    }
+
+    def open(self) -> Kernel:
+        from curate.text.rules.char_shares import count_shares, share
+
+        def kernel(batch: Batch) -> Batch:
+            counts = batch.view("shares", lambda: count_shares(batch.buffers))
+            return self.judge(batch, {"digits_frac": share(counts, "digits")})
+
+        return kernel

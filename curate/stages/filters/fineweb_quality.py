@@ -1,0 +1,174 @@
+"""The rules FineWeb added of its own (Penedo et al. 2024, arXiv:2406.17557, section 3.6), on the lines of a text.
+
+Rules run in the order of the profile and the first that fails stands. An option is off when null. What is measured:
+
+- lines: how many there are. line_punct_frac: the share of them that is ended by one of `stop_chars`. short_lines_frac: the
+  share of those of at most `short_line_chars` code points.
+- dup_line_chars_frac: code points in second and later copies of a line, of those of all lines. Blank lines are no copies.
+- newline_ratio: line breaks per word.
+
+In profile `ours`:
+
+- lines are those of `str.splitlines` that are not blank, white space at both ends taken off.
+- a line is ended if its last character is a stop character, quotes, brackets and blanks after it passed over (categories Pe,
+  Pf, Pi, and " and '). Stop characters are datatrove's full stops of all scripts and '…'.
+- newline_ratio is the breaks between these lines per UAX-29 word, marks counted as words (`unit`).
+
+datatrove-0.10 (`fineweb_quality_filter.py`) cuts lines at "\\n" and takes them as they stand. Blank ones do not count, but
+every "\\n" is a line break, and words are spaCy's. fineweb-2024-04 is datatrove 0.2.0 of April 2024, with which FineWeb was
+made: blank lines count in both shares of lines, the stop characters are . ' " ! ? and the first three rules drop at the limit
+itself. Where both would divide by zero (a text without words or characters, past the first rules) a share of nothing is no
+number, and no rule fails. In `ours` it is 0.
+
+Decisions. To datatrove a line that ends in a closing quote or a blank is unfinished, so that dialogue falls: `ours` passes over
+both. '...' ends a line in all profiles, so '…' does too; teasers are the matter of Gopher's ellipsis rule. Blank lines are
+layout: in double-spaced text they would double the line breaks. Words for newline_ratio are UAX-29's, marks among them: to
+English they are what spaCy's tokens are, so that the published limit keeps its meaning, and they exist in scripts without
+blanks. Of 535 such texts, Chinese for the most part, 472 are lists by `str.split` words, 326 by spaCy's, 1 by UAX-29's.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from annotated_types import Ge, Le
+
+from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
+from curate.api.stage import Batch, Kernel
+
+if TYPE_CHECKING:
+    from curate.text.rules.fineweb import LineRules
+
+Array = npt.NDArray[Any]
+ProfileName = Literal["ours", "datatrove-0.10", "fineweb-2024-04"]
+Unit = Literal["whitespace", "uax29", "spacy"]
+Count = Annotated[int, Ge(0)]
+Ratio = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+PROFILES: Mapping[str, Profile] = {
+    "ours": Profile(
+        "FineWeb's rules and limits, on lines and words of every script.",
+        (
+            Rule("empty", "lines", "min_lines", 1),
+            Rule("too_few_ended_lines", "line_punct_frac", "min_line_punct_frac", 0.12),
+            Rule("too_many_short_lines", "short_lines_frac", "max_short_lines_frac", 0.67),
+            Rule("repeated_lines", "dup_line_chars_frac", "max_dup_line_chars_frac", 0.01),
+            Rule("too_many_lines", "newline_ratio", "max_newline_ratio", 0.3),
+        ),
+    ),
+    "datatrove-0.10": Profile(
+        "datatrove 0.10.1, FineWebQualityFilter, English: same values, same verdicts.",
+        (
+            Rule("empty", "lines", "min_lines", 1),
+            Rule("line_punct_ratio", "line_punct_frac", "min_line_punct_frac", 0.12),
+            Rule("short_line_ratio", "short_lines_frac", "max_short_lines_frac", 0.67),
+            Rule("char_dup_ratio", "dup_line_chars_frac", "max_dup_line_chars_frac", 0.01),
+            Rule("list_ratio", "newline_ratio", "max_newline_ratio", 0.3),
+        ),
+    ),
+    "fineweb-2024-04": Profile(
+        "datatrove 0.2.0, with which FineWeb was made, but on spaCy's tokens: NLTK's word_tokenize, which it used, needs a"
+        " trained model that is not at hand.",
+        (
+            Rule("line_punct_ratio", "line_punct_frac", "min_line_punct_frac", 0.12, strict=False),
+            Rule("short_line_ratio", "short_lines_frac", "max_short_lines_frac", 0.67, strict=False),
+            Rule("char_dup_ratio", "dup_line_chars_frac", "max_dup_line_chars_frac", 0.01, strict=False),
+            Rule("list_ratio", "newline_ratio", "max_newline_ratio", 0.3),
+        ),
+    ),
+}
+UNITS: Mapping[str, Unit] = {"ours": "uax29", "datatrove-0.10": "spacy", "fineweb-2024-04": "spacy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinewebQuality(RuleStage):
+    """FineWeb quality rules. An option that is "profile" has the profile's value; one that the profile lacks is off."""
+
+    profile: ProfileName = "ours"
+    unit: Unit | AsProfile = AS_PROFILE
+    """Of words. Other than its own in profile `ours` only."""
+    min_lines: Count | AsProfile | None = AS_PROFILE
+    min_line_punct_frac: Share | AsProfile | None = AS_PROFILE
+    max_short_lines_frac: Share | AsProfile | None = AS_PROFILE
+    max_dup_line_chars_frac: Share | AsProfile | None = AS_PROFILE
+    max_newline_ratio: Ratio | AsProfile | None = AS_PROFILE
+    short_line_chars: Count = 30
+    stop_chars: tuple[str, ...] | AsProfile = AS_PROFILE
+    """Characters in which a line is ended."""
+    keep_without_line_punct: bool = False
+    """Keep a text of which no line is ended, in spite of min_line_punct_frac."""
+    values: bool = False
+    """Write what was measured as columns: fineweb_line_punct_frac, ..."""
+
+    profiles = PROFILES
+    prefix = "fineweb_"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        own = UNITS[self.profile]
+        if self.profile != "ours" and self.unit not in (AS_PROFILE, own):
+            raise ValueError(f"unit: the profile {self.profile!r} is made of {own} words. Leave it out")
+        object.__setattr__(self, "unit", own if self.unit == AS_PROFILE else self.unit)
+        for char in self.stop_chars if self.stop_chars != AS_PROFILE else ():
+            if len(char) != 1:
+                raise ValueError(f"stop_chars: {char!r} is not one character")
+
+    def open(self) -> Kernel:
+        from curate.text.rules.fineweb import COUNTS, line_counter
+
+        counter = line_counter(_line_rules(self))
+
+        def kernel(batch: Batch) -> Batch:
+            count = dict(zip(COUNTS, counter(batch.buffers).T, strict=True))
+            measures = self._measures(batch, count)
+            ended = measures["line_punct_frac"]
+            if self.keep_without_line_punct:
+                measures["line_punct_frac"] = np.where(ended == 0, np.nan, ended)
+            batch = self.judge(batch, measures)
+            return batch.put("fineweb_line_punct_frac", pa.array(ended)) if self.values else batch
+
+        return kernel
+
+    def _measures(self, batch: Batch, count: Mapping[str, Array]) -> dict[str, Array]:
+        nothing = 0.0 if self.profile == "ours" else np.nan
+        breaks = np.maximum(count["lines"] - 1, 0) if self.profile == "ours" else count["newlines"]
+        measures = {
+            "lines": count["lines"],
+            "line_punct_frac": _per(count["ended_lines"], count["lines"], nothing),
+            "short_lines_frac": _per(count["short_lines"], count["lines"], nothing),
+            "dup_line_chars_frac": _per(count["repeated_chars"], count["chars"], nothing),
+        }
+        if self.max_newline_ratio is not None or self.values:
+            assert self.unit != AS_PROFILE
+            measures["newline_ratio"] = _per(breaks, batch.word_counts(self.unit), nothing)
+        return measures
+
+
+def _line_rules(stage: FinewebQuality) -> LineRules:
+    from curate.text.rules.fineweb import LineRules
+    from curate.text.words.punctuation import TERMINAL_PUNCTUATION
+
+    own = {"ours": TERMINAL_PUNCTUATION + "…", "datatrove-0.10": TERMINAL_PUNCTUATION, "fineweb-2024-04": ".'\"!?"}
+    ends = own[stage.profile] if stage.stop_chars == AS_PROFILE else "".join(stage.stop_chars)
+    if stage.profile != "ours":
+        return LineRules(ends, stage.short_line_chars, blank_lines=stage.profile == "fineweb-2024-04")
+    return LineRules(ends, stage.short_line_chars, splitlines=True, strip=True, passed=_passed())
+
+
+def _passed() -> str:
+    """Closing quotes and brackets (which open in some languages), and white space."""
+    chars = map(chr, range(sys.maxunicode + 1))
+    return "".join(c for c in chars if c in "\"'" or c.isspace() or unicodedata.category(c) in ("Pe", "Pf", "Pi"))
+
+
+def _per(part: Array, whole: Array, nothing: float) -> npt.NDArray[np.float64]:
+    """The quotient; `nothing` where the whole is 0."""
+    return np.where(whole == 0, nothing, part / np.maximum(whole, 1))

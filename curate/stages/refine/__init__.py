@@ -1,0 +1,1 @@
+"""Stages that ask a refiner for an edit program and apply it."""

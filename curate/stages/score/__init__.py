@@ -1,0 +1,1 @@
+"""Measure a document with a model, and choose by what was measured."""

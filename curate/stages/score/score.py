@@ -1,0 +1,54 @@
+"""Score texts with any scorer card and write the scores as columns. Choosing is left to `keep` and `select`.
+
+A text that is null, or holds no word that the model knows, has no score (NaN); `keep` and `select` drop it as `no_score`.
+Stages that follow one another read a text once, where their cards prepare it alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from curate.api.stage import Batch, Kernel, Stage
+from curate.config.options import AssetPath
+from curate.models.card import check_column, load_card, load_scorer
+from curate.schema import TEXT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Stage):
+    """One model, one or more columns."""
+
+    scorer: AssetPath
+    """The folder of a scorer: card.md and its model."""
+    column: str | None = None
+    """Another name for the card's column, if it has one only."""
+
+    revision = 2
+
+    def __post_init__(self) -> None:
+        columns = load_card(self.scorer).columns
+        check_column(self.column or next(iter(columns)))
+        if self.column and len(columns) > 1:
+            raise ValueError(f"column: the card has {len(columns)} columns ({', '.join(columns)}); they keep their names")
+
+    def _names(self) -> dict[str, str]:
+        """Column of the card -> column of the batch."""
+        return {name: self.column or name for name in load_card(self.scorer).columns}
+
+    @property
+    def writes(self) -> Mapping[str, pa.DataType]:
+        return {name: pa.float32() for name in self._names().values()}
+
+    def open(self) -> Kernel:
+        scorer, names = load_scorer(self.scorer), self._names()
+
+        def kernel(batch: Batch) -> Batch:
+            scores = scorer.score(batch.view(scorer.view, lambda: scorer.prepare(batch[TEXT])))
+            for column, name in names.items():
+                batch = batch.put(name, pa.array(scores[column]))
+            return batch
+
+        return kernel

@@ -1,0 +1,190 @@
+"""Keep the top share of all documents by a score: an exact, deterministic barrier in bounded memory.
+
+Documents are ranked by score, descending; equal scores by a keyed hash of the document, so that ties favour no file.
+Kept is the longest run from the top whose documents, characters or tokens together do not exceed `top` times the total
+of all documents that have a score. Documents without one (null or NaN) are dropped as `no_score`.
+
+With `gumbel` the choice is drawn: what is ranked is the score in units of that temperature and noise of Gumbel's distribution,
+which depends on the seed and the document's id alone, so that neither files nor their order change the choice. The k highest
+are then k draws without replacement, each in proportion to exp(score / gumbel) (Kool et al. 2019, "Stochastic Beams and Where
+to Find Them"). MATES (Yu et al. 2024, arXiv:2406.06046) adds its noise with the other sign, `gumbel_rule: mates`: the side of
+the distribution on which a document is rarely lifted far, so that it follows the scores more closely at the same temperature.
+
+The cut is found by a radix selection over the 128-bit rank (64 bits of score, 64 of tie-break): every round each group
+of sketches answers with a histogram over the next 16 bits, and the bin that holds the cut is the next question. When it
+holds at most COLLECT rows these are fetched and sorted. A corpus of distinct scores needs two or three rounds; memory is
+65,536 bins or COLLECT rows, whatever the number of documents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from annotated_types import Ge, Gt, Le
+
+from curate.api.global_stage import Poll, Question
+from curate.api.stage import Batch, Decision, drop_where
+from curate.schema import ID, ORDINAL, TEXT, keyed_hash
+from curate.stages.dedup.cluster_winner import descending
+
+U64 = npt.NDArray[np.uint64]
+COLLECT = 1_000_000
+_DIGIT_BITS = 16
+_DIGITS = 128 // _DIGIT_BITS
+_MASK = np.uint64(2**_DIGIT_BITS - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(Poll):
+    """The top share by a column."""
+
+    column: str
+    top: Annotated[float, Ge(0), Le(1)]
+    by: Literal["docs", "chars", "tokens"] = "docs"
+    """What the share counts: documents, code points of text, or the column `tokens`."""
+    gumbel: Annotated[float, Gt(0)] | None = None
+    """Temperature, in units of the column: towards 0 the top share by score, without end a random one."""
+    gumbel_rule: Literal["top_k", "mates"] = "top_k"
+    """Draws without replacement, or the rule of the code that MATES was released with."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Of the noise, and of the order of documents with equal scores."""
+
+    reasons = ("no_score", "below_top")
+    sketch_options = ("column", "by", "gumbel", "gumbel_rule", "seed")
+    footprint = "24 bytes per document on disk, at most 64 MB in its decide task"
+    sketches = {ORDINAL: pa.uint64(), "score": pa.float64(), "weight": pa.int64()}
+
+    @property
+    def reads(self) -> Mapping[str, pa.DataType]:
+        weights: dict[str, dict[str, pa.DataType]] = {
+            "docs": {},
+            "chars": {TEXT: pa.large_string()},
+            "tokens": {"tokens": pa.int64()},
+        }
+        return {self.column: pa.float64(), **weights[self.by], **({ID: pa.string()} if self.gumbel else {})}
+
+    @property
+    def judged(self) -> Mapping[str, str]:
+        return {} if self.gumbel else {"below_top": self.column}
+
+    def sketch(self, batch: Batch) -> pa.RecordBatch:
+        scores = self._scores(batch)
+        columns = [batch[ORDINAL], scores, pa.array(self._weights(batch))]
+        rows = pa.RecordBatch.from_arrays(columns, names=list(self.sketches))
+        return rows.filter(pc.invert(pc.is_null(scores, nan_is_null=True)))
+
+    def _scores(self, batch: Batch) -> pa.Array:
+        """What documents are ranked by."""
+        scores = batch[self.column].cast(pa.float64(), safe=False)
+        if self.gumbel is None:
+            return scores
+        noise = gumbel_noise(batch[ID], self.seed)
+        return pc.add(pc.divide(scores, self.gumbel), pa.array(noise if self.gumbel_rule == "top_k" else -noise))
+
+    def _weights(self, batch: Batch) -> npt.NDArray[np.int64]:
+        if self.by == "docs":
+            return np.ones(len(batch), np.int64)
+        if self.by == "chars":
+            return batch.chars
+        return np.asarray(pc.fill_null(batch["tokens"].cast(pa.int64()), 0).to_numpy(zero_copy_only=False))
+
+    def match(self, rows: pa.Table, question: Question | None) -> pa.Table:
+        """Sums per bin of the next digit among rows that start with the question's digits; or those rows themselves."""
+        high, low = self._ranks(rows["score"].to_numpy(), rows[ORDINAL].to_numpy())
+        weights = rows["weight"].to_numpy()
+        prefix = question.rows["digit"].to_pylist() if question else []
+        inside = np.ones(len(weights), np.bool_)
+        for place, digit in enumerate(prefix):
+            inside &= _digit(high, low, place) == digit
+        if question is not None and question.rows.schema.metadata[b"collect"] == b"1":
+            return rows.filter(pa.array(inside))
+        digits = _digit(high[inside], low[inside], len(prefix)).astype(np.int64)
+        bins, index = np.unique(digits, return_inverse=True)
+        counts = np.bincount(index, minlength=len(bins)).astype(np.int64)
+        sums = np.zeros(len(bins), np.int64)
+        np.add.at(sums, index, weights[inside])
+        return pa.table({"digit": bins, "count": counts, "weight": sums})
+
+    def decide(self, summaries: Iterable[pa.Table], question: Question | None) -> Question | Decision:
+        if question is not None and question.rows.schema.metadata[b"collect"] == b"1":
+            return self._cut(pa.concat_tables(summaries), _number(question, b"budget"))
+        counts, weights = np.zeros(2**_DIGIT_BITS, np.int64), np.zeros(2**_DIGIT_BITS, np.int64)
+        for summary in summaries:
+            np.add.at(counts, summary["digit"].to_numpy(), summary["count"].to_numpy())
+            np.add.at(weights, summary["digit"].to_numpy(), summary["weight"].to_numpy())
+        # Exact in integers: floor(0.1 * 30) must be 3, so the share is taken as the decimal that was written.
+        budget = _number(question, b"budget") if question else math.floor(Fraction(str(self.top)) * int(weights.sum()))
+        total = np.cumsum(weights)
+        over = np.flatnonzero((total > budget) & (counts > 0))
+        if not over.size:
+            return self._decision(None, None, everything=True)
+        digit = int(over[0])
+        prefix = [*(question.rows["digit"].to_pylist() if question else []), digit]
+        collect = counts[digit] <= COLLECT or len(prefix) == _DIGITS
+        return _ask(prefix, budget - int(total[digit] - weights[digit]), collect)
+
+    def _cut(self, rows: pa.Table, budget: int) -> Decision:
+        """The first document that no longer fits, among the rows of the bin in which the budget ends."""
+        scores, ordinals = rows["score"].to_numpy(), rows[ORDINAL].to_numpy()
+        high, low = self._ranks(scores, ordinals)
+        order = np.lexsort((low, high))
+        first_out = int(np.argmax(np.cumsum(rows["weight"].to_numpy()[order]) > budget))
+        row = order[first_out]
+        return self._decision(float(scores[row]), int(ordinals[row]), everything=False)
+
+    def _decision(self, score: float | None, ordinal: int | None, *, everything: bool) -> Decision:
+        columns = {
+            "score": pa.array([score], pa.float64()),
+            ORDINAL: pa.array([ordinal], pa.uint64()),
+            "everything": pa.array([everything]),
+        }
+        return Decision(pa.table(columns))
+
+    def mark(self, batch: Batch, decision: Decision) -> Batch:
+        scores = self._scores(batch)
+        batch = drop_where(batch, pc.is_null(scores, nan_is_null=True), "no_score")
+        cut = decision.rows.to_pylist()[0]
+        if cut["everything"]:
+            return batch
+        values = np.asarray(pc.fill_null(scores, math.nan).to_numpy(zero_copy_only=False))
+        high, low = self._ranks(values, batch.ordinals)
+        cut_high, cut_low = self._ranks(np.array([cut["score"]]), np.array([cut[ORDINAL]], np.uint64))
+        below = (high > cut_high) | ((high == cut_high) & (low >= cut_low))
+        return drop_where(batch, below, "below_top", value=values, limit=cut["score"])
+
+    def _ranks(self, scores: npt.NDArray[np.float64], ordinals: U64) -> tuple[U64, U64]:
+        """(high, low): ascending from the best document on, distinct for distinct documents."""
+        return descending(scores), keyed_hash(ordinals, self.seed)
+
+
+def gumbel_noise(ids: pa.Array, seed: int) -> npt.NDArray[np.float64]:
+    """Standard Gumbel noise of each id: mean 0.577, standard deviation 1.283."""
+    from curate.text.unicode.hashing import hash_column
+
+    uniform = ((keyed_hash(hash_column(ids), seed) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return -np.log(-np.log(uniform))
+
+
+def _digit(high: U64, low: U64, place: int) -> U64:
+    """The `place`-th group of 16 bits of the 128-bit rank, most significant first."""
+    word = high if place < _DIGITS // 2 else low
+    shift = np.uint64(64 - _DIGIT_BITS * (place % (_DIGITS // 2) + 1))
+    return (word >> shift) & _MASK
+
+
+def _ask(prefix: list[int], budget: int, collect: bool) -> Question:
+    rows = pa.table({"digit": pa.array(prefix, pa.int64())})
+    return Question(rows.replace_schema_metadata({"budget": str(budget), "collect": str(int(collect))}))
+
+
+def _number(question: Question | None, key: bytes) -> int:
+    assert question is not None
+    return int(question.rows.schema.metadata[key])

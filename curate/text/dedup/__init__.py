@@ -1,0 +1,1 @@
+"""Normalisation, shingles, signatures, clusters, Bloom filters, n-gram overlap."""

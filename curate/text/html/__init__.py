@@ -1,0 +1,1 @@
+"""From bytes to text, title and date of a page."""

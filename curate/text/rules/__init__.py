@@ -1,0 +1,1 @@
+"""Kernels, one for each family of rules."""

@@ -1,0 +1,1 @@
+"""Column views, UTF-8, character classes and hashes."""

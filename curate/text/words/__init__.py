@@ -1,0 +1,1 @@
+"""Tokenizers of words, and tables that find words."""
