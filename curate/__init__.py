@@ -16,15 +16,17 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from curate.version import VERSION
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from curate.execution.runner import Summary
+    from curate.execution.summary import Summary
     from curate.models.card import Scorer
     from curate.report.notebook import Inspection
     from curate.report.whatif import WhatIf
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["apply", "inspect", "load_scorer", "run", "whatif"]
 
 
@@ -44,7 +46,7 @@ def apply(stage: str, table: pa.Table, **options: Any) -> pa.Table:
 
     Rows stay as they are: where `drop` is not null the document would be dropped. Raises SpecError for wrong options.
     """
-    from curate.execution.segment import apply_stage
+    from curate.execution.apply import apply_stage
 
     return apply_stage(stage, table, options)
 
@@ -71,6 +73,6 @@ def inspect(directory: str | PathLike[str]) -> Inspection:
 
 def load_scorer(path: str) -> Scorer:
     """Load a scorer from the folder of its card. `scorer(texts)` gives one numpy array per column of the card."""
-    from curate.models.card import load_scorer as load
+    from curate.models.load import load_scorer as load
 
     return load(path)

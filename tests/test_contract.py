@@ -12,11 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curate.api.batch import Batch, Kernel
 from curate.api.rules import RuleStage
-from curate.api.stage import Batch, Kernel, Stage
-from curate.config.options import build, load_class
-from curate.execution.accounting import BottomK, Ledger
-from curate.pipeline.plan import Step
+from curate.api.stage import Stage
+from curate.config.options import build
+from curate.config.registry import load_class
+from curate.execution.accounting import Ledger
+from curate.execution.sampling import BottomK
+from curate.pipeline.steps import Step
 from curate.schema import DROP, IDENTITY, PROVENANCE, TEXT
 from curate.stages import STAGES
 

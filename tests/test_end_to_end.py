@@ -17,9 +17,12 @@ import pytest
 
 import curate
 from curate.errors import BooksError, ContractError, DataError, DriftError, ExpectError, LeaseError, RunError, SpecError
+from curate.events import Silent
 from curate.execution.accounting import Account
-from curate.execution.engine import InlineEngine, Outcome, RayEngine
-from curate.execution.runner import Run, Silent, Summary, survey
+from curate.execution.engine import InlineEngine, Outcome
+from curate.execution.ray_engine import RayEngine
+from curate.execution.runner import Run, survey
+from curate.execution.summary import Summary
 from curate.pipeline.spec import load
 from curate.storage.store import Store
 from tests.conftest import WritePipeline, contents, document, rows, write_corpus

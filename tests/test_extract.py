@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import curate
-from curate.api.stage import Batch, Kernel, drop_where
+from curate.api.batch import Batch, Kernel, drop_where
 from curate.config.options import build
 from curate.errors import SpecError
 from curate.schema import DROP, FETCHED_AT_TYPE, HTML, TEXT

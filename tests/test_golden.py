@@ -16,7 +16,8 @@ import pyarrow as pa
 import pytest
 
 import curate
-from curate.config.options import build, load_class
+from curate.config.options import build
+from curate.config.registry import load_class
 from curate.schema import DROP, TEXT
 from curate.stages import STAGES
 

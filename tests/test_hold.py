@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from curate.errors import DataError, SpecError, TransientError
-from curate.execution.engine import Engine, InlineEngine, Outcome, RayEngine
+from curate.execution.engine import Engine, InlineEngine, Outcome
+from curate.execution.ray_engine import RayEngine
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from tokenizers import Tokenizer
 import curate
 from curate.cli.main import main
 from curate.errors import SpecError, TransientError
-from curate.models.llm import Ask, Decided, Serving, Written, load_encoder, open_model
+from curate.models.llm import open_model
+from curate.models.lm_types import Ask, Decided, Serving, Written, load_encoder
 from curate.models.refiner import load_refiner_card
 from curate.prox import line_prompt
 from curate.prox.self_test_pages import GOOD, JUNK

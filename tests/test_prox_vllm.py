@@ -23,7 +23,7 @@ import pytest
 import curate
 from curate.errors import CurateError
 from curate.lm.model import CausalLM, Shape, save
-from curate.models.llm import SERVE_READER
+from curate.models.server import SERVE_READER
 from curate.prox.program import parse
 from curate.prox.self_test_pages import GOOD, JUNK
 

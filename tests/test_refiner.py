@@ -20,12 +20,12 @@ from tokenizers import Tokenizer
 
 import curate
 from curate.errors import DriftError, SpecError
-from curate.execution.runner import Silent
+from curate.events import Silent
 from curate.lm.finetune import Example, Tuning, padded, tune
 from curate.lm.model import CausalLM, Shape, load, save
 from curate.lm.pair_scoring import pair_probabilities
 from curate.lm.train import torch_threads
-from curate.models.llm import load_encoder
+from curate.models.lm_types import load_encoder
 from curate.models.refiner import load_refiner_card
 from curate.prox import line_prompt
 from curate.prox.align import label_lines, line_f1, word_f1

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from curate.cli.main import main
 from curate.errors import DataError, DriftError, SpecError
-from curate.execution.runner import Silent
+from curate.events import Silent
 from curate.lm.train import torch_threads
 from curate.mates import loop as rounds
 from curate.mates.loop import flops_report, rounds_file

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import curate
+from curate.api.batch import Batch
 from curate.api.global_stage import Question
-from curate.api.stage import Batch, Decision
+from curate.api.stage import Decision
 from curate.schema import keyed_hash
 from curate.stages.score import select as module
 from curate.stages.score.select import Select

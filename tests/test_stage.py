@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from curate.api.stage import Batch, drop_where, edit_rows
+from curate.api.batch import Batch, drop_where, edit_rows
 from curate.schema import EDITS, TEXT
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from curate.api.rules import RuleStage
 from curate.api.stage import Barrier, Stage
-from curate.config.options import load_class
+from curate.config.registry import load_class
 from curate.sources import SOURCES
 from curate.stages import STAGES
 

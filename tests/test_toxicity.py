@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate
-from curate.api.stage import Batch
+from curate.api.batch import Batch, apply_edits
 from curate.config.options import build
 from curate.errors import SpecError
-from curate.execution.accounting import apply_edits
 from curate.report.whatif import parse_changes
 from curate.schema import DROP, EDITS, TEXT
 from curate.stages.filters.toxicity import Toxicity

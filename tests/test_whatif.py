@@ -19,8 +19,10 @@ import curate
 from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
 from curate.cli.main import main
 from curate.errors import BooksError, SpecError
+from curate.events import Silent
 from curate.execution.engine import InlineEngine
-from curate.execution.runner import Run, Silent, Summary, survey
+from curate.execution.runner import Run, survey
+from curate.execution.summary import Summary
 from curate.pipeline.spec import load
 from curate.report.replay import checks_of, thresholds_of
 from curate.report.whatif import Count, WhatIf, parse_changes

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.api.stage import Barrier, Batch, Decision
+from curate.api.batch import Batch
+from curate.api.stage import Barrier, Decision
 from curate.schema import ORDINAL
 
 KEY = "key"

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.api.stage import Batch, Stage, drop_where
+from curate.api.batch import Batch, drop_where
+from curate.api.stage import Stage
 from curate.errors import known_values
 
 AsProfile = Literal["profile"]

@@ -47,7 +47,7 @@ _directory = click.argument("directory", metavar="DIR", type=click.Path())
 
 def _complete_stage(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     """Names of stages that begin so: of the run that was named, or all there are."""
-    from curate.config.options import table_of
+    from curate.config.registry import table_of
     from curate.pipeline import lockfile as recipe
     from curate.stages import STAGES
 

@@ -21,7 +21,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from curate.execution.accounting import Account
-from curate.execution.runner import Summary
+from curate.execution.summary import Summary
 from curate.report.replay import Verdict
 from curate.report.whatif import Count, Flip, WhatIf
 

@@ -7,7 +7,6 @@ rebases (extraction) starts new books at `chars_rebased`. Anything else raises: 
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,15 +18,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.api.stage import Batch
+from curate.api.batch import Batch
 from curate.errors import BooksError, ContractError
-from curate.pipeline.plan import ALWAYS, TEXT_CHARS, Step
-from curate.schema import DROP, DROP_TYPE, EDITED, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT, URL, keyed_hash
+from curate.execution.contract_checks import _check_columns, _check_rows, _misled
+from curate.execution.sampling import SAMPLE_SEED, BottomK, _sampled
+from curate.pipeline.steps import ALWAYS, TEXT_CHARS, Step
+from curate.schema import DROP, EDITED, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT, URL, keyed_hash
 
 SOURCE = "source"
 KILLED = "killed_worker"
 """Verdict on a document that takes its worker process down; counted as failed, not as dropped."""
-SAMPLE_SEED = 0x5EED
 
 _PLACE = {
     ORDINAL: pa.uint64(),
@@ -101,39 +101,6 @@ class Account:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Account:
         return cls(**{**value, "dropped": Counter(value["dropped"]), "counts": Counter(value["counts"])})
-
-
-class BottomK:
-    """The k smallest hashes seen per key: a uniform sample that neither order nor split can change."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._heaps: dict[str, list[int]] = {}
-
-    def offer(self, key: str, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        """Take hashes in; true where a hash is (so far) among the k smallest of its key."""
-        heap = self._heaps.setdefault(key, [])
-        taken = np.zeros(len(hashes), np.bool_)
-        for index, value in enumerate(hashes.tolist()):
-            if len(heap) < self.size:
-                heapq.heappush(heap, -value)
-                taken[index] = True
-            elif heap and value < -heap[0]:
-                heapq.heapreplace(heap, -value)
-                taken[index] = True
-        return taken
-
-    def as_json(self) -> dict[str, list[int]]:
-        return {key: sorted(-value for value in heap) for key, heap in sorted(self._heaps.items())}
-
-    def merge(self, other: Mapping[str, list[int]]) -> None:
-        for key, hashes in other.items():
-            self.offer(key, np.array(hashes, np.uint64))
-
-    def threshold(self, key: str) -> int:
-        """Hashes up to this one are in the sample; -1 when none is."""
-        heap = self._heaps.get(key)
-        return -heap[0] if heap else -1
 
 
 Sink = Callable[[pa.RecordBatch], None]
@@ -265,45 +232,12 @@ def _struct(known: Mapping[str, pa.Array], names: Sequence[str], size: int) -> p
     return pa.StructArray.from_arrays(arrays, fields=list(_values_type(names)))
 
 
-def _misled(before: pa.Array, after: pa.Array, edits: pa.Array) -> int | None:
-    """The first row whose edits, applied to the old text, do not give the new one; None when all do."""
-    before, after = before.cast(pa.large_string()), after.cast(pa.large_string())
-    edited = edits.is_valid()
-    still = pc.if_else(edited, None, before), pc.if_else(edited, None, after)
-    if not still[0].equals(still[1]):
-        pairs = zip(still[0].to_pylist(), still[1].to_pylist(), strict=True)
-        return next(row for row, (old, new) in enumerate(pairs) if old != new)
-    for row in np.flatnonzero(edited.to_numpy(zero_copy_only=False)).tolist():
-        if apply_edits(before[row].as_py() or "", edits[row].as_py()) != after[row].as_py():
-            return int(row)
-    return None
-
-
-def apply_edits(text: str, edits: Sequence[Mapping[str, Any]]) -> str:
-    """The text with edits applied; their places are code points of the text before, ascending, without overlap."""
-    parts, at = [], 0
-    for edit in edits:
-        parts += [text[at : edit["start"]], edit["replacement"]]
-        at = edit["end"]
-    return "".join([*parts, text[at:]])
-
-
 def _note_edited(step: Step, after: Batch) -> Batch:
     """Remember which texts are new, where only those are written at the end of the segment."""
     if EDITED not in after or TEXT not in step.stage.writes or not (step.stage.rebases or EDITS in after):
         return after
     new = pa.repeat(pa.scalar(True), len(after)) if step.stage.rebases else after[EDITS].is_valid()
     return after.put(EDITED, pc.or_(after[EDITED], new))
-
-
-def _sampled(text: pa.Array, samples: BottomK, keys: list[str], ordinals: npt.NDArray[np.uint64]) -> pa.Array:
-    hashes = keyed_hash(ordinals, SAMPLE_SEED)
-    taken = np.zeros(len(keys), np.bool_)
-    names = np.array(keys)
-    for key in dict.fromkeys(keys):
-        mine = names == key
-        taken[mine] = samples.offer(key, hashes[mine])
-    return pc.if_else(pa.array(taken), text, pa.scalar(None, pa.large_string()))
 
 
 def _edit_sizes(edits: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -317,40 +251,3 @@ def _edit_sizes(edits: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
         lengths = pc.utf8_length(pc.struct_field(parts, "replacement"))
         np.add.at(inserted, parents, lengths.to_numpy(zero_copy_only=False).astype(np.int64))
     return removed, inserted
-
-
-def _check_rows(where: str, before: Batch, after: Batch) -> None:
-    if len(before) != len(after):
-        raise ContractError(
-            f"{where}, document {before[ID][0].as_py()!r}: {len(before)} rows in, {len(after)} out. "
-            "A stage returns the same rows; give verdicts with drop_where()."
-        )
-    if not after[ORDINAL].equals(before[ORDINAL]):
-        first = int(np.flatnonzero(after.ordinals != before.ordinals)[0])
-        raise ContractError(f"{where}, document {before[ID][first].as_py()!r}: the order of rows changed. Keep it.")
-
-
-def _check_columns(where: str, step: Step, before: Batch, after: Batch) -> None:
-    writes = {**step.stage.writes, DROP: DROP_TYPE, **({EDITS: EDITS_TYPE} if TEXT in step.stage.writes else {})}
-    for name in after.names:
-        kind = after[name].type
-        if name not in writes:
-            if name not in before or not _same(before[name], after[name]):
-                raise ContractError(f"{where}: column {name!r} is written but not declared. Add it to the stage's writes.")
-        elif kind != writes[name]:
-            raise ContractError(f"{where}: column {name!r} is {kind}, declared as {writes[name]}.")
-    for name in step.stage.writes:
-        if name not in after:
-            raise ContractError(f"{where}: column {name!r} is declared but was not written.")
-    for name in before.names:
-        if name not in after:
-            raise ContractError(f"{where}: column {name!r} is gone. A stage adds columns and removes none.")
-
-
-def _same(one: pa.Array, other: pa.Array) -> bool:
-    """Equal values; arrays over the same memory are seen at a glance."""
-    if one.offset == other.offset and len(one) == len(other):
-        addresses = [[b and b.address for b in array.buffers()] for array in (one, other)]
-        if addresses[0] == addresses[1]:
-            return True
-    return bool(one.equals(other))

@@ -14,16 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import BooksError
-from curate.pipeline.plan import Columns, Plan, Segment
+from curate.pipeline.plan import Plan
+from curate.pipeline.steps import Columns, Segment
 from curate.schema import EDITED, MAX_POSITION, ORDINAL, TEXT
 from curate.sources.parquet import from_row
 from curate.sources.source import Reading, Shard, split_by_bytes
 from curate.storage.parquet import read_batches
+from curate.storage.run_dir import shard_file
 from curate.storage.store import Store
-
-
-def data_file(segment: Segment, shard: Shard) -> str:
-    return f"steps/{segment.name}/data/{shard.name}.parquet"
 
 
 class Cursor:
@@ -103,7 +101,7 @@ def read_layers(
 def _rows_of(store: Store, last: Segment, shard: Shard, skip: int, count: int | None) -> Iterator[pa.RecordBatch]:
     """Ordinals of the documents in the range."""
     left = count
-    for records in read_batches(store, data_file(last, shard), [ORDINAL]):
+    for records in read_batches(store, shard_file(last.name, "data", shard.name), [ORDINAL]):
         size = records.num_rows
         records = records.slice(min(skip, size), left)
         skip = max(0, skip - size)
@@ -137,7 +135,8 @@ def _cursor(
         return Cursor(batches, shard.url)
     segment = segments[index]
     wanted = [name for name in segment.writes if name in columns or name in (ORDINAL, EDITED)]
-    return Cursor(read_batches(store, data_file(segment, shard), wanted), data_file(segment, shard))
+    name = shard_file(segment.name, "data", shard.name)
+    return Cursor(read_batches(store, name, wanted), name)
 
 
 def _column(

@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 
 from curate.api.dedup_index import Index, Part
 from curate.api.global_stage import Shuffle
-from curate.config.options import load_class, table_of
+from curate.config.registry import load_class, table_of
 from curate.errors import SpecError, known_values
-from curate.execution.runner import Listener
+from curate.events import Listener
 from curate.pipeline import lockfile
 from curate.schema import ORDINAL
 from curate.stages import STAGES
 from curate.storage.parquet import read_batches
+from curate.storage.run_dir import MANIFEST, shard_file, shard_manifests, shards_folder
 from curate.storage.store import INDEX, Store, file_hash
 
 
@@ -29,7 +30,7 @@ def make_index(directory: str, stage: str, out: str, listener: Listener) -> Inde
     barriers = saved.get("sketches", {})
     if stage not in barriers:
         raise SpecError(f"{directory!r} has no stage {stage!r} that an index can be made of. {known_values(stage, barriers)}")
-    if not store.exists("manifest.json"):
+    if not store.exists(MANIFEST):
         raise SpecError(f"{directory!r} is not complete. The command that began it, given again, continues it.")
     identity = saved["identities"][stage]
     cls = load_class(identity["kind"], table_of("curate.stages", STAGES), "stage")
@@ -37,7 +38,7 @@ def make_index(directory: str, stage: str, out: str, listener: Listener) -> Inde
         raise SpecError(f"stage {stage!r} ({identity['kind']}) keeps no sketches that can be compared with others.")
     before, last = barriers[stage], list(saved["steps"])[-1]
     for name in (before, last):
-        if not store.list(f"steps/{name}/data"):
+        if not store.list(shards_folder(name, "data")):
             raise SpecError(
                 f"{directory!r} did not keep step {name!r}, which an index is made of. Name the stage at its end in "
                 "keep_steps, or leave keep_steps out, and run again."
@@ -45,15 +46,15 @@ def make_index(directory: str, stage: str, out: str, listener: Listener) -> Inde
     target = Store(out)
     if target.exists(INDEX):
         raise SpecError(f"{out!r} holds an index. Give another --out, or delete it.")
-    shards = [name.replace(".json", ".parquet") for name in store.list(f"steps/{last}/ledger")]  # without failed ones
+    shards = [name.removesuffix(".json") for name in store.list(shard_manifests(last))]  # without failed ones
     listener.phase("index", len(shards), 0)
     parts: list[Part] = []
     columns: tuple[str, ...] = ()
     for name in shards:
-        rows = _left(store, f"steps/{before}/sketch/{name}", f"steps/{last}/data/{name}")
+        rows = _left(store, shard_file(before, "sketch", name), shard_file(last, "data", name))
         columns = tuple(rows.column_names)
         if rows.num_rows:
-            parts.append(_write_part(target, f"parts/{name}", rows))
+            parts.append(_write_part(target, f"parts/{name}.parquet", rows))
         listener.advance("index", name, rows.num_rows)
     options = {name: identity["options"][name] for name in cls.index_options}
     index = Index(identity["kind"], identity["revision"], options, columns, sum(part.rows for part in parts), tuple(parts))

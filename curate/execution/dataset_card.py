@@ -16,9 +16,9 @@ import yaml
 
 from curate.execution.accounting import Account
 from curate.schema import TEXT, URL
+from curate.storage.run_dir import CORPUS
 from curate.storage.store import Store
 
-NAME = "README.md"
 _SIZES = (
     "n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "10B<n<100B",
     "100B<n<1T", "n>1T",
@@ -40,7 +40,7 @@ def data_card(store: Store, saved: Mapping[str, Any], stages: Mapping[str, Accou
         **({"language": languages} if languages else {}),
         "task_categories": ["text-generation"],
         "size_categories": [_SIZES[min(len(str(documents // 1000)) if documents >= 1000 else 0, len(_SIZES) - 1)]],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": CORPUS}]}],
     }
     first = next((account.rows_in for account in stages.values()), 0)
     lines = [
@@ -48,7 +48,7 @@ def data_card(store: Store, saved: Mapping[str, Any], stages: Mapping[str, Accou
         f"{documents:,} documents of {first:,}, from {saved['num_inputs']:,} files of kind `{kind}`, chosen and cleaned by "
         "`curate`; `recipe.yaml` makes the same again, and `dropped/` and `edited/` say of every document that is not here, or "
         "is not as it was, why.", "",
-        "```python", 'datasets.load_dataset("parquet", data_files="data/*.parquet")', "```", "",
+        "```python", 'datasets.load_dataset("parquet", data_files="' + CORPUS + '")', "```", "",
         "## What was lost", "", *_funnel(stages, first), "",
         "## Rules", "", *_rules(saved), "",
         *_models(saved),

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import pyarrow.parquet as pq
 
+from curate.api.batch import Kernel
 from curate.api.global_stage import Poll
-from curate.api.stage import Barrier, Decision, Kernel, LoggedKernel
+from curate.api.stage import Barrier, Decision, LoggedKernel
 from curate.errors import CurateError, SpecError
-from curate.pipeline.plan import Segment, Step
-from curate.storage.response_log import Answers, answers_folder
+from curate.pipeline.steps import Segment, Step
+from curate.storage.response_log import Answers
+from curate.storage.run_dir import decision_file, response_log, shard_decision_file
 from curate.storage.store import Store
-
-
-def decision_file(segment: Segment) -> str:
-    """Where the decision of a poll before a segment lies."""
-    return f"steps/{segment.name}/decision.parquet"
-
-
-def shard_decision_file(segment: Segment, shard: str) -> str:
-    """Where the decision of another barrier on the documents of a shard lies."""
-    return f"steps/{segment.name}/decision/{shard}.parquet"
 
 
 def open_kernels(segment: Segment) -> list[tuple[Step, Kernel]]:
@@ -32,7 +24,7 @@ def open_marking(segment: Segment, store: Store, shard: str) -> Kernel:
     assert segment.barrier is not None
     barrier = segment.barrier.stage
     assert isinstance(barrier, Barrier)
-    name = decision_file(segment) if isinstance(barrier, Poll) else shard_decision_file(segment, shard)
+    name = decision_file(segment.name) if isinstance(barrier, Poll) else shard_decision_file(segment.name, shard)
     decision = Decision(pq.read_table(store.open(name)))
     return lambda batch: barrier.mark(batch, decision)
 
@@ -56,5 +48,5 @@ def open_kernel(segment: Segment, store: Store, shard: str, step: Step) -> Kerne
 def with_log(kernel: Kernel, segment: Segment, store: Store, shard: str) -> Kernel:
     """A kernel that asks a model keeps its answers with the shard; others have nothing to keep."""
     if isinstance(kernel, LoggedKernel):
-        return kernel.logging_to(Answers(store, answers_folder(segment.name, shard)))
+        return kernel.logging_to(Answers(store, response_log(segment.name, shard)))
     return kernel

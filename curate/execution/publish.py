@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from curate.errors import RunError, SpecError
-from curate.execution.dataset_card import NAME as CARD
-from curate.execution.runner import MANIFEST
 from curate.pipeline import lockfile
+from curate.storage.run_dir import CORPUS, DATA_CARD, LOCKFILE, MANIFEST
 from curate.storage.store import is_url
 
-_ALWAYS = (CARD, "data/*.parquet", lockfile.RECIPE, MANIFEST)
+_ALWAYS = (DATA_CARD, CORPUS, LOCKFILE, MANIFEST)
 _VERDICTS = ("dropped/*.parquet", "edited/*.parquet")
 
 
@@ -34,8 +33,8 @@ def push(directory: str, repo: str, *, public: bool = False, verdicts: bool = Fa
     store, _ = lockfile.opened(directory)
     if not store.exists(MANIFEST):
         raise SpecError(f"{directory!r} is not complete, and half a corpus is not to be published. 'curate run' continues it.")
-    if not store.exists(CARD):
-        raise SpecError(f"{directory!r} has no {CARD}: it was made by an earlier version. Run its recipe again, or write one.")
+    if not store.exists(DATA_CARD):
+        raise SpecError(f"{directory!r} has no {DATA_CARD}: an earlier version made it. Run its recipe again, or write one.")
     patterns: Sequence[str] = (*_ALWAYS, *_VERDICTS) if verdicts else _ALWAYS
     api = HfApi(endpoint=endpoint)
     # Those of its HTTP client as well, whichever that is.
@@ -44,7 +43,7 @@ def push(directory: str, repo: str, *, public: bool = False, verdicts: bool = Fa
         api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo, folder_path=directory, repo_type="dataset", allow_patterns=list(patterns),
-            delete_patterns=["data/*.parquet", *_VERDICTS], commit_message="Upload with curate",
+            delete_patterns=[CORPUS, *_VERDICTS], commit_message="Upload with curate",
         )  # fmt: skip
     except HFValidationError as error:
         raise SpecError(f"{repo!r} is no name of a repository, such as 'me/my-corpus': {error}") from error

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from curate.api.stage import Batch, Kernel, drop_where
+from curate.api.batch import Batch, Kernel, drop_where
 from curate.execution.accounting import KILLED
 from curate.execution.open_stages import open_kernel
-from curate.pipeline.plan import Segment, Step
+from curate.pipeline.steps import Segment, Step
 from curate.process import Child, ChildDied, Function
 from curate.schema import DROP, DROP_TYPE, EDITS, EDITS_TYPE
 from curate.storage.store import Store

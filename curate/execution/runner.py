@@ -15,84 +15,47 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from curate.errors import BooksError, CurateError, DataError, ExpectError, RunError, SpecError, TransientError
+from curate.events import Listener, Silent
 from curate.execution import ship_assets
-from curate.execution.accounting import SOURCE, Account, BottomK
-from curate.execution.dataset_card import NAME as DATA_CARD
+from curate.execution.accounting import SOURCE, Account
+from curate.execution.compaction import FinalFile, Finish, Piece, run_finish
 from curate.execution.dataset_card import data_card
-from curate.execution.engine import Engine, InlineEngine, Outcome, RayEngine
+from curate.execution.engine import Engine, InlineEngine, Outcome
 from curate.execution.global_stages.execute import counted, decide
 from curate.execution.global_stages.partition import Context
-from curate.execution.segment import Done, Work, done_of, ledger_file, load_done
-from curate.execution.worker import FinalFile, Finish, Piece, marker_file, run_finish, run_work, values_file
+from curate.execution.ray_engine import RayEngine
+from curate.execution.sampling import BottomK
+from curate.execution.segment import Done, Work, done_of, load_done
+from curate.execution.summary import Summary
+from curate.execution.worker import run_work
 from curate.pipeline import lockfile
-from curate.pipeline.plan import Plan, Segment, limited, make_plan
+from curate.pipeline.plan import Plan, limited, make_plan
 from curate.pipeline.spec import Pipeline, load
+from curate.pipeline.steps import Segment
 from curate.sources.source import Shard
 from curate.storage.lease import Lease
+from curate.storage.run_dir import (
+    DATA_CARD,
+    LOCKFILE,
+    MANIFEST,
+    STATUS,
+    failed_shard,
+    failed_shards,
+    global_stage_folder,
+    marker_file,
+    shard_manifest,
+    shards_folder,
+    step_folder,
+    values_file,
+)
 from curate.storage.store import Found, Store, describe
 
-MANIFEST = "manifest.json"
-STATUS = "status.json"
 _END = -1
 EXPECT_AFTER = 10_000
 """Documents a stage must have seen before `expect:` may stop a run that is not over."""
-
-
-class Listener(Protocol):
-    """Told how a run goes; the command line draws it."""
-
-    def phase(self, name: str, total: int, done: int) -> None: ...
-    def advance(self, name: str, item: str, rows: int | None) -> None: ...
-    def tick(self) -> None: ...
-    def note(self, message: str) -> None: ...
-
-
-class Silent:
-    """A listener that listens to nothing."""
-
-    def phase(self, name: str, total: int, done: int) -> None: ...
-    def advance(self, name: str, item: str, rows: int | None) -> None: ...
-    def tick(self) -> None: ...
-    def note(self, message: str) -> None: ...
-
-
-@dataclass
-class Summary:
-    """The outcome of a run, as in the manifest."""
-
-    out: str
-    documents_in: int = 0
-    documents_out: int = 0
-    stages: dict[str, Account] = field(default_factory=dict)
-    records: Counter[str] = field(default_factory=Counter)
-    barriers: dict[str, dict[str, int]] = field(default_factory=dict)
-    """What barriers counted on their way to a decision: clusters by size, and the like."""
-    failed_shards: dict[str, str] = field(default_factory=dict)
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    already_done: bool = False
-
-    def add(self, done: Done) -> None:
-        for name, account in done.accounts.items():
-            self.stages.setdefault(name, Account()).add(account)
-        self.records.update(done.records)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            **dataclasses.asdict(self),
-            "stages": {name: account.as_json() for name, account in self.stages.items()},
-            "records": dict(sorted(self.records.items())),
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Summary:
-        names = {item.name for item in dataclasses.fields(cls)}
-        own = {name: item for name, item in value.items() if name in names}
-        stages = {name: Account.from_json(account) for name, account in value["stages"].items()}
-        return cls(**{**own, "stages": stages, "records": Counter(value["records"])})
 
 
 class Interrupted(CurateError):
@@ -117,8 +80,8 @@ def run_file(
     pipeline = load(path, source_file=source)
     plan, inputs, shards = survey(pipeline, limit)
     store = Store(out)
-    if reuse and not Store(reuse).exists(lockfile.RECIPE):
-        raise SpecError(f"--reuse: {reuse!r} holds no run (no {lockfile.RECIPE}). Give the --out folder of an earlier run.")
+    if reuse and not Store(reuse).exists(LOCKFILE):
+        raise SpecError(f"--reuse: {reuse!r} holds no run (no {LOCKFILE}). Give the --out folder of an earlier run.")
     if reuse and Store(reuse).root == store.root:
         raise SpecError(f"--reuse: {reuse!r} is the --out folder itself. The same command without --reuse continues it.")
     lockfile.check(store, plan, inputs)
@@ -273,8 +236,9 @@ class Run:
             self._check_expectations(segment, final=False)
 
     def _remember_failures(self, segment: Segment) -> None:
-        for name in self.store.list(_failures(segment)):
-            self.summary.failed_shards[name.removesuffix(".json")] = self.store.read_json(f"{_failures(segment)}/{name}")
+        for name in self.store.list(failed_shards(segment.name)):
+            shard = name.removesuffix(".json")
+            self.summary.failed_shards[shard] = self.store.read_json(failed_shard(segment.name, shard))
 
     def _tolerate(self, segment: Segment, shard: str, error: CurateError) -> None:
         """A shard that cannot be read is counted, as far as the pipeline file allows; any other error ends the run."""
@@ -289,7 +253,7 @@ class Run:
             ) from error
         self.summary.failed_shards = failed
         # On record, so that a continued run leaves out the same documents, even if the shard can be read by then.
-        self.store.write_json(f"{_failures(segment)}/{shard}.json", str(error))
+        self.store.write_json(failed_shard(segment.name, shard), str(error))
         self.listener.note(f"failed shard {shard}: {error}")
 
     def _map(
@@ -320,7 +284,7 @@ class Run:
             if shard.name in self.summary.failed_shards:
                 expected.pop(shard.file_index, None)
                 continue
-            value = self.store.read_json(ledger_file(segment, shard))
+            value = self.store.read_json(shard_manifest(segment.name, shard.name))
             known = expected.get(shard.file_index)
             if known is not None and value["first"] is not None and value["first"] != known:
                 raise BooksError(
@@ -414,7 +378,7 @@ class Run:
         samples = BottomK(self.plan.pipeline.output.sample_per_reason)
         for segment in self.plan.segments:
             for shard in self._alive():
-                value = self.store.read_json(ledger_file(segment, shard))
+                value = self.store.read_json(shard_manifest(segment.name, shard.name))
                 self.summary.add(done_of(value, Work(segment.index, shard)))
                 for kind in ("data", "dropped", "edited"):
                     counts.setdefault((kind, segment.index), []).append(value["files"].get(kind, {"rows": 0})["rows"])
@@ -458,8 +422,9 @@ class Run:
         for segment in self.plan.segments:
             named = isinstance(keep, tuple) and segment.stages and segment.stages[-1].name in keep
             if keep != "all" and not named:
-                for kind in ("data", "dropped", "edited", "sketch", "barrier"):
-                    self.store.delete(f"steps/{segment.name}/{kind}")
+                for kind in ("data", "dropped", "edited", "sketch"):
+                    self.store.delete(shards_folder(segment.name, kind))
+                self.store.delete(global_stage_folder(segment.name))
 
     # -- reuse and status
 
@@ -470,10 +435,10 @@ class Run:
             if steps.get(segment.name) != self.plan.prints[segment.name] or not self._done_by(other, segment):
                 self.listener.note(f"{segment.name}: not reused, it differs or is not complete in {other.root}")
                 return
-            if not other.exists(f"steps/{segment.name}/data"):
+            if not other.exists(shards_folder(segment.name, "data")):
                 self.listener.note(f"{segment.name}: not reused, {other.root} did not keep it (see keep_steps)")
                 return
-            self.store.adopt(other, f"steps/{segment.name}")
+            self.store.adopt(other, step_folder(segment.name))
             self.listener.note(f"{segment.name}: taken over from {other.root}")
 
     def _done_by(self, other: Store, segment: Segment) -> bool:
@@ -481,9 +446,9 @@ class Run:
         first = self.plan.segments[0]
         shards = self.shards
         if self.plan.limit is not None and other.exists(MANIFEST):  # a run with the same limit ended at the same shard
-            shards = [shard for shard in shards if other.exists(ledger_file(first, shard))]
+            shards = [shard for shard in shards if other.exists(shard_manifest(first.name, shard.name))]
         for shard in shards:
-            name = ledger_file(segment, shard)
+            name = shard_manifest(segment.name, shard.name)
             if not other.exists(name) or other.read_json(name)["shard"] != dataclasses.asdict(shard):
                 return False
         return True
@@ -504,10 +469,6 @@ class Run:
             "error": error,
         }
         self.store.write_json(STATUS, {**status, "started": round(self.started, 1), "failed": self.summary.failed_shards})
-
-
-def _failures(segment: Segment) -> str:
-    return f"steps/{segment.name}/failed"
 
 
 def _raise(outcome: Outcome) -> Any:

@@ -7,7 +7,7 @@ hash of the others, so a shard whose ledger is there is done, and one whose ledg
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,35 +15,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.api.batch import Batch, Kernel
 from curate.api.global_stage import Fold
-from curate.api.stage import Barrier, Batch, Kernel, Stage
-from curate.config.options import OptionError, build, load_class, table_of
-from curate.errors import BooksError, ContractError, CurateError, SpecError
-from curate.execution.accounting import EDITED_SCHEMA, SOURCE, Account, BottomK, Ledger, dropped_schema
+from curate.api.stage import Barrier, Stage
+from curate.errors import BooksError, ContractError, CurateError
+from curate.execution.accounting import EDITED_SCHEMA, SOURCE, Account, Ledger, dropped_schema
 from curate.execution.assemble import read_layers
 from curate.execution.quarantine import isolated
-from curate.pipeline.plan import Plan, Segment, Step
+from curate.execution.sampling import BottomK
+from curate.pipeline.plan import Plan
+from curate.pipeline.steps import Segment, Step
 from curate.schema import (
-    DROP,
-    DROP_TYPE,
     EDITED,
-    EDITS,
-    EDITS_TYPE,
-    HTML,
     ID,
-    IDENTITY,
-    MAX_BATCH_ROWS,
     ORDINAL,
-    PROVENANCE,
     TEXT,
-    compatible,
 )
 from curate.sources.source import Reading, Shard
-from curate.stages import STAGES
 from curate.storage.parquet import FileRecord, TableWriter, schema
+from curate.storage.run_dir import shard_file, shard_manifest
 from curate.storage.store import Store
-
-_BODIES = {TEXT: pa.large_string(), HTML: pa.large_binary()}
 
 
 @dataclass(frozen=True)
@@ -67,10 +58,6 @@ class Done:
     accounts: Mapping[str, Account]
     records: Mapping[str, int]
     seconds: float
-
-
-def ledger_file(segment: Segment, shard: Shard) -> str:
-    return f"steps/{segment.name}/ledger/{shard.name}.json"
 
 
 def run_segment(plan: Plan, work: Work, store: Store, kernels: list[tuple[Step, Kernel]]) -> Done:
@@ -185,7 +172,7 @@ class _Output:
 
     def _writer(self, kind: str) -> TableWriter:
         if kind not in self._writers:
-            name = f"steps/{self._segment.name}/{kind}/{self._shard.name}.parquet"
+            name = shard_file(self._segment.name, kind, self._shard.name)
             self._writers[kind] = self._stack.enter_context(TableWriter(self._store, name, self._schemas[kind]))
         return self._writers[kind]
 
@@ -225,7 +212,7 @@ def _commit(store: Store, segment: Segment, work: Work, output: _Output, reading
     shard, limit = work.shard, work.limit
     ledger = output.ledger
     store.write_json(
-        ledger_file(segment, shard),
+        shard_manifest(segment.name, shard.name),
         {
             "shard": asdict(shard),
             "limit": limit,
@@ -244,7 +231,7 @@ def _commit(store: Store, segment: Segment, work: Work, output: _Output, reading
 
 def load_done(store: Store, segment: Segment, work: Work) -> Done | None:
     """The result of a shard that is done; None when it is not."""
-    name = ledger_file(segment, work.shard)
+    name = shard_manifest(segment.name, work.shard.name)
     if not store.exists(name):
         return None
     value = store.read_json(name)
@@ -255,42 +242,3 @@ def done_of(ledger: Mapping[str, Any], work: Work) -> Done:
     """The result that a ledger file tells of."""
     accounts = {stage: Account.from_json(account) for stage, account in ledger["stages"].items()}
     return Done(work, ledger["files"]["data"]["rows"], accounts, ledger["records"], ledger["seconds"])
-
-
-def apply_stage(name: str, table: pa.Table, options: Mapping[str, Any]) -> pa.Table:
-    """`curate.apply`: one stage over a table, in this process. Raises SpecError for options or columns that do not fit."""
-    cls = load_class(name, table_of("curate.stages", STAGES), "stage")
-    if not isinstance(table, pa.Table):
-        raise SpecError(f"apply: {type(table).__name__} is no pyarrow.Table. Make one: pyarrow.table({{'text': [...]}})")
-    try:
-        stage = build(cls, options)
-    except OptionError as error:
-        raise SpecError(f"stage {name!r}: {error}") from error
-    if isinstance(stage, Barrier):
-        raise SpecError(f"stage {name!r} needs every document of a corpus. Use curate.run().")
-    given = table
-    for column, kind in stage.reads.items():
-        if column not in table.schema.names or not compatible(table.schema.field(column).type, kind):
-            raise SpecError(f"stage {name!r} reads {column!r} as {kind}. Columns here: {table.schema.names}.")
-        if column in _BODIES:
-            given = given.set_column(given.schema.get_field_index(column), column, given[column].cast(_BODIES[column]))
-    given = _with_identity(given)
-    kernel: Callable[[Batch], Batch] = stage.open()
-    done = [kernel(Batch(records)) for records in given.to_batches(max_chunksize=MAX_BATCH_ROWS)]
-    kinds = {**stage.writes, DROP: DROP_TYPE, **({EDITS: EDITS_TYPE} if TEXT in stage.writes else {})}
-    result = table
-    for column, kind in kinds.items():
-        parts = [batch[column] if column in batch else pa.nulls(len(batch), kind) for batch in done]
-        index = result.schema.get_field_index(column)
-        values = pa.chunked_array(parts, kind)
-        result = result.set_column(index, column, values) if index >= 0 else result.append_column(column, values)
-    return result
-
-
-def _with_identity(table: pa.Table) -> pa.Table:
-    """Columns a stage may count on in a run, where the table has none of its own."""
-    for name, kind in {**IDENTITY, **PROVENANCE}.items():
-        if name not in table.schema.names:
-            values = pa.array(range(len(table)), pa.uint64()) if name == ORDINAL else pa.nulls(len(table), kind)
-            table = table.append_column(name, values)
-    return table

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.config.options import path_fields
-from curate.pipeline.plan import Plan, Segment, Step
+from curate.pipeline.plan import Plan
+from curate.pipeline.steps import Segment, Step
 from curate.storage import store
 
 SHIP_BYTES = 256 * 2**20

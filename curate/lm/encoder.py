@@ -166,9 +166,9 @@ def _quiet() -> Iterator[None]:
     """Without a word on tensors that the body of a model does not take, such as a language model's head."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     before = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
     try:
         yield
     finally:

@@ -29,7 +29,7 @@ def token_stream(texts: Iterable[str], tokenizer_path: Path, bos: int) -> Tokens
     for some in _chunks(texts):
         encoded = tokenizer.encode_batch_fast(some, add_special_tokens=False)
         pieces += [np.array([bos, *item.ids], kind) for item in encoded]
-    return np.concatenate(pieces)
+    return np.asarray(np.concatenate(pieces))
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -43,11 +43,12 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
 from curate.config.options import AssetPath, PatternPath, build
+from curate.config.yaml_file import Document, mapping_at, options_at
 from curate.errors import DataError, DriftError, SpecError
-from curate.execution.runner import Listener, Silent, run_file
+from curate.events import Listener, Silent
+from curate.execution.runner import run_file
 from curate.mates.probe_recipe import PROBES, draw_order, reference_of
-from curate.models.llm import load_encoder
-from curate.pipeline.spec import Document, mapping_at, options_at
+from curate.models.lm_types import load_encoder
 from curate.report.mates_report import RESULT, write_loop_report
 from curate.schema import ID, TEXT
 from curate.storage import store
@@ -323,7 +324,7 @@ class _Loop:
     def _stale(self, number: int, probes: pa.Table) -> dict[str, float]:
         """On the probes by which this round's model is judged, which the last one has not learnt from either (a document is on
         the same side of the split in all rounds): how well both agree with them, and the share that both would choose."""
-        from curate.execution.segment import apply_stage
+        from curate.execution.apply import apply_stage
         from curate.train.documents import hashes
 
         options = build(InfluenceModel, self.rounds.influence)
@@ -503,7 +504,7 @@ class _Loop:
 
     def _documents(self, start: float, share: float) -> Iterator[pa.Table]:
         """Id and text of those of the base that lie in a range, shard by shard."""
-        from curate.execution.segment import apply_stage
+        from curate.execution.apply import apply_stage
 
         options = {"start": start, "share": share, "seed": self.rounds.seed}
         for path in self.pool:

@@ -35,7 +35,7 @@ from annotated_types import Ge, Gt
 
 from curate.config.options import AssetPath, PatternPath, build
 from curate.errors import DataError, DriftError, SpecError
-from curate.models.llm import identity, load_encoder
+from curate.models.lm_types import identity, load_encoder
 from curate.storage import store
 from curate.train import metrics
 from curate.train.documents import Corpus, hashes, load_corpus

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from curate.errors import SpecError
-from curate.execution.runner import Listener, Silent
+from curate.events import Listener, Silent
 from curate.mates.probe_recipe import OPTIMIZERS, PROBES, Oracle
 from curate.train.recipe import fit_file, load_recipe
 

@@ -206,11 +206,3 @@ def front_matter(path: Path) -> Mapping[str, Any]:
     if not isinstance(front, dict):
         raise SpecError(f"{path}: no front matter. Begin the card with '---', key: value lines, '---'.")
     return front
-
-
-def load_scorer(folder: str) -> Scorer:
-    """The scorer a card describes, model loaded."""
-    card = load_card(folder)
-    from curate.models.fasttext import fasttext_scorer
-
-    return fasttext_scorer(card, str(Path(folder) / card.model))

@@ -14,8 +14,10 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from curate.api.rules import Profile, Rule, RuleStage
 from curate.api.stage import Barrier
-from curate.config.options import PathKind, load_class, table_of, values_of
-from curate.pipeline.plan import ALWAYS, Plan, Segment
+from curate.config.options import PathKind, values_of
+from curate.config.registry import load_class, table_of
+from curate.pipeline.plan import Plan
+from curate.pipeline.steps import ALWAYS, Segment
 from curate.schema import EDITED, HTML, TEXT
 from curate.sources.source import Shard
 from curate.stages import STAGES

@@ -13,15 +13,16 @@ from typing import Any
 
 import yaml
 
-from curate import __version__
 from curate.config.options import values_of
 from curate.errors import DriftError, SpecError
-from curate.pipeline.plan import Plan, identity_of, recorded
+from curate.pipeline.columns import recorded
+from curate.pipeline.fingerprint import identity_of
+from curate.pipeline.plan import Plan
 from curate.schema import TEXT
+from curate.storage.run_dir import INPUTS, LOCKFILE
 from curate.storage.store import Found, Store
+from curate.version import VERSION
 
-RECIPE = "recipe.yaml"
-INPUTS = "inputs.json"
 _PACKAGES = ("pyarrow", "numpy", "ray", "trafilatura", "resiliparse", "py3langid", "fasttext", "tokenizers", "ftfy")
 
 
@@ -51,7 +52,7 @@ def recipe_of(plan: Plan, inputs: Sequence[Found]) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of everything that may change a result."""
-    found = {"curate": __version__, "python": platform.python_version()}
+    found = {"curate": VERSION, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
@@ -64,14 +65,14 @@ def save(store: Store, plan: Plan, inputs: Sequence[Found]) -> None:
     """Write the recipe; the listing of the inputs beside it, first."""
     store.write_json(INPUTS, [[found.url, found.size, found.tag] for found in inputs])
     text = yaml.safe_dump(recipe_of(plan, inputs), sort_keys=False, allow_unicode=True, width=120)
-    store.write_text(RECIPE, f"# Written by curate {__version__}. Defaults are spelled out.\n{text}")
+    store.write_text(LOCKFILE, f"# Written by curate {VERSION}. Defaults are spelled out.\n{text}")
 
 
 def load(store: Store) -> dict[str, Any] | None:
     """The saved recipe, or None in a fresh directory."""
-    if not store.exists(RECIPE):
+    if not store.exists(LOCKFILE):
         return None
-    recipe: dict[str, Any] = yaml.safe_load(store.read_text(RECIPE))
+    recipe: dict[str, Any] = yaml.safe_load(store.read_text(LOCKFILE))
     return recipe
 
 
@@ -80,7 +81,7 @@ def opened(directory: str) -> tuple[Store, dict[str, Any]]:
     store = Store(directory)
     saved = load(store)
     if saved is None:
-        raise SpecError(f"{directory!r} holds no run (no {RECIPE}). Give the --out folder of a run.")
+        raise SpecError(f"{directory!r} holds no run (no {LOCKFILE}). Give the --out folder of a run.")
     return store, saved
 
 

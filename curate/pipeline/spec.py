@@ -17,24 +17,22 @@ loader the resolvers of the core schema. PyYAML, because its nodes carry the lin
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from annotated_types import Ge
 
 from curate.api.stage import Barrier, Stage
-from curate.config.options import AssetPath, OptionError, build, load_class, resolve_paths, table_of
+from curate.config.options import AssetPath
+from curate.config.registry import load_class, table_of
+from curate.config.yaml_file import Document, YamlPath, _Loader, check_keys, mapping_at, options_at
 from curate.errors import SpecError, known_values
 from curate.sources import SOURCES
 from curate.sources.source import Source
 from curate.stages import STAGES
-
-YamlPath = tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +95,6 @@ class Pipeline:
     max_failed_shards: int = 0
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2's core schema, and `_` in integers."""
-
-
-_Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in [
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("int", r"^[-+]?[0-9][0-9_]*$", "-+0123456789"),
@@ -112,78 +105,6 @@ for _tag, _pattern, _first in [
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", "")))  # type: ignore[arg-type]
-
-
-def read_scalar(text: str) -> Any:
-    """One value, as a pipeline file would have it. Raises ValueError when it is a list, a mapping or no YAML."""
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is not None and not isinstance(node, yaml.ScalarNode):
-            raise ValueError("one value is wanted, no list or mapping")
-        return loader.construct_object(node) if node else None
-    except yaml.YAMLError as error:
-        raise ValueError(str(getattr(error, "problem", None) or error)) from error
-
-
-class Document:
-    """A YAML file as plain values, and the line of every one of them."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.lines: dict[YamlPath, int] = {}
-        try:
-            text = Path(file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{file}: cannot be read: {error}. Give the path of a YAML file.") from error
-        try:
-            loader = _Loader(text)
-            node = loader.get_single_node()
-            self.value = self._plain(loader, node, ()) if node else None
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            place = f"{file}:{mark.line + 1}" if mark else file
-            raise SpecError(
-                f"{place}: not YAML: {getattr(error, 'problem', None) or error}. Check indent, quotes, colons."
-            ) from error
-
-    def _plain(self, loader: _Loader, node: yaml.Node, path: YamlPath) -> Any:
-        if len(path) > 30:
-            raise self.error(path[:2], "values are nested too deep: does an alias contain itself?")
-        self.lines[path] = node.start_mark.line + 1
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            raise self.error(path, f"tag {node.tag!r} is not supported: values are plain text, numbers, lists, mappings")
-        if isinstance(node, yaml.SequenceNode):
-            return [self._plain(loader, item, (*path, index)) for index, item in enumerate(node.value)]
-        if isinstance(node, yaml.MappingNode):
-            mapping: dict[str, Any] = {}
-            for key_node, value_node in node.value:
-                key = str(key_node.value)
-                if key in mapping:
-                    raise self.error(path, f"key {key!r} appears twice", key_node.start_mark.line + 1)
-                mapping[key] = self._plain(loader, value_node, (*path, key))
-                self.lines[(*path, key)] = key_node.start_mark.line + 1
-            return mapping
-        return self._scalar(loader, node, path)
-
-    def _scalar(self, loader: _Loader, node: yaml.Node, path: YamlPath) -> Any:
-        try:
-            return loader.construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            raise self.error(path, f"{node.value!r} cannot be read: {error}") from error
-
-    def place(self, path: YamlPath) -> str:
-        """`file:line` of a value, or of the nearest value around it."""
-        while path not in self.lines and path:
-            path = path[:-1]
-        return f"{self.file}:{self.lines.get(path, 1)}"
-
-    def line(self, path: YamlPath) -> int:
-        return int(self.place(path).rsplit(":", 1)[1])
-
-    def error(self, path: YamlPath, message: str, line: int | None = None) -> SpecError:
-        place = f"{self.file}:{line}" if line else self.place(path)
-        return SpecError(f"{place}: {message}")
 
 
 def load(file: str, *, source_file: str | None = None) -> Pipeline:
@@ -279,16 +200,6 @@ def _stage(document: Document, index: int, item: Any) -> StageSpec:
     return StageSpec(name, kind, stage, document.line(path), expect)
 
 
-def options_at(document: Document, cls: type[Any], options: Any, path: YamlPath, where: str | None = None) -> Any:
-    """An instance of `cls` from the options at `path`, paths counted from the document's folder."""
-    where = where or ".".join(str(key) for key in path)
-    values = mapping_at(document, {} if options is None else options, path, where)
-    try:
-        return build(cls, resolve_paths(cls, values, os.path.dirname(os.path.abspath(document.file))))
-    except OptionError as error:
-        raise document.error((*path, *error.path), f"{where}: {error}") from error
-
-
 def _expect(document: Document, value: Any, path: YamlPath, where: str) -> Expect:
     values = mapping_at(document, value, path, f"{where}: expect")
     check_keys(document, values, path, ("drop",), f"{where}: key of expect")
@@ -320,15 +231,3 @@ def _max_failed_shards(document: Document, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise document.error(("max_failed_shards",), f"max_failed_shards: {value!r} must be a whole number, 0 or more")
     return value
-
-
-def mapping_at(document: Document, value: Any, path: YamlPath, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise document.error(path, f"{where}: {value!r} must be a mapping of names to values")
-    return value
-
-
-def check_keys(document: Document, value: Mapping[str, Any], path: YamlPath, known: tuple[str, ...], noun: str) -> None:
-    for key in value:
-        if key not in known:
-            raise document.error((*path, key), f"unknown {noun} {key!r}. {known_values(key, known)}")

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from curate.errors import SpecError
-from curate.execution.runner import MANIFEST
 from curate.pipeline import lockfile
 from curate.report.inspect_run import dataset_of
 from curate.report.render import render
 from curate.schema import ID, TEXT, URL
+from curate.storage.run_dir import MANIFEST
 from curate.storage.store import Store
 
 if TYPE_CHECKING:

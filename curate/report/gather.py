@@ -27,7 +27,6 @@ from curate.api.rules import RuleStage
 from curate.api.stage import Stage
 from curate.errors import SpecError
 from curate.execution.accounting import VALUES
-from curate.execution.runner import MANIFEST
 from curate.pipeline import lockfile
 from curate.report.inspect_run import row_keys
 from curate.report.replay import PastRun, checks_of, thresholds_of
@@ -35,6 +34,7 @@ from curate.report.whatif import beside_each_other, parquets
 from curate.schema import ID, TEXT, URL
 from curate.stages.filters.toxicity import Toxicity
 from curate.stages.score.keep import Keep
+from curate.storage.run_dir import MANIFEST
 from curate.storage.store import Store
 
 F64 = npt.NDArray[np.float64]

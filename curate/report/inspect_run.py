@@ -15,10 +15,10 @@ import pyarrow.dataset as ds
 
 from curate.errors import SpecError, known_values
 from curate.execution.accounting import VALUES
-from curate.execution.runner import MANIFEST, STATUS
 from curate.pipeline import lockfile
 from curate.storage.lease import NAME as LEASE
 from curate.storage.lease import holds
+from curate.storage.run_dir import MANIFEST, STATUS, shard_manifests, shards_folder
 from curate.storage.store import Store, file_system
 
 _PREVIEW_CHARS = 1_000
@@ -36,7 +36,7 @@ def describe_status(directory: str) -> str:
     alive = store.exists(LEASE) and holds(store.read_json(LEASE))
     lines = [f"{saved['name']}: {'running' if alive else 'not running; the same curate run command continues it'}"]
     for name in saved["steps"]:
-        done = len(store.list(f"steps/{name}/ledger"))
+        done = len(store.list(shard_manifests(name)))
         lines.append(f"  {name}: {done:,} shards done")
     if store.exists(STATUS):
         lines += _progress_lines(store.read_json(STATUS))
@@ -61,7 +61,7 @@ def _progress_lines(status: dict[str, Any]) -> Iterator[str]:
 
 def dataset_of(store: Store, kind: str, steps: Sequence[str] = ()) -> ds.Dataset | None:
     """All files of `kind`, or, of a run that is not over, what these steps have of it so far."""
-    folders = [f"steps/{step}/{kind}" for step in steps] or [kind]
+    folders = [shards_folder(step, kind) for step in steps] or [kind]
     found = [f"{folder}/{name}" for folder in folders for name in store.list(folder) if name.endswith(".parquet")]
     if not found:
         return None

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from curate.api.rules import RuleStage
 from curate.api.stage import Stage
-from curate.config.options import OptionError, build, load_class, table_of
+from curate.config.options import OptionError, build
+from curate.config.registry import load_class, table_of
 from curate.errors import SpecError, known_values
 from curate.execution.accounting import SOURCE
-from curate.pipeline.plan import REMOVE
+from curate.pipeline.steps import REMOVE
 from curate.stages import STAGES
 from curate.stages.filters.toxicity import Toxicity
 from curate.stages.score.keep import Keep

@@ -24,15 +24,15 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 
+from curate.api.batch import apply_edits
 from curate.errors import SpecError
-from curate.execution.accounting import apply_edits
-from curate.execution.runner import MANIFEST
 from curate.pipeline import lockfile
 from curate.report.gather import HOST_PATTERN, shown_parts
 from curate.report.inspect_run import dataset_of
 from curate.report.render import render
 from curate.report.search_query import Search
 from curate.schema import ID, TEXT, URL
+from curate.storage.run_dir import MANIFEST
 from curate.storage.store import is_url
 
 if TYPE_CHECKING:

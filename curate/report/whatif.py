@@ -31,15 +31,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.api.stage import Barrier
+from curate.config.yaml_file import read_scalar
 from curate.errors import BooksError, SpecError
-from curate.execution.accounting import KILLED, SAMPLE_SEED, VALUES
-from curate.execution.runner import MANIFEST, Summary
-from curate.execution.worker import values_file
+from curate.execution.accounting import KILLED, VALUES
+from curate.execution.sampling import SAMPLE_SEED
+from curate.execution.summary import Summary
 from curate.pipeline import lockfile
-from curate.pipeline.plan import TEXT_CHARS
-from curate.pipeline.spec import read_scalar
+from curate.pipeline.steps import TEXT_CHARS
 from curate.report.replay import Check, Flags, Judge, PastRun, Verdict, judges_of
 from curate.schema import ID, ORDINAL, URL, keyed_hash
+from curate.storage.run_dir import MANIFEST, values_file
 from curate.storage.store import Store
 
 Values = Mapping[str, npt.NDArray[np.float64]]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -67,8 +66,3 @@ class Answers:
 
 def _file(key: str) -> str:
     return f"{key[:2]}/{key}.json"
-
-
-def answers_folder(segment: str, shard: str) -> str:
-    """Where the answers to a shard lie."""
-    return os.path.join("steps", segment, "answers", shard)

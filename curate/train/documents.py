@@ -30,8 +30,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.config.options import relative_paths, values_of
+from curate.config.yaml_file import Document, check_keys, mapping_at, options_at
 from curate.errors import DataError, SpecError, known_values
-from curate.pipeline.spec import Document, check_keys, mapping_at, options_at, read_source
+from curate.pipeline.spec import read_source
 from curate.schema import DROP, ID, TEXT, URL
 from curate.sources.source import Reading, Source
 from curate.storage.store import describe

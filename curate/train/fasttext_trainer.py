@@ -20,7 +20,7 @@ import pyarrow as pa
 from annotated_types import Ge, Gt, Lt
 
 from curate.errors import DataError, RunError
-from curate.execution.runner import Listener
+from curate.events import Listener
 from curate.models.card import check_column, check_transform, prepare
 from curate.models.fasttext_file import Arguments, write_model
 from curate.text.unicode.buffers import TextBuffers, text_buffers

@@ -30,7 +30,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from curate.config.options import DatasetPath
 from curate.errors import DataError
 from curate.models.fasttext import text_vectors
-from curate.models.llm import identity
+from curate.models.lm_types import identity
 from curate.train import metrics
 from curate.train.documents import Corpus, hashes, load_corpus
 from curate.train.recipe import Recipe, Setting

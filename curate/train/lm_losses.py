@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import DataError, DriftError, SpecError
-from curate.execution.runner import Listener
+from curate.events import Listener
 from curate.storage import store
 from curate.train.causal_lm import DOWNSTREAM
 from curate.train.recipe import OpenEngine
@@ -204,7 +204,7 @@ class _Torch:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        logging.disable_progress_bar()
         self._work = work
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self._bos = _bos_of(model, self.tokenizer)

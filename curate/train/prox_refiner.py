@@ -33,7 +33,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from curate.config.options import AssetPath
 from curate.errors import DataError, SpecError
-from curate.models.llm import identity, load_encoder
+from curate.models.lm_types import identity, load_encoder
 from curate.prox import line_prompt
 from curate.prox.align import line_f1, word_f1, words_of
 from curate.prox.line_masks import removed_lines

@@ -22,11 +22,13 @@ from typing import Any, ClassVar, Protocol
 
 import yaml
 
-from curate.config.options import load_class, relative_paths, values_of
+from curate.config.options import relative_paths, values_of
+from curate.config.registry import load_class
+from curate.config.yaml_file import Document, mapping_at, options_at
 from curate.errors import SpecError, known_values
-from curate.execution.engine import Engine, InlineEngine, RayEngine
-from curate.execution.runner import Listener, Silent
-from curate.pipeline.spec import Document, mapping_at, options_at
+from curate.events import Listener, Silent
+from curate.execution.engine import Engine, InlineEngine
+from curate.execution.ray_engine import RayEngine
 from curate.train.documents import Documents, parse_documents
 
 KINDS = {

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -71,7 +72,8 @@ def train(examples: Examples, num_rows: int, num_labels: int, chosen: Hyperparam
         rates = chosen.lr * (1 - (epoch + np.arange(len(order)) / max(1, len(order))) / chosen.epochs)
         parts = [slice(part, None, threads) for part in range(threads)]
         with ThreadPoolExecutor(threads) as pool:
-            for done in [pool.submit(_descend, *texts, order[part], rates[part], input, output) for part in parts]:
+            work = [partial(_descend, *texts, order[part], rates[part], input, output) for part in parts]
+            for done in [pool.submit(one) for one in work]:
                 done.result()
     logits = np.empty((num_rows, num_labels), np.float64)
     fold(input, output.astype(np.float64), logits)

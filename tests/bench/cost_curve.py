@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.execution.global_stages.execute import counted, decide
-from curate.execution.global_stages.partition import Context, sketch_file
+from curate.execution.global_stages.partition import Context
 from curate.execution.runner import survey
 from curate.pipeline.plan import Plan
 from curate.pipeline.spec import load
@@ -35,6 +35,7 @@ from curate.schema import keyed_hash
 from curate.sources.source import Shard
 from curate.stages.dedup.minhash import Minhash
 from curate.storage.parquet import TableWriter, schema
+from curate.storage.run_dir import shard_file, shard_manifest
 from curate.storage.store import Store
 from tests.bench.corpora import many
 from tests.bench.near_pairs import components
@@ -77,14 +78,14 @@ def write_sketches(plan: Plan, store: Store, documents: int) -> list[Shard]:
             "signature": as_bytes(values.view(np.uint8)[:, : stage.buckets * stage.rows]),
         }
         shard = Shard(number, f"shard-{number:05}", "", 0, start, start + len(ordinals), 0)
-        with TableWriter(store, sketch_file(before, shard.name), schema(stage.sketches)) as writer:
+        with TableWriter(store, shard_file(before.name, "sketch", shard.name), schema(stage.sketches)) as writer:
             for some in pa.table(columns).to_batches(1024):
                 writer.write(some)
         ledger = {
             "files": {"sketch": {"rows": len(ordinals), "bytes": writer.record.bytes}},
             "sketch": {"first": start, "weight": 0},
         }
-        store.write_json(f"steps/{before.name}/ledger/{shard.name}.json", ledger)
+        store.write_json(shard_manifest(before.name, shard.name), ledger)
         shards.append(shard)
     return shards
 

@@ -20,13 +20,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 import pyarrow as pa
 
-from curate.api.stage import Batch
+from curate.api.batch import Batch
 from curate.schema import MAX_BATCH_ROWS, TEXT
 from curate.stages.dedup.decontaminate import Decontaminate
 from curate.text.dedup.eval_texts import Passages, read_passages
 from curate.text.dedup.ngram_overlap import NgramIndex
 from curate.text.unicode.buffers import text_buffers
-from curate.text.words.types import Words, cut_words
+from curate.text.words.cut import cut_words
+from curate.text.words.types import Words
 from tests.bench.corpora import SHARED, text_tables
 
 EVALS = SHARED.parent / "evals"

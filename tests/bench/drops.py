@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curate.api.batch import Batch
 from curate.api.rules import RuleStage
-from curate.api.stage import Batch
-from curate.config.options import build, load_class
+from curate.config.options import build
+from curate.config.registry import load_class
 from curate.schema import DROP, MAX_BATCH_ROWS, ORDINAL, TEXT
 from curate.stages import STAGES
 from tests.bench.corpora import text_tables

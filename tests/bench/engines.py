@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.execution.engine import RayEngine
 from curate.execution.global_stages.partition import Context
+from curate.execution.ray_engine import RayEngine
 from curate.execution.runner import survey
 from curate.execution.segment import Work
 from curate.execution.worker import run_work

@@ -25,8 +25,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.api.stage import Batch, Kernel
-from curate.config.options import build, load_class
+from curate.api.batch import Batch, Kernel
+from curate.config.options import build
+from curate.config.registry import load_class
 from curate.schema import MAX_BATCH_ROWS, TEXT
 from curate.stages import STAGES
 from curate.text.words.types import Words, WordUnit

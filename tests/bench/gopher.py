@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from curate.api.stage import Batch
+from curate.api.batch import Batch
 from curate.schema import MAX_BATCH_ROWS, TEXT
 from curate.stages.filters.gopher_quality import GopherQuality
 from tests.bench.corpora import text_tables

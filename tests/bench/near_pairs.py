@@ -19,7 +19,7 @@ from curate.text.dedup.minhash import NONE, MinHash, jaccard
 from curate.text.dedup.normalize import simplify
 from curate.text.dedup.shingles import DatatroveHash, Shingles, datatrove_shingles, word_shingles
 from curate.text.unicode.buffers import text_buffers
-from curate.text.words.types import cut_words
+from curate.text.words.cut import cut_words
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.api.stage import Batch
+from curate.api.batch import Batch
 from curate.schema import EDITS, MAX_BATCH_ROWS, TEXT
 from curate.stages.filters.pii import Pii
 from tests.bench.corpora import SHARED

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from curate.text.unicode.buffers import text_buffers
-from curate.text.words.types import ALNUM, cut_words
+from curate.text.words.cut import cut_words
+from curate.text.words.types import ALNUM
 from tests.bench.near_pairs import Floats, shingle_sets, similarities
 
 TOLERANCE = 0.01

@@ -23,7 +23,7 @@ from curate.text.dedup.minhash import MinHash
 from curate.text.dedup.normalize import simplify
 from curate.text.dedup.shingles import datatrove_shingles, word_shingles
 from curate.text.unicode.buffers import text_buffers
-from curate.text.words.types import cut_words
+from curate.text.words.cut import cut_words
 from tests.bench.filters import batches, seconds, size_of
 
 SIZE_BOTH, SIZE_OURS, ROUNDS = 2_000_000, 20_000_000, 5

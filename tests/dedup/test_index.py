@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import curate
 from curate.cli.main import main
 from curate.errors import SpecError
-from curate.execution.runner import Silent
+from curate.events import Silent
 from tests.conftest import WritePipeline, contents, rows
 from tests.dedup.corpora import deal_finely, write_families
 

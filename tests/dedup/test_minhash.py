@@ -18,7 +18,7 @@ from curate.stages.dedup import minhash
 from curate.text.dedup.minhash import MinHash
 from curate.text.dedup.shingles import word_shingles
 from curate.text.unicode.buffers import text_buffers
-from curate.text.words.types import cut_words
+from curate.text.words.cut import cut_words
 from tests.conftest import WritePipeline, contents, rows
 from tests.dedup.corpora import connected, deal_finely, write_families
 

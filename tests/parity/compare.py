@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curate.api.batch import Batch, Kernel
 from curate.api.rules import Rule, RuleStage
-from curate.api.stage import Batch, Kernel
-from curate.config.options import build, load_class
+from curate.config.options import build
+from curate.config.registry import load_class
 from curate.schema import DROP, MAX_BATCH_ROWS, TEXT
 from curate.stages import STAGES
 

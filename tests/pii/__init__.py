@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from curate.api.stage import Batch
+from curate.api.batch import Batch
 from curate.schema import EDITS, TEXT
 from curate.stages.filters.pii import Pii
 

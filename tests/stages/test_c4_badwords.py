@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curate.api.stage import Batch
+from curate.api.batch import Batch
 from curate.config.options import OptionError, build
 from curate.stages.filters.c4_badwords import C4Badwords, read_lists
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.api.stage import Batch, Kernel
+from curate.api.batch import Batch, Kernel, apply_edits
 from curate.config.options import OptionError, build
-from curate.execution.accounting import apply_edits
 from curate.schema import DROP, DROP_TYPE, EDITS, TEXT
 from curate.stages.filters.c4_quality import C4Quality
 

@@ -17,14 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import curate
-from curate.api.stage import Batch
+from curate.api.batch import Batch
 from curate.config.options import OptionError, build
 from curate.errors import SpecError
 from curate.stages.dedup.decontaminate import COLUMN, JOINT, Decontaminate
 from curate.text.dedup.eval_texts import Passages, read_passages
 from curate.text.dedup.ngram_overlap import Hits, NgramIndex
 from curate.text.unicode.buffers import text_buffers
-from curate.text.words.types import Words, cut_words
+from curate.text.words.cut import cut_words
+from curate.text.words.types import Words
 from tests.bench.corpora import SHARED
 from tests.text.test_overlap import cut, plain_overlaps
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import curate
-from curate.api.stage import Batch
+from curate.api.batch import Batch
 from curate.errors import SpecError
 from curate.stages.filters.fineweb_quality import PROFILES, FinewebQuality
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import curate
-from curate.api.stage import Batch
+from curate.api.batch import Batch
 from curate.errors import SpecError
 from curate.schema import DROP
 from curate.stages.filters.gopher_quality import PROFILES, GopherQuality

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import curate
-from curate.execution.accounting import apply_edits
+from curate.api.batch import apply_edits
 
 
 def plain(text: str, ignore_case: bool, min_line_chars: int) -> str:

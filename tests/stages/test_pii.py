@@ -16,10 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.api.stage import Batch
+from curate.api.batch import Batch, apply_edits
 from curate.config.options import build
 from curate.errors import SpecError
-from curate.execution.accounting import apply_edits
 from curate.schema import EDITS, TEXT
 from curate.stages.filters.pii import Pii
 from tests.pii import found_in, labelled, scores

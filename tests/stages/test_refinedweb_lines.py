@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import curate
+from curate.api.batch import apply_edits
 from curate.errors import SpecError
-from curate.execution.accounting import apply_edits
 from curate.stages.filters.refinedweb_lines import COUNTED, RefinedwebLines
 
 ONE_ROW = pa.table({"text": ["one"]})

@@ -8,8 +8,10 @@ import pyarrow as pa
 import pytest
 
 import curate.text.rules.char_shares
-from curate.api.stage import Batch, Stage
-from curate.config.options import build, load_class
+from curate.api.batch import Batch
+from curate.api.stage import Stage
+from curate.config.options import build
+from curate.config.registry import load_class
 from curate.errors import SpecError
 from curate.schema import DROP, TEXT
 from curate.stages import STAGES

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.execution.accounting import apply_edits as apply_to_one
+from curate.api.batch import apply_edits as apply_to_one
 from curate.schema import EDITS_TYPE
 from curate.stages.filters.c4_quality import CLOSERS, C4Quality
 from curate.text.rules.c4 import (

@@ -27,8 +27,9 @@ from curate.text.rules.gopher import (
     word_counter,
 )
 from curate.text.unicode.buffers import text_buffers
+from curate.text.words.cut import cut_words
 from curate.text.words.punctuation import PUNCTUATION
-from curate.text.words.types import ALNUM, SOLID, Words, cut_words
+from curate.text.words.types import ALNUM, SOLID, Words
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 CHARS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]

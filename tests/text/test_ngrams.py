@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from curate.text.rules.repetition_ngrams import Counting, NgramCounter
 from curate.text.unicode.buffers import text_buffers
-from curate.text.words.types import cut_words
+from curate.text.words.cut import cut_words
 
 WAYS = {
     "datatrove": Counting(blanks=True, ties="first", once=True, repeated="jump"),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from curate.text.dedup.ngram_overlap import NgramIndex, fold, fold_words, folded_chars, index_passages
 from curate.text.unicode.buffers import text_buffers
-from curate.text.words.types import ALNUM, Words, cut_words
+from curate.text.words.cut import cut_words
+from curate.text.words.types import ALNUM, Words
 
 Found = dict[tuple[int, int], float]
 Places = list[tuple[int, int, int]]

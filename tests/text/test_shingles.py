@@ -16,7 +16,8 @@ from curate.text.dedup.normalize import simplify
 from curate.text.dedup.shingles import Shingles, char_shingles, datatrove_shingles, token_shingles, word_shingles
 from curate.text.unicode.buffers import text_buffers
 from curate.text.unicode.hashing import LAST, SEED, STEP, hash_column, hash_of
-from curate.text.words.types import Words, cut_words
+from curate.text.words.cut import cut_words
+from curate.text.words.types import Words
 from tests.text.test_words import column, cut, spelled
 
 MASK = 2**64 - 1

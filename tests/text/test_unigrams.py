@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from curate.errors import SpecError
 from curate.text.rules.unigrams import Unigrams, read_unigrams, unigram_scorer
 from curate.text.unicode.buffers import text_buffers
-from curate.text.words.types import ALNUM, Words, cut_words
+from curate.text.words.cut import cut_words
+from curate.text.words.types import ALNUM, Words
 
 UNKNOWN = -9.5
 CHARS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]

@@ -15,19 +15,9 @@ from numba import njit
 
 from curate.text.unicode.buffers import TextBuffers, text_buffers
 from curate.text.unicode.hashing import hash_bytes
+from curate.text.words.cut import cut_words
 from curate.text.words.punctuation import PUNCTUATION, SENTENCE_ENDS, TERMINAL_PUNCTUATION
-from curate.text.words.types import (
-    ALNUM,
-    ALPHA,
-    FIRST_ALNUM,
-    GAP,
-    PERIOD,
-    PUNCT,
-    SOLID,
-    Words,
-    WordUnit,
-    cut_words,
-)
+from curate.text.words.types import ALNUM, ALPHA, FIRST_ALNUM, GAP, PERIOD, PUNCT, SOLID, Words, WordUnit
 from tests.text.make_word_break import CHARS, PLAIN
 
 UNITS: tuple[WordUnit, ...] = ("whitespace", "uax29", "spacy")

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 
 from curate.api.global_stage import Poll, Question
 from curate.api.stage import Decision
-from curate.execution.global_stages.partition import Context, RunAll, barrier_folder, barrier_of, sketch_file, write_table
-from curate.execution.open_stages import decision_file
-from curate.pipeline.plan import Segment
+from curate.execution.global_stages.partition import Context, RunAll, barrier_of, write_table
+from curate.pipeline.steps import Segment
 from curate.sources.source import Shard
+from curate.storage.run_dir import decision_file, global_stage_folder, shard_file
 from curate.storage.store import Store
 
 
@@ -35,11 +35,11 @@ class Decide:
 
 
 def question_file(segment: Segment, number: int) -> str:
-    return f"{barrier_folder(segment)}/question-{number}.parquet"
+    return f"{global_stage_folder(segment.name)}/question-{number}.parquet"
 
 
 def summary_file(segment: Segment, item: Match) -> str:
-    return f"{barrier_folder(segment)}/round-{item.round}/{item.shard.name}.parquet"
+    return f"{global_stage_folder(segment.name)}/round-{item.round}/{item.shard.name}.parquet"
 
 
 def _question(store: Store, segment: Segment, number: int) -> Question | None:
@@ -50,7 +50,7 @@ def run_match(context: Context, item: Match) -> None:
     """Summarise one sketch for the barrier before segment `item.segment`."""
     plan, store = context.plan, context.store
     segment = plan.segments[item.segment]
-    rows = pq.read_table(store.open(sketch_file(plan.segments[item.segment - 1], item.shard.name)))
+    rows = pq.read_table(store.open(shard_file(plan.segments[item.segment - 1].name, "sketch", item.shard.name)))
     poll = barrier_of(segment, Poll)
     write_table(store, summary_file(segment, item), poll.match(rows, _question(store, segment, item.round)))
 
@@ -62,7 +62,7 @@ def run_decide(context: Context, item: Decide) -> None:
     summaries = (pq.read_table(store.open(name)) for name in names)
     answer = barrier_of(segment, Poll).decide(summaries, _question(store, segment, item.round))
     if isinstance(answer, Decision):
-        write_table(store, decision_file(segment), answer.rows)
+        write_table(store, decision_file(segment.name), answer.rows)
     else:
         write_table(store, question_file(segment, item.round + 1), answer.rows)
 
@@ -70,7 +70,7 @@ def run_decide(context: Context, item: Decide) -> None:
 def poll(store: Store, segment: Segment, shards: Sequence[Shard], run_all: RunAll) -> None:
     """Ask until the decision is written."""
     number = 0
-    while not store.exists(decision_file(segment)):
+    while not store.exists(decision_file(segment.name)):
         items = [Match(segment.index, shard, number) for shard in shards]
         label = f"{segment.name}: match, round {number + 1}"
         run_all(label, run_match, items, lambda item: store.exists(summary_file(segment, item)))

@@ -23,8 +23,10 @@ from curate.execution.global_stages.aggregate import poll
 from curate.execution.global_stages.partition import RunAll, lay_out
 from curate.execution.global_stages.scan import fold
 from curate.execution.global_stages.shuffle import shuffle
-from curate.pipeline.plan import Plan, Segment
+from curate.pipeline.plan import Plan
+from curate.pipeline.steps import Segment
 from curate.sources.source import Shard
+from curate.storage.run_dir import decision_counts
 from curate.storage.store import Store
 
 
@@ -35,21 +37,16 @@ def decide(plan: Plan, segment: Segment, store: Store, shards: Sequence[Shard], 
     if isinstance(barrier, Poll):
         poll(store, segment, shards, run_all)
         return
-    if store.exists(counts_file(segment)):
+    if store.exists(decision_counts(segment.name)):
         return
     indexes = barrier.indexes if isinstance(barrier, Shuffle) else ()
     lay_out(store, segment, plan.segments[segment.index - 1], shards, indexes)
     made = shuffle(store, segment, run_all) if isinstance(barrier, Shuffle) else fold(store, segment, run_all)
-    store.write_json(counts_file(segment), dict(sorted(made.items())))
-
-
-def counts_file(segment: Segment) -> str:
-    """What a shuffle or fold counted on the way; written last, it means that the decision is made."""
-    return f"steps/{segment.name}/decision/counts.json"
+    store.write_json(decision_counts(segment.name), dict(sorted(made.items())))
 
 
 def counted(store: Store, segment: Segment) -> dict[str, int]:
     """What the barrier before a segment counted, empty for a poll."""
     if segment.barrier is None or isinstance(segment.barrier.stage, Poll):
         return {}
-    return dict(json.loads(store.read_text(counts_file(segment))))
+    return dict(json.loads(store.read_text(decision_counts(segment.name))))

@@ -17,10 +17,12 @@ import pyarrow.parquet as pq
 
 from curate.api.dedup_index import Index
 from curate.api.global_stage import Fold, Poll, Shuffle
-from curate.pipeline.plan import Plan, Segment
+from curate.pipeline.plan import Plan
+from curate.pipeline.steps import Segment
 from curate.schema import INDEXED, ORDINAL, POSITION_BITS
 from curate.sources.source import Shard
 from curate.storage.parquet import read_batches, schema
+from curate.storage.run_dir import global_stage_folder, shard_file, shard_manifest
 from curate.storage.store import Store
 
 BUNDLE_BYTES = 128 * 2**20
@@ -57,18 +59,9 @@ class SketchFile:
     weight: int
 
 
-def barrier_folder(segment: Segment) -> str:
-    return f"steps/{segment.name}/barrier"
-
-
 def write_table(store: Store, name: str, table: pa.Table) -> None:
     with store.create(name) as path:
         pq.write_table(table, path, compression="zstd")
-
-
-def sketch_file(segment: Segment, shard: str) -> str:
-    """The sketch of a shard, left by the segment before the barrier."""
-    return f"steps/{segment.name}/sketch/{shard}.parquet"
 
 
 def barrier_of(segment: Segment, kind: type[B]) -> B:
@@ -79,7 +72,7 @@ def barrier_of(segment: Segment, kind: type[B]) -> B:
 
 
 def _layout_file(segment: Segment) -> str:
-    return f"{barrier_folder(segment)}/layout.parquet"
+    return f"{global_stage_folder(segment.name)}/layout.parquet"
 
 
 def lay_out(store: Store, segment: Segment, before: Segment, shards: Sequence[Shard], indexes: Sequence[str]) -> None:
@@ -88,9 +81,14 @@ def lay_out(store: Store, segment: Segment, before: Segment, shards: Sequence[Sh
         return
     files: list[dict[str, Any]] = []
     for shard in shards:
-        ledger = store.read_json(f"steps/{before.name}/ledger/{shard.name}.json")
+        ledger = store.read_json(shard_manifest(before.name, shard.name))
         record, sketch = ledger["files"]["sketch"], ledger["sketch"]
-        place = {"store": "", "name": sketch_file(before, shard.name), "shard": shard.name, "first": sketch["first"]}
+        place = {
+            "store": "",
+            "name": shard_file(before.name, "sketch", shard.name),
+            "shard": shard.name,
+            "first": sketch["first"],
+        }
         files.append({**place, "rows": record["rows"], "bytes": record["bytes"], "weight": sketch["weight"]})
     for number, path in enumerate(indexes):
         first = INDEXED + (number << POSITION_BITS)

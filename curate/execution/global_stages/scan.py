@@ -16,16 +16,15 @@ from curate.execution.global_stages.partition import (
     Layout,
     RunAll,
     SketchFile,
-    barrier_folder,
     barrier_of,
     counted_in,
     sketches_of,
     write_table,
 )
-from curate.execution.open_stages import shard_decision_file
-from curate.pipeline.plan import Segment
+from curate.pipeline.steps import Segment
 from curate.schema import POSITION_BITS
 from curate.storage.parquet import schema
+from curate.storage.run_dir import global_stage_folder, shard_decision_file
 from curate.storage.store import Store
 
 CHECKPOINT = 4
@@ -49,11 +48,11 @@ class Leg:
 
 
 def _state_file(segment: Segment, chain: int, number: int) -> str:
-    return f"{barrier_folder(segment)}/state-{chain}-{number}.bin"
+    return f"{global_stage_folder(segment.name)}/state-{chain}-{number}.bin"
 
 
 def _leg_marker(segment: Segment, chain: int, number: int) -> str:
-    return f"{barrier_folder(segment)}/leg-{chain}-{number}.json"
+    return f"{global_stage_folder(segment.name)}/leg-{chain}-{number}.json"
 
 
 def run_leg(context: Context, item: Leg) -> None:
@@ -70,7 +69,7 @@ def run_leg(context: Context, item: Leg) -> None:
         for worked in done:
             counts.update(worked.counts)
         rows = pa.concat_tables([schema(barrier.decisions).empty_table(), *(worked.rows for worked in done)])
-        write_table(store, shard_decision_file(segment, sketch.shard), rows)
+        write_table(store, shard_decision_file(segment.name, sketch.shard), rows)
     with store.create(_state_file(segment, item.chain, item.number)) as path, open(path, "wb") as target:
         barrier.save(state, target)
     store.write_json(_leg_marker(segment, item.chain, item.number), {"rows": 0, "counts": dict(counts)})

@@ -16,17 +16,16 @@ from curate.execution.global_stages.partition import (
     Context,
     Layout,
     RunAll,
-    barrier_folder,
     barrier_of,
     counted_in,
     sketches_of,
     write_table,
 )
 from curate.execution.global_stages.spill import read_group, write_spill
-from curate.execution.open_stages import shard_decision_file
-from curate.pipeline.plan import Segment
+from curate.pipeline.steps import Segment
 from curate.schema import INDEXED, ORDINAL
 from curate.storage.parquet import schema
+from curate.storage.run_dir import global_stage_folder, shard_decision_file
 from curate.storage.store import Store
 
 
@@ -51,11 +50,11 @@ class Task:
 
 
 def _spill(segment: Segment, number: int, phase: Phase, part: int) -> str:
-    return f"{barrier_folder(segment)}/phase-{number}-{phase.name}/{part:05d}.rows"
+    return f"{global_stage_folder(segment.name)}/phase-{number}-{phase.name}/{part:05d}.rows"
 
 
 def _marker(segment: Segment, number: int, phase: Phase, part: int) -> str:
-    return f"{barrier_folder(segment)}/phase-{number}-{phase.name}/{part:05d}.json"
+    return f"{global_stage_folder(segment.name)}/phase-{number}-{phase.name}/{part:05d}.json"
 
 
 def _entering(context: Context, layout: Layout, item: Task) -> pa.Table:
@@ -113,7 +112,7 @@ class Settle:
 
 
 def _settled(segment: Segment, bundle: int) -> str:
-    return f"{barrier_folder(segment)}/settled-{bundle:05d}.json"
+    return f"{global_stage_folder(segment.name)}/settled-{bundle:05d}.json"
 
 
 def run_settle(context: Context, item: Settle) -> None:
@@ -129,7 +128,7 @@ def run_settle(context: Context, item: Settle) -> None:
     if edges[0]:
         raise BooksError(f"{segment.name}: decisions on documents of no shard. This is a bug: please report it.")
     for file, start, stop in zip(files, edges[:-1], edges[1:], strict=True):
-        write_table(store, shard_decision_file(segment, file.shard), rows.slice(start, stop - start))
+        write_table(store, shard_decision_file(segment.name, file.shard), rows.slice(start, stop - start))
     store.write_json(_settled(segment, item.bundle), rows.num_rows)
 
 

@@ -35,8 +35,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from annotated_types import Ge, Gt, Lt
 
+from curate.api.batch import Batch, drop_where
 from curate.api.global_stage import Fold, Worked, rows_of
-from curate.api.stage import Batch, Decision, drop_where
+from curate.api.stage import Decision
 from curate.errors import SpecError
 from curate.schema import ORDINAL, TEXT
 from curate.stages.filters.remove_spans import cut_units, split_units
@@ -89,7 +90,7 @@ class BloomDedup(Fold):
         """The n-grams of every text, and how many each of its paragraphs has."""
         from curate.text.dedup.shingles import token_shingles
         from curate.text.unicode.buffers import text_buffers
-        from curate.text.words.types import cut_words
+        from curate.text.words.cut import cut_words
 
         lines = split_units(batch[TEXT], "line")
         words = cut_words(text_buffers(pc.list_flatten(lines)), "uax29")

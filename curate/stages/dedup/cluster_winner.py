@@ -16,8 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.api.batch import Batch, drop_where
 from curate.api.global_stage import Columns, Shuffle, rows_of
-from curate.api.stage import Batch, Decision, drop_where
+from curate.api.stage import Decision
 from curate.config.options import AssetPath
 from curate.schema import INDEXED, ORDINAL, TEXT
 

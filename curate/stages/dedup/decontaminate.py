@@ -57,7 +57,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from annotated_types import Ge, Gt, Le, MinLen
 
-from curate.api.stage import Batch, Edit, Kernel, Stage, drop_where, edit_rows
+from curate.api.batch import Batch, Edit, Kernel, drop_where, edit_rows
+from curate.api.stage import Stage
 from curate.config.options import AssetPath
 from curate.errors import SpecError
 from curate.schema import DROP, TEXT
@@ -147,7 +148,7 @@ class Decontaminate(Stage):
         """The n-grams of all passages. Raises SpecError for a path that gives none."""
         from curate.text.dedup.ngram_overlap import index_passages
         from curate.text.unicode.buffers import text_buffers
-        from curate.text.words.types import cut_words
+        from curate.text.words.cut import cut_words
 
         assert self.ngram != "method"
         least = self.min_item_words if self.method == "n_gram" else max(self.min_item_words, self.ngram)

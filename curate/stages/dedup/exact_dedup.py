@@ -26,8 +26,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pyarrow as pa
 
+from curate.api.batch import Batch
 from curate.api.global_stage import KEY, Phase, Worked
-from curate.api.stage import Batch, Decision
+from curate.api.stage import Decision
 from curate.schema import ID, INDEXED, ORDINAL, TEXT, URL
 from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, Winners, with_indexed_first
 

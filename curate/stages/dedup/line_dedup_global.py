@@ -33,8 +33,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from annotated_types import Ge, Le
 
+from curate.api.batch import Batch
 from curate.api.global_stage import KEY, Columns, Phase, Shuffle, Worked, rows_of
-from curate.api.stage import Batch, Decision
+from curate.api.stage import Decision
 from curate.config.options import AssetPath
 from curate.schema import INDEXED, ORDINAL, TEXT
 from curate.stages.filters.remove_spans import Unit, cut_units, split_units

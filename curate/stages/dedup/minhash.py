@@ -42,8 +42,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from annotated_types import Ge, Gt, Le
 
+from curate.api.batch import Batch
 from curate.api.global_stage import KEY, Columns, Phase, Worked
-from curate.api.stage import Batch, Decision
+from curate.api.stage import Decision
 from curate.schema import ID, INDEXED, ORDINAL, keyed_hash
 from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, Winners, with_indexed_first
 from curate.stages.dedup.connected_components import (
@@ -147,7 +148,7 @@ class Minhash(Winners):
         if self.family == "datatrove-0.10":
             from curate.text.dedup.normalize import simplify
             from curate.text.unicode.buffers import text_buffers
-            from curate.text.words.types import cut_words
+            from curate.text.words.cut import cut_words
 
             words = cut_words(text_buffers(simplify(batch["text"])), "spacy")
             return datatrove_shingles(words, self.ngram, self.shingle_hash)

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Gt, Le
 
-from curate.api.stage import Batch, Kernel, Stage, drop_where
+from curate.api.batch import Batch, Kernel, drop_where
+from curate.api.stage import Stage
 from curate.process import Child, ChildDied, ChildTimeout
 from curate.schema import FETCHED_AT_TYPE, HTML, TEXT
 

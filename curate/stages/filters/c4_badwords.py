@@ -35,7 +35,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from annotated_types import Ge, Le
 
-from curate.api.stage import Batch, Kernel, Stage, drop_where
+from curate.api.batch import Batch, Kernel, drop_where
+from curate.api.stage import Stage
 from curate.config.options import AssetPath
 from curate.schema import ORDINAL, TEXT, keyed_hash
 from curate.storage import store

@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 
-from curate.api.stage import Batch, Kernel, Stage, drop_where
+from curate.api.batch import Batch, Kernel, drop_where
+from curate.api.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)

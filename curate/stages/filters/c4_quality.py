@@ -51,8 +51,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from annotated_types import Ge
 
+from curate.api.batch import Batch, Kernel, edit_text
 from curate.api.rules import AS_PROFILE, AsProfile, Measures, Profile, Rule, RuleStage
-from curate.api.stage import Batch, Kernel, edit_text
 from curate.errors import known_values
 from curate.schema import EDITS_TYPE, TEXT
 
@@ -201,7 +201,7 @@ class C4Quality(RuleStage):
 
     def open(self) -> Kernel:
         from curate.text.rules.c4 import COUNTS, KEPT_WORDS, apply_edits, c4_cleaner, edit_column
-        from curate.text.words.types import cut_words
+        from curate.text.words.cut import cut_words
 
         cleaner = self.cleaner
         clean = c4_cleaner(cleaner, lambda texts: cut_words(texts, "spacy"))

@@ -40,8 +40,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from annotated_types import Ge, Le
 
+from curate.api.batch import Batch, Kernel
 from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
-from curate.api.stage import Batch, Kernel
 
 if TYPE_CHECKING:
     from curate.text.rules.fineweb import LineRules

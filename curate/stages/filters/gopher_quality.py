@@ -53,8 +53,8 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 
+from curate.api.batch import Batch, Kernel
 from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
-from curate.api.stage import Batch, Kernel
 
 if TYPE_CHECKING:
     from curate.text.words.types import Words

@@ -41,8 +41,8 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge
 
+from curate.api.batch import Batch, Kernel
 from curate.api.rules import AS_PROFILE, AsProfile, Measures, Profile, Rule, RuleStage
-from curate.api.stage import Batch, Kernel
 from curate.text.words.types import FIRST_ALNUM, Words, WordUnit
 
 Share = Annotated[float, Ge(0)]
@@ -241,7 +241,7 @@ class _Shares:
 
 
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return part / np.maximum(whole, 1)
+    return np.asarray(part / np.maximum(whole, 1))
 
 
 def _total(words: Words) -> npt.NDArray[np.int64]:

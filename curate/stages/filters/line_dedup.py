@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 
-from curate.api.stage import Batch, Edit, Kernel, Stage, edit_rows
+from curate.api.batch import Batch, Edit, Kernel, edit_rows
+from curate.api.stage import Stage
 from curate.schema import TEXT
 
 

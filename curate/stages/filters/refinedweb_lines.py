@@ -46,7 +46,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from annotated_types import Ge, Le
 
-from curate.api.stage import Batch, Edit, Kernel, Stage, drop_where, edit_rows
+from curate.api.batch import Batch, Edit, Kernel, drop_where, edit_rows
+from curate.api.stage import Stage
 from curate.schema import TEXT
 
 if TYPE_CHECKING:

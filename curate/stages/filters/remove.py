@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.api.stage import Batch, Kernel, Stage, drop_where
+from curate.api.batch import Batch, Kernel, drop_where
+from curate.api.stage import Stage
 from curate.config.options import AssetPath
 from curate.schema import ID, URL
 from curate.storage import store

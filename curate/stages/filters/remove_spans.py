@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.api.stage import Batch, Edit, drop_where, edit_rows
+from curate.api.batch import Batch, Edit, drop_where, edit_rows
 from curate.schema import TEXT
 
 Unit = Literal["line", "paragraph"]

@@ -33,10 +33,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from annotated_types import Ge, Le
 
-from curate.api.stage import Batch, Kernel, Stage, drop_where
+from curate.api.batch import Batch, Kernel, drop_where
+from curate.api.stage import Stage
 from curate.config.options import AssetPath
 from curate.errors import known_values
-from curate.models.card import load_card, load_scorer
+from curate.models.card import load_card
+from curate.models.load import load_scorer
 from curate.schema import TEXT
 from curate.stages.filters.remove_spans import cut_units
 

@@ -35,8 +35,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt, Le
 
+from curate.api.batch import Batch, Kernel
 from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
-from curate.api.stage import Batch, Kernel
 from curate.config.options import AssetPath
 from curate.text.words.types import ALNUM, WordUnit
 

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from annotated_types import Ge
 
-from curate.api.stage import Batch, Kernel, Stage
+from curate.api.batch import Batch, Kernel
+from curate.api.stage import Stage
 from curate.config.options import AssetPath
 from curate.schema import DROP, DROP_TYPE, URL
 from curate.storage import store

@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
+from curate.api.batch import Batch, Kernel
 from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
-from curate.api.stage import Batch, Kernel
 
 Share = Annotated[float, Ge(0), Le(1)]
 

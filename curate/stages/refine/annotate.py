@@ -25,7 +25,8 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Gt, Le
 
-from curate.api.stage import Batch, Kernel, LoggedKernel, Stage, drop_where
+from curate.api.batch import Batch, Kernel, drop_where
+from curate.api.stage import LoggedKernel, Stage
 from curate.config.options import PatternPath
 from curate.errors import SpecError
 from curate.models.chat import Chat, Reply

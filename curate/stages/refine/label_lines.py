@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Lt
 
-from curate.api.stage import Batch, Stage, drop_where
+from curate.api.batch import Batch, drop_where
+from curate.api.stage import Stage
 from curate.prox import execute
 from curate.prox.align import label_lines, word_f1, words_of
 from curate.prox.execute import Limits

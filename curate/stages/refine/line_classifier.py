@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from curate.models.llm import Ask, Decided, Written
+from curate.models.lm_types import Ask, Decided, Written
 from curate.models.refiner import RefinerCard
 from curate.prox import line_prompt
 from curate.prox.execute import Chunk

@@ -19,10 +19,12 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from curate.api.stage import Batch, LoggedKernel, Stage
+from curate.api.batch import Batch
+from curate.api.stage import LoggedKernel, Stage
 from curate.config.options import AssetPath, DatasetPath, PatternPath
 from curate.errors import CurateError, SpecError
-from curate.models.llm import Ask, Decided, Model, Serving, Written, identity, open_model
+from curate.models.llm import open_model
+from curate.models.lm_types import Ask, Decided, Model, Serving, Written, identity
 from curate.models.refiner import RefinerCard, load_refiner_card
 from curate.prox.text_prompt import TemplateName, TextPrompts
 from curate.schema import TEXT

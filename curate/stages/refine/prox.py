@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Le
 
-from curate.api.stage import Batch, Kernel, drop_where
+from curate.api.batch import Batch, Kernel, drop_where
 from curate.models.card import check_column
 from curate.prox.self_test_pages import GOOD
 from curate.stages.refine.line_classifier import LineReader

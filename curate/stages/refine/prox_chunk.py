@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Gt, Le
 
-from curate.api.stage import Batch, Kernel, drop_where, edit_rows
+from curate.api.batch import Batch, Kernel, drop_where, edit_rows
 from curate.models.refiner import RefinerCard
 from curate.prox.execute import Chunk, Limits, Outcome, execute, execute_chunks
 from curate.prox.line_masks import removal, shifted

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from curate.api.stage import Batch, Kernel
+from curate.api.batch import Batch, Kernel
 from curate.models.card import check_column
-from curate.models.llm import Ask
+from curate.models.lm_types import Ask
 from curate.prox.self_test_pages import GOOD, JUNK
 from curate.prox.text_prompt import DROP_DOC, KEEP_DOC
 from curate.stages.refine.line_classifier import LineReader

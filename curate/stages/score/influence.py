@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 
-from curate.api.stage import Batch, Kernel, LoggedKernel, Stage
+from curate.api.batch import Batch, Kernel
+from curate.api.stage import LoggedKernel, Stage
 from curate.config.options import AssetPath
 from curate.models.card import check_column
 from curate.models.influence import load_influence_card

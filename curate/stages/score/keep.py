@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.api.stage import Batch, Stage, drop_where
+from curate.api.batch import Batch, drop_where
+from curate.api.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Le
 
-from curate.api.stage import Batch, Stage, drop_where
+from curate.api.batch import Batch, drop_where
+from curate.api.stage import Stage
 from curate.schema import ID, TEXT, URL
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from curate.api.stage import Batch, Kernel, Stage
+from curate.api.batch import Batch, Kernel
+from curate.api.stage import Stage
 from curate.config.options import AssetPath
-from curate.models.card import check_column, load_card, load_scorer
+from curate.models.card import check_column, load_card
+from curate.models.load import load_scorer
 from curate.schema import TEXT
 
 

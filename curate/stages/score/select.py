@@ -30,8 +30,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from annotated_types import Ge, Gt, Le
 
+from curate.api.batch import Batch, drop_where
 from curate.api.global_stage import Poll, Question
-from curate.api.stage import Batch, Decision, drop_where
+from curate.api.stage import Decision
 from curate.schema import ID, ORDINAL, TEXT, keyed_hash
 from curate.stages.dedup.cluster_winner import descending
 
@@ -170,7 +171,7 @@ def gumbel_noise(ids: pa.Array, seed: int) -> npt.NDArray[np.float64]:
     from curate.text.unicode.hashing import hash_column
 
     uniform = ((keyed_hash(hash_column(ids), seed) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return -np.log(-np.log(uniform))
+    return np.asarray(-np.log(-np.log(uniform)))
 
 
 def _digit(high: U64, low: U64, place: int) -> U64:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from curate.api.stage import Batch, Kernel, Stage
+from curate.api.batch import Batch, Kernel
+from curate.api.stage import Stage
 from curate.config.options import AssetPath
 from curate.schema import TEXT
 

@@ -147,7 +147,7 @@ def unigram_scorer(table: Unigrams, unknown: float, kind: int) -> Callable[[Word
         if len(hard):
             rows, places = hard[:, 0], hard[:, 1]
             sums += np.bincount(rows, _by_str(words, places), len(sums))
-        return sums / np.maximum(counts, 1)
+        return np.asarray(sums / np.maximum(counts, 1))
 
     def _run(
         words: Words, kind: int, lowercase: bool

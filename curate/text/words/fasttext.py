@@ -106,7 +106,7 @@ def mean_weights(tokens: Tokens, features: Features, weights: npt.NDArray[np.flo
     `weights` has a row per feature: those of the words, then those of the buckets that are left.
     """
     means = np.empty((len(tokens), weights.shape[1]), np.float64)
-    _mean(*_arguments(tokens, features), weights, means)  # type: ignore[call-arg]
+    _mean(*_arguments(tokens, features), weights, means)
     return means
 
 
@@ -117,7 +117,7 @@ def feature_rows(tokens: Tokens, features: Features) -> tuple[npt.NDArray[np.int
     """
     room = int(tokens.counts.sum() + len(tokens)) * features.word_ngrams
     flat, offsets = np.empty(room, np.int32), np.zeros(len(tokens) + 1, np.int64)
-    _rows(*_arguments(tokens, features), flat, offsets)  # type: ignore[call-arg]
+    _rows(*_arguments(tokens, features), flat, offsets)
     return flat[: offsets[-1]].copy(), offsets
 
 

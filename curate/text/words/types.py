@@ -17,8 +17,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from curate.text.unicode.buffers import TextBuffers
-
 WordUnit = Literal["whitespace", "uax29", "spacy"]
 
 ALPHA = 1
@@ -65,18 +63,3 @@ class Words:
     def counts(self) -> npt.NDArray[np.int64]:
         """Words per row."""
         return self.lasts - self.firsts
-
-
-def cut_words(texts: TextBuffers, unit: WordUnit) -> Words:
-    """Cut every text into words."""
-    if unit == "whitespace":
-        from curate.text.words.whitespace import cut_whitespace
-
-        return cut_whitespace(texts)
-    if unit == "uax29":
-        from curate.text.words.uax29 import cut_uax29
-
-        return cut_uax29(texts)
-    from curate.text.words.spacy import cut_spacy
-
-    return cut_spacy(texts)

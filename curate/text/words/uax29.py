@@ -169,7 +169,7 @@ def _state_after(state: str, kind: str, joins: bool) -> str:
     return kind if kind in STATES else "Other"
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _store_u64(typing_context: Any, address: Any, value: Any) -> Any:
     """Write eight bytes at an address. The caller answers for the room."""
 
@@ -180,7 +180,7 @@ def _store_u64(typing_context: Any, address: Any, value: Any) -> Any:
     return types.void(types.int64, types.uint64), generate
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _low_zeros(typing_context: Any, value: Any) -> Any:
     """How many zeros stand below the lowest bit that is set; 64 where none is."""
 
@@ -232,7 +232,7 @@ def _cut(data, base, starts, ends, classes, steps, stream, room, word_starts, fi
             if step & STATE_MASK == AFTER_LETTER:
                 while i + 8 <= end:  # more letters of ASCII change nothing: take them eight at a time
                     eight = load_u64(base + i)
-                    _store_u64(room + used, eight)  # type: ignore[call-arg]
+                    _store_u64(room + used, eight)
                     lower = eight | LOWER
                     letters = (lower + FROM_A) & ~(lower + AFTER_Z) & ~eight & TOPS
                     run = _low_zeros(letters ^ TOPS) >> 3

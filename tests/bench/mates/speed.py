@@ -33,7 +33,7 @@ from curate.lm.token_stream import token_stream
 from curate.lm.train import CHECKPOINT, Training, train
 from curate.mates.influence_probe import Oracle
 from curate.mates.probe_recipe import reference_of
-from curate.models.llm import load_encoder
+from curate.models.lm_types import load_encoder
 from curate.train import metrics
 from curate.train.eval_items import read_items
 from curate.train.tokenizer import train_cased_tokenizer

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import pyarrow.parquet as pq
 
-from curate.models.llm import Written
+from curate.models.lm_types import Written
 from curate.models.refiner import load_refiner_card
 from curate.prox import line_prompt
 from curate.prox.execute import execute_chunks

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 
+from curate.api.batch import Batch, drop_where, edit_text
 from curate.api.global_stage import Poll, Question
 from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
-from curate.api.stage import Batch, Decision, Stage, drop_where, edit_text
+from curate.api.stage import Decision, Stage
 
 _RUN = re.compile("-{3,}")
 

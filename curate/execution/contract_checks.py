@@ -1,0 +1,63 @@
+"""Did a stage keep its promises? Same rows, same order, declared columns, verdicts it names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.api.batch import Batch, apply_edits
+from curate.errors import ContractError
+from curate.pipeline.steps import Step
+from curate.schema import DROP, DROP_TYPE, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT
+
+
+def _misled(before: pa.Array, after: pa.Array, edits: pa.Array) -> int | None:
+    """The first row whose edits, applied to the old text, do not give the new one; None when all do."""
+    before, after = before.cast(pa.large_string()), after.cast(pa.large_string())
+    edited = edits.is_valid()
+    still = pc.if_else(edited, None, before), pc.if_else(edited, None, after)
+    if not still[0].equals(still[1]):
+        pairs = zip(still[0].to_pylist(), still[1].to_pylist(), strict=True)
+        return next(row for row, (old, new) in enumerate(pairs) if old != new)
+    for row in np.flatnonzero(edited.to_numpy(zero_copy_only=False)).tolist():
+        if apply_edits(before[row].as_py() or "", edits[row].as_py()) != after[row].as_py():
+            return int(row)
+    return None
+
+
+def _check_rows(where: str, before: Batch, after: Batch) -> None:
+    if len(before) != len(after):
+        raise ContractError(
+            f"{where}, document {before[ID][0].as_py()!r}: {len(before)} rows in, {len(after)} out. "
+            "A stage returns the same rows; give verdicts with drop_where()."
+        )
+    if not after[ORDINAL].equals(before[ORDINAL]):
+        first = int(np.flatnonzero(after.ordinals != before.ordinals)[0])
+        raise ContractError(f"{where}, document {before[ID][first].as_py()!r}: the order of rows changed. Keep it.")
+
+
+def _check_columns(where: str, step: Step, before: Batch, after: Batch) -> None:
+    writes = {**step.stage.writes, DROP: DROP_TYPE, **({EDITS: EDITS_TYPE} if TEXT in step.stage.writes else {})}
+    for name in after.names:
+        kind = after[name].type
+        if name not in writes:
+            if name not in before or not _same(before[name], after[name]):
+                raise ContractError(f"{where}: column {name!r} is written but not declared. Add it to the stage's writes.")
+        elif kind != writes[name]:
+            raise ContractError(f"{where}: column {name!r} is {kind}, declared as {writes[name]}.")
+    for name in step.stage.writes:
+        if name not in after:
+            raise ContractError(f"{where}: column {name!r} is declared but was not written.")
+    for name in before.names:
+        if name not in after:
+            raise ContractError(f"{where}: column {name!r} is gone. A stage adds columns and removes none.")
+
+
+def _same(one: pa.Array, other: pa.Array) -> bool:
+    """Equal values; arrays over the same memory are seen at a glance."""
+    if one.offset == other.offset and len(one) == len(other):
+        addresses = [[b and b.address for b in array.buffers()] for array in (one, other)]
+        if addresses[0] == addresses[1]:
+            return True
+    return bool(one.equals(other))
