@@ -46,7 +46,7 @@ class ContractError(RunError):
     """A stage broke the contract of `curate.api.stage`."""
 
 
-class BooksError(RunError):
+class AccountingError(RunError):
     """Counts do not balance: something was lost or invented."""
 
 

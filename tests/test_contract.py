@@ -17,7 +17,7 @@ from curate.api.rules import RuleStage
 from curate.api.stage import Stage
 from curate.config.options import build
 from curate.config.registry import load_class
-from curate.execution.accounting import Ledger
+from curate.execution.accounting import ShardAccounting
 from curate.execution.sampling import BottomK
 from curate.pipeline.steps import Step
 from curate.schema import DROP, IDENTITY, PROVENANCE, TEXT
@@ -76,8 +76,8 @@ def test_a_stage_keeps_its_promises_wherever_a_batch_is_cut(
     assert [column.to_pylist() for column in batch.records.columns] == before, "the stage changed its input"
 
     columns = {**{n: batch[n].type for n in batch.names}, **stage.writes}
-    step = Step(name, name, stage, "test", None, columns)
-    ledger = Ledger("shard", True, BottomK(0), BottomK(0), lambda records: None, lambda records: None)
+    step = Step(name, name, stage, "test", None, columns, (), {}, "")
+    ledger = ShardAccounting("shard", True, BottomK(0), BottomK(0), lambda records: None, lambda records: None)
     ledger.settle(step, batch, after, time.perf_counter())
     ledger.accounts[name].check("test")
 

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import curate
-from curate.errors import BooksError, ContractError, DataError, DriftError, ExpectError, LeaseError, RunError, SpecError
+from curate.errors import AccountingError, ContractError, DataError, DriftError, ExpectError, LeaseError, RunError, SpecError
 from curate.events import Silent
-from curate.execution.accounting import Account
-from curate.execution.engine import InlineEngine, Outcome
+from curate.execution.accounting import StageCounts
+from curate.execution.engine import InlineEngine, TaskResult
 from curate.execution.ray_engine import RayEngine
 from curate.execution.runner import Run, survey
 from curate.execution.summary import Summary
@@ -161,7 +161,7 @@ def test_reuse_of_a_folder_without_a_run_is_refused(corpus: Path, write_pipeline
 class Backwards(InlineEngine):
     """Takes the last item first: enough to show that nothing depends on the order in which shards are done."""
 
-    def map(self, function: Any, context: Any, items: Iterable[Any], resources: Any) -> Iterator[Outcome | None]:
+    def map(self, function: Any, context: Any, items: Iterable[Any], resources: Any) -> Iterator[TaskResult | None]:
         return super().map(function, context, list(items)[::-1], resources)
 
 
@@ -347,7 +347,7 @@ def test_a_file_that_was_cut_after_it_was_committed_is_noticed(
     class StopsBeforeTheEnd(InlineEngine):
         """Runs the first segment and no more: what a run that was stopped leaves behind."""
 
-        def map(self, function: Any, context: Any, items: Iterable[Any], resources: Any) -> Iterator[Outcome | None]:
+        def map(self, function: Any, context: Any, items: Iterable[Any], resources: Any) -> Iterator[TaskResult | None]:
             if function.__name__ != "run_work":
                 raise RunError("stopped here")
             return super().map(function, context, items, resources)
@@ -356,7 +356,7 @@ def test_a_file_that_was_cut_after_it_was_committed_is_noticed(
         Run(plan, shards, store, Silent()).to_the_end(StopsBeforeTheEnd())
     victim = next((tmp_path / "out" / "steps" / "00-keep" / "data").glob("*.parquet"))
     pq.write_table(pq.read_table(victim).slice(3), victim)
-    with pytest.raises(BooksError):
+    with pytest.raises(AccountingError):
         Run(plan, shards, store, Silent()).to_the_end(InlineEngine())
 
 
@@ -462,7 +462,7 @@ def test_a_shard_that_failed_once_stays_out_of_a_continued_run(tmp_path: Path, w
     class StopsBeforeTheEnd(InlineEngine):
         """Decides the barrier and then no more."""
 
-        def map(self, function: Any, context: Any, items: Iterable[Any], resources: Any) -> Iterator[Outcome | None]:
+        def map(self, function: Any, context: Any, items: Iterable[Any], resources: Any) -> Iterator[TaskResult | None]:
             if function.__name__ == "run_finish":
                 raise RunError("stopped here")
             return super().map(function, context, items, resources)
@@ -509,15 +509,15 @@ def test_reuse_works_under_a_limit(tmp_path: Path, write_pipeline: WritePipeline
 
 
 def test_an_account_that_does_not_balance_is_an_error() -> None:
-    good = Account(
+    good = StageCounts(
         rows_in=3, rows_out=1, dropped=Counter(short=1), failed=1, chars_in=30, chars_out=9, chars_dropped=20, chars_removed=1
     )
     good.check("here")
     for name in ("rows_in", "rows_out", "failed"):
-        with pytest.raises(BooksError, match=r"here: \d rows in, but \d accounted for"):
+        with pytest.raises(AccountingError, match=r"here: \d rows in, but \d accounted for"):
             dataclasses.replace(good, **{name: getattr(good, name) + 1}).check("here")
     for name in ("chars_in", "chars_out", "chars_dropped", "chars_removed", "chars_inserted"):
-        with pytest.raises(BooksError, match=r"here: \d+ characters out, but the account says"):
+        with pytest.raises(AccountingError, match=r"here: \d+ characters out, but the account says"):
             dataclasses.replace(good, **{name: getattr(good, name) + 1}).check("here")
 
 
@@ -531,7 +531,7 @@ def test_a_piece_that_does_not_begin_where_the_one_before_ended_is_an_error(
     ledger = sorted((tmp_path / "out").glob("steps/*/ledger/*.json"))[1]
     value = json.loads(ledger.read_text())
     ledger.write_text(json.dumps({**value, "first": value["first"] + 1}))
-    with pytest.raises(BooksError, match=r"begins at byte \d+ of .* but the piece before it ends at \d+"):
+    with pytest.raises(AccountingError, match=r"begins at byte \d+ of .* but the piece before it ends at \d+"):
         run(path, tmp_path / "out")
 
 

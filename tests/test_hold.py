@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from curate.errors import DataError, SpecError, TransientError
-from curate.execution.engine import Engine, InlineEngine, Outcome
+from curate.execution.engine import Engine, InlineEngine, TaskResult
 from curate.execution.ray_engine import RayEngine
 
 
@@ -43,7 +43,7 @@ def open_counting(folder: str, key: str) -> Iterator[Callable[[Item], str]]:
         (Path(folder) / f"{key}-closed").touch()
 
 
-def outcomes(engine: Engine, folder: Path, work: dict[str, list[Item]]) -> list[Outcome]:
+def outcomes(engine: Engine, folder: Path, work: dict[str, list[Item]]) -> list[TaskResult]:
     return [found for found in engine.hold(open_counting, str(folder), work, {}) if found]
 
 

@@ -11,7 +11,7 @@ import pytest
 from curate.errors import DataError
 from curate.train.documents import Corpus
 from curate.train.line_classifier import LinearLines, unseen_probabilities
-from curate.train.prox_refiner import Page, _metrics
+from curate.train.prox_refiner import TrainingPage, _metrics
 
 MENU = ["home news about", "share this page", "log in"]
 
@@ -48,8 +48,8 @@ def test_kinds_count_alike_when_the_threshold_is_chosen() -> None:
     """Nine articles want 0.3, where their last line stays; one forum page 0.6, where its last two go."""
     nothing: Any = np.zeros(0, np.float32)
     lines = ["one two three four", "five six seven eight", "nine"]
-    articles = [Page(lines, [], np.array([False, False, True]), np.array([4, 4, 1]), nothing)] * 9
-    forum = Page(lines, [], np.array([False, True, True]), np.array([4, 4, 1]), nothing)
+    articles = [TrainingPage(lines, [], np.array([False, False, True]), np.array([4, 4, 1]), nothing)] * 9
+    forum = TrainingPage(lines, [], np.array([False, True, True]), np.array([4, 4, 1]), nothing)
     likely: Any = [np.array([0.9, 0.45, 0.2])] * 9 + [np.array([0.9, 0.5, 0.5])]
     texts = pa.array(["\n".join(lines)] * 10, pa.large_string())
     names = [str(number) for number in range(10)]

@@ -24,7 +24,7 @@ from curate.errors import RunError, SpecError
 from curate.lm.loss import Forward, bits_per_character, continuation_nats, document_nats
 from curate.lm.model import CausalLM, Shape, load, num_parameters, save
 from curate.lm.token_stream import Tokens, token_stream, window_order
-from curate.lm.train import Leg, Step, Trained, Training, train
+from curate.lm.train import StepLog, Trained, Training, TrainSegment, train
 
 TOKENIZER = Path(__file__).parents[1] / "scorers" / "bpe-v1" / "tokenizer.json"
 BOS = 0
@@ -235,8 +235,8 @@ class Killed(Exception):
     pass
 
 
-def killed_after(step: int) -> Callable[[Step], None]:
-    def listener(found: Step) -> None:
+def killed_after(step: int) -> Callable[[StepLog], None]:
+    def listener(found: StepLog) -> None:
         if found.step == step:
             raise Killed
 
@@ -277,7 +277,7 @@ def legs(folder: Path, streams: Sequence[Tokens], **options: Any) -> Trained[Cau
     """Twenty steps, as many on each of the streams."""
     size, begin = 20 // len(streams), None
     for number, stream in enumerate(streams):
-        leg = Leg(first=number * size, until=(number + 1) * size, begin=begin)
+        leg = TrainSegment(first=number * size, until=(number + 1) * size, begin=begin)
         trained = train(TINY, SHORT, stream, folder / str(number), leg=leg, threads=1, **options)
         begin = folder / str(number) / "checkpoint.pt"
     return trained
@@ -317,11 +317,11 @@ def test_every_leg_begins_its_stream_anew(tmp_path: Path) -> None:
     """At a rate of almost nothing, where losses say which windows were seen, the second sees those that a first one would."""
     streams = [np.random.default_rng(seed).integers(0, 8, 10 * 64 + 1).astype(np.uint16) for seed in range(2)]
     still = replace(SHORT, lr=1e-12)
-    train(TINY, still, streams[0], tmp_path / "first", leg=Leg(until=10))
+    train(TINY, still, streams[0], tmp_path / "first", leg=TrainSegment(until=10))
     second = train(
-        TINY, still, streams[1], tmp_path / "second", leg=Leg(first=10, begin=tmp_path / "first" / "checkpoint.pt")
+        TINY, still, streams[1], tmp_path / "second", leg=TrainSegment(first=10, begin=tmp_path / "first" / "checkpoint.pt")
     ).losses  # fmt: skip
-    alone = train(TINY, still, streams[1], tmp_path / "alone", leg=Leg(until=10)).losses
+    alone = train(TINY, still, streams[1], tmp_path / "alone", leg=TrainSegment(until=10)).losses
     assert second[10:] == pytest.approx(alone, rel=1e-6)
 
 
@@ -329,15 +329,15 @@ def test_a_leg_that_does_not_go_on_where_the_other_ended_is_refused(tmp_path: Pa
     legs(tmp_path, [repetitive(), repetitive()])
     begin = tmp_path / "0" / "checkpoint.pt"
     with pytest.raises(SpecError, match="has 10 steps behind it, and the leg begins after 8"):
-        train(TINY, SHORT, repetitive(), tmp_path / "new", leg=Leg(first=8, begin=begin))
+        train(TINY, SHORT, repetitive(), tmp_path / "new", leg=TrainSegment(first=8, begin=begin))
     with pytest.raises(SpecError, match=r"trained with lr 0.01 \(now 0.5\)"):
-        train(TINY, replace(SHORT, lr=0.5), repetitive(), tmp_path / "new", leg=Leg(first=10, begin=begin))
+        train(TINY, replace(SHORT, lr=0.5), repetitive(), tmp_path / "new", leg=TrainSegment(first=10, begin=begin))
     with pytest.raises(SpecError, match="a leg from step 10 to 30, and the training has steps 0 to 20"):
-        train(TINY, SHORT, repetitive(), tmp_path / "new", leg=Leg(first=10, until=30, begin=begin))
+        train(TINY, SHORT, repetitive(), tmp_path / "new", leg=TrainSegment(first=10, until=30, begin=begin))
 
 
 def test_training_that_is_done_is_not_done_again_however_often_it_would_save(tmp_path: Path) -> None:
-    seen: list[Step] = []
+    seen: list[StepLog] = []
     first = train(TINY, SHORT, repetitive(), tmp_path)
     second = train(TINY, replace(SHORT, checkpoint_every=1), repetitive(), tmp_path, listener=seen.append)
     assert (seen, second.losses) == ([], first.losses)

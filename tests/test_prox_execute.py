@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.prox import Outcome, execute
+from curate.prox import ExecutionResult, execute
 from curate.prox.execute import MAX_NORMALIZES, Chunk, Edit, Limits, execute_chunks
 from curate.prox.program import Call, KeepChunk, KeepDoc, Normalize, Program, RemoveLines, parse, write
 from curate.prox.published_executor import run_published
@@ -28,9 +28,9 @@ def applied(text: str, edits: tuple[Edit, ...]) -> str:
     return text
 
 
-def edited(text: str, edits: tuple[Edit, ...], num_errors: int = 0, missed: int = 0) -> Outcome:
+def edited(text: str, edits: tuple[Edit, ...], num_errors: int = 0, missed: int = 0) -> ExecutionResult:
     left = applied(text, edits)
-    return Outcome(left, left, num_errors, edits, "edited" if edits else "kept", missed)
+    return ExecutionResult(left, left, num_errors, edits, "edited" if edits else "kept", missed)
 
 
 def cut(text: str, *spans: tuple[int, int]) -> tuple[Edit, ...]:
@@ -211,7 +211,7 @@ def test_edits(why: str, text: str, calls: list[Call], edits: tuple[Edit, ...]) 
 
 def test_edits_that_undo_each_other_are_none() -> None:
     program = write([Normalize("ab-", "ab-cd-"), Normalize("cd-")])
-    assert execute("ab-cd-", program, limits=OPEN) == Outcome("ab-cd-", "ab-cd-", 0, (), "kept")
+    assert execute("ab-cd-", program, limits=OPEN) == ExecutionResult("ab-cd-", "ab-cd-", 0, (), "kept")
 
 
 def test_sources_that_do_not_occur_are_counted() -> None:
@@ -233,7 +233,7 @@ def test_a_program_touches_nothing_but_its_chunk() -> None:
 @pytest.mark.parametrize("numbers", [(0, 2), (5, 99)])
 def test_lines_outside_the_chunk_are_a_fault(numbers: tuple[int, int]) -> None:
     outcome = execute_chunks(TEXT, [Chunk(3, 5, write([RemoveLines(*numbers)]))])
-    assert outcome == Outcome(TEXT, TEXT, 1, (), "kept")
+    assert outcome == ExecutionResult(TEXT, TEXT, 1, (), "kept")
 
 
 def test_numbers_that_count_from_elsewhere_are_moved() -> None:
@@ -256,14 +256,14 @@ def test_a_wrong_program_leaves_its_own_chunk_alone() -> None:
 
 def test_a_document_is_given_up_if_every_program_is_wrong() -> None:
     wrong = "prose\nprose\nremove_lines(3, 4)"
-    given_up = Outcome(TEXT, TEXT, 4, (), "program_error", reason="too_many_errors")
+    given_up = ExecutionResult(TEXT, TEXT, 4, (), "program_error", reason="too_many_errors")
     assert execute_chunks(TEXT, [Chunk(0, 4, wrong), Chunk(4, 10, wrong)]) == given_up
-    kept = Outcome(TEXT, TEXT, 2, (), "kept")
+    kept = ExecutionResult(TEXT, TEXT, 2, (), "kept")
     assert execute_chunks(TEXT, [Chunk(0, 4, wrong), Chunk(4, 10, "keep_chunk()")]) == kept
 
 
 def test_a_document_without_chunks_is_kept() -> None:
-    assert execute_chunks(TEXT, []) == Outcome(TEXT, TEXT, 0, (), "kept")
+    assert execute_chunks(TEXT, []) == ExecutionResult(TEXT, TEXT, 0, (), "kept")
 
 
 def test_a_program_that_was_read_before_is_the_same() -> None:
@@ -274,7 +274,7 @@ def test_a_program_that_was_read_before_is_the_same() -> None:
 
 def test_a_program_cut_off_is_said_of_the_document() -> None:
     chunks = [Chunk(0, 4, "remove_l"), Chunk(4, 10, "keep_chunk()")]
-    assert execute_chunks(TEXT, chunks) == Outcome(TEXT, TEXT, 0, (), "truncated")
+    assert execute_chunks(TEXT, chunks) == ExecutionResult(TEXT, TEXT, 0, (), "truncated")
     assert execute(words(190, 10), "remove_lines(0, 0)\nremove_l").status == "dropped"
     assert execute(TEXT, "prose\nprose\nremove_l").status == "program_error"
 
@@ -434,7 +434,7 @@ def test_a_range_of_a_million_lines_takes_no_time(program: str, left: str, num_e
 def test_more_replacements_than_are_made_are_faults() -> None:
     program = Program((Normalize("zzz"),) * (MAX_NORMALIZES + 1) + (Normalize("has "),))
     outcome = execute_chunks(TEXT, [Chunk(0, 10, program)], limits=Limits(max_errors=2))
-    assert outcome == Outcome(TEXT, TEXT, 2, (), "kept", missed=MAX_NORMALIZES)
+    assert outcome == ExecutionResult(TEXT, TEXT, 2, (), "kept", missed=MAX_NORMALIZES)
     fewer = Program((Normalize("zzz"),) * (MAX_NORMALIZES - 1) + (Normalize("has "),))
     assert execute_chunks(TEXT, [Chunk(0, 10, fewer)]).text == TEXT.replace("has ", "")
 
@@ -529,7 +529,7 @@ def test_compat_says_the_change_in_one_edit() -> None:
 @pytest.mark.parametrize("text", ["", " \n "])
 def test_compat_keeps_a_text_without_words(text: str) -> None:
     """The published code fails."""
-    assert execute(text, "remove_lines(all=True)", compat=True) == Outcome(text, text, 0, (), "kept")
+    assert execute(text, "remove_lines(all=True)", compat=True) == ExecutionResult(text, text, 0, (), "kept")
 
 
 def test_compat_has_no_other_limits() -> None:

@@ -28,7 +28,7 @@ from curate.prox.self_test_pages import GOOD, JUNK
 from curate.prox.text_prompt import TEMPLATES, TextPrompts
 from curate.prox.windows import without_numbers
 from curate.stages.refine.lm_stage import Asker
-from curate.storage.response_log import Answers, key_of
+from curate.storage.response_log import ResponseLog, key_of
 from curate.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -335,7 +335,7 @@ def test_the_prompt_that_breaks_an_engine_is_found_and_the_others_are_answered(m
     monkeypatch.setattr("curate.stages.refine.lm_stage.open_model", opening)
     asker = Asker(Serving("model", "vllm", 100), None)
     asks = [Ask([number, 666 if number == 11 else 0], range(0, 1)) for number in range(20)]
-    answers = Answers()
+    answers = ResponseLog()
     found = asker.decide(asks, answers)
     assert [number for number, one in enumerate(found) if one is None] == [11]
     assert {float(one.places[0]) for one in found if one} == {0.25}
@@ -404,9 +404,9 @@ def test_a_special_token_in_a_document_is_text() -> None:
 
 def test_answers_outlive_the_process_that_got_them(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    Answers(store, "log").add({"a": [1.5, "\u2028 line"], "b": None})
-    Answers(store, "log").add({"c": 3})
-    assert Answers(store, "log").find(["a", "c", "d"]) == {"a": [1.5, "\u2028 line"], "c": 3}
+    ResponseLog(store, "log").add({"a": [1.5, "\u2028 line"], "b": None})
+    ResponseLog(store, "log").add({"c": 3})
+    assert ResponseLog(store, "log").find(["a", "c", "d"]) == {"a": [1.5, "\u2028 line"], "c": 3}
 
 
 def test_keys_hold_the_model_and_the_tokens() -> None:

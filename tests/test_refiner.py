@@ -32,7 +32,7 @@ from curate.prox.align import label_lines, line_f1, word_f1
 from curate.prox.line_masks import removal, removed_lines, runs
 from curate.prox.line_prompt import combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
 from curate.train.init_from_base import begun
-from curate.train.prox_refiner import Page
+from curate.train.prox_refiner import TrainingPage
 from curate.train.recipe import fit_file
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=60)
@@ -274,11 +274,11 @@ def made_up_page(draw: np.random.Generator) -> tuple[str, list[bool]]:
     return "\n".join(lines), menu
 
 
-def page_of(text: str, remove: str) -> Page:
+def page_of(text: str, remove: str) -> TrainingPage:
     """A word a line, and of each line whether it goes."""
     lines = text.split()
     gone = np.array([mark == "-" for mark in remove])
-    return Page(lines, [[300 + len(line)] for line in lines], gone, np.arange(len(lines)), 1 - gone.astype(np.float32))
+    return TrainingPage(lines, [[300 + len(line)] for line in lines], gone, np.arange(len(lines)), 1 - gone.astype(np.float32))
 
 
 def test_a_page_gets_the_content_of_another_between_its_own_menus() -> None:

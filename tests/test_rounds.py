@@ -100,7 +100,7 @@ def test_no_document_is_trained_on_twice_and_none_of_the_hold_out_ever(world: Pa
 
 @pytest.mark.slow
 def test_of_a_large_hold_out_the_first_that_would_be_drawn_are_read(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = rounds._Loop(str(world / "mates.yaml"), None, rounds.Rounds(**ROUNDS), world / "mates", {}, "cpu", Silent())
+    loop = rounds._MatesLoop(str(world / "mates.yaml"), None, rounds.Rounds(**ROUNDS), world / "mates", {}, "cpu", Silent())
     whole = loop._hold_out(7)
     monkeypatch.setattr(rounds, "_CANDIDATES", 1)
     first = draw_order(whole["id"].to_pylist(), 7)[: ROUNDS["probes"]]

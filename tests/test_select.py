@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 import curate
 from curate.api.batch import Batch
-from curate.api.global_stage import Question
-from curate.api.stage import Decision
+from curate.api.global_stage import Decision, NextRound
 from curate.schema import keyed_hash
 from curate.stages.score import select as module
 from curate.stages.score.select import Select
@@ -40,19 +39,19 @@ def batch(scores: list[float | None], weights: list[int]) -> Batch:
 
 def decided(stage: Select, batches: list[Batch]) -> tuple[Decision, int]:
     """The decision, and after how many rounds."""
-    sketches = [pa.Table.from_batches([stage.sketch(part)]) for part in batches]
-    answer: Question | Decision | None = None
+    summaries = [pa.Table.from_batches([stage.summarize(part)]) for part in batches]
+    answer: NextRound | Decision | None = None
     for number in range(1, 20):
         question = answer
-        assert question is None or isinstance(question, Question)
-        answer = stage.decide((stage.match(rows, question) for rows in sketches), question)
+        assert question is None or isinstance(question, NextRound)
+        answer = stage.reduce((stage.map_shard(rows, question) for rows in summaries), question)
         if isinstance(answer, Decision):
             return answer, number
     raise AssertionError("no decision after 19 rounds")
 
 
 def reasons(stage: Select, part: Batch, decision: Decision) -> list[str | None]:
-    marked = stage.mark(part, decision)
+    marked = stage.apply_decision(part, decision)
     return [value and value["reason"] for value in marked["drop"].to_pylist()] if "drop" in marked else [None] * len(part)
 
 

@@ -23,7 +23,7 @@ from curate.sources.html import HtmlSource
 from curate.sources.hub import HubSource
 from curate.sources.jsonl import JsonlSource
 from curate.sources.parquet import ParquetSource
-from curate.sources.source import Reading, Source, split_by_bytes
+from curate.sources.source import ReadReport, Source, split_by_bytes
 from curate.storage.store import describe
 
 
@@ -31,7 +31,7 @@ def read(source: Source) -> list[dict[str, Any]]:
     """All rows of a source, shard by shard."""
     rows: list[dict[str, Any]] = []
     for shard in source.shards(describe(source.files())):
-        for batch in source.read(shard, Reading()):
+        for batch in source.read(shard, ReadReport()):
             rows += batch.to_pylist()
     return rows
 
@@ -188,7 +188,7 @@ def test_real_text_comes_out_of_parquet_as_it_went_in(shared: Path) -> None:
     table = pq.read_table(path)
     texts: list[str] = []
     for shard in source.shards(describe(source.files())):
-        for batch in source.read(shard, Reading()):
+        for batch in source.read(shard, ReadReport()):
             texts += batch.column("text").to_pylist()
     assert Counter(texts) == Counter(table["text"].to_pylist())
 

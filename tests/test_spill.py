@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.api.global_stage import KEY, groups_of
-from curate.errors import BooksError
+from curate.api.global_stage import KEY, key_ranges
+from curate.errors import AccountingError
 from curate.execution.global_stages.spill import read_blocks, read_group, write_spill
 from curate.storage.store import Store
 
@@ -33,7 +33,7 @@ def test_every_row_is_in_its_group_once(
     store = Store(str(tmp_path_factory.mktemp("spill")) if where == "file" else f"memory://spill-{id(parts)}")
     names = [f"{number}.rows" for number in range(len(parts))]
     for name, keys in zip(names, parts, strict=True):
-        write_spill(store, name, table(keys), groups_of(table(keys), count), count)
+        write_spill(store, name, table(keys), key_ranges(table(keys), count), count)
     every = [key for keys in parts for key in keys]
     for group in range(count):
         mine = [key for key in every if key * count >> 64 == group]
@@ -48,5 +48,5 @@ def test_a_file_that_was_cut_is_no_group(tmp_path: Path) -> None:
     whole = (tmp_path / "a.rows").read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 1):
         (tmp_path / "a.rows").write_bytes(whole[:size])
-        with pytest.raises(BooksError, match=r"has been cut\. Delete"):
+        with pytest.raises(AccountingError, match=r"has been cut\. Delete"):
             list(read_blocks(store, "a.rows", 1, 2))

@@ -15,7 +15,7 @@ from curate.errors import RunError, SpecError
 from curate.lm.checkpoint import Base, open_model, save_model
 from curate.lm.launch import train_together
 from curate.lm.model import CausalLM, save
-from curate.lm.train import Leg, train
+from curate.lm.train import TrainSegment, train
 from tests.test_probe import SHORT, SMALL, TINY, TOKENIZER, Killed, killed_after
 
 NEOX: dict[str, Any] = {
@@ -80,10 +80,10 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     """The sums differ in their order only; killed in the middle of a leg, they go on to the same bits."""
     alone = train(TINY, SHORT, STREAM, tmp_path / "alone", threads=1)
     heard: list[int] = []
-    leg = Leg(until=12)
+    leg = TrainSegment(until=12)
     half = train_together(2, TINY, SHORT, STREAM, tmp_path / "half", leg=leg, listener=heard.append)
-    whole = train_together(2, TINY, SHORT, STREAM, tmp_path / "half", leg=Leg())
-    again = train_together(2, TINY, SHORT, STREAM, tmp_path / "again", leg=Leg())
+    whole = train_together(2, TINY, SHORT, STREAM, tmp_path / "half", leg=TrainSegment())
+    again = train_together(2, TINY, SHORT, STREAM, tmp_path / "again", leg=TrainSegment())
     assert half.steps == 12
     assert heard == sorted(heard) and heard[-1] <= 12
     np.testing.assert_allclose(whole.losses, alone.losses, rtol=1e-4)
@@ -96,4 +96,4 @@ def test_processes_that_fail_say_why(tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=r"(?s)training by 2 processes failed:.*batch \(3\) is not a multiple of the 2 processes"
     ):
-        train_together(2, TINY, replace(SHORT, batch=3), STREAM, tmp_path, leg=Leg())
+        train_together(2, TINY, replace(SHORT, batch=3), STREAM, tmp_path, leg=TrainSegment())

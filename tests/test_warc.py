@@ -25,9 +25,9 @@ from warcio.warcwriter import WARCWriter
 
 from curate.errors import DataError, SpecError
 from curate.schema import POSITION_BITS
-from curate.sources.source import Reading, Shard
+from curate.sources.source import ReadReport, Shard
 from curate.sources.warc import WarcSource
-from curate.storage.store import Found, describe
+from curate.storage.store import InputFile, describe
 
 DATE = "2024-02-03T04:05:06Z"
 HTML = b"<html><body>page</body></html>"
@@ -63,15 +63,15 @@ def replaced(data: bytes, old: bytes, new: bytes) -> bytes:
     return data.replace(old, new)
 
 
-def read(path: Path, start: int = 0, stop: int | None = None, **options: Any) -> tuple[list[dict[str, Any]], Reading]:
-    source, reading = WarcSource(paths=str(path), **options), Reading()
+def read(path: Path, start: int = 0, stop: int | None = None, **options: Any) -> tuple[list[dict[str, Any]], ReadReport]:
+    source, reading = WarcSource(paths=str(path), **options), ReadReport()
     shard = Shard(0, "s", str(path), 3, start, stop, 0)
     rows = [row for batch in source.read(shard, reading) for row in batch.to_pylist()]
     assert [row["ordinal"] for row in rows] == sorted({row["ordinal"] for row in rows})
     return rows, reading
 
 
-def read_bytes(folder: Path, data: bytes, **options: Any) -> tuple[list[dict[str, Any]], Reading]:
+def read_bytes(folder: Path, data: bytes, **options: Any) -> tuple[list[dict[str, Any]], ReadReport]:
     (folder / "x.bin").write_bytes(data)
     return read(folder / "x.bin", **options)
 
@@ -426,7 +426,7 @@ def test_a_file_cut_anywhere_loses_only_its_last_record(tmp_path: Path, form: st
 
 def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
     for data in (b"", b"\r\n\r\n", gzip.compress(b""), gzip.compress(b"\r\n"), skippable(b"x") + skippable(b"", 0x184D2A50)):
-        assert read_bytes(tmp_path, data) == ([], Reading())
+        assert read_bytes(tmp_path, data) == ([], ReadReport())
 
 
 @pytest.mark.parametrize(
@@ -466,7 +466,7 @@ def test_a_file_that_cannot_be_opened_is_an_error_that_names_the_shard(tmp_path:
     with pytest.raises(DataError, match=r"s: cannot read .*none\.warc"):
         read(tmp_path / "none.warc")
     with pytest.raises(SpecError, match="cannot be read"):
-        WarcSource(paths="x", split_bytes=2**10).pieces(Found(str(tmp_path / "none.warc"), "none.warc", 2**20, ""))
+        WarcSource(paths="x", split_bytes=2**10).pieces(InputFile(str(tmp_path / "none.warc"), "none.warc", 2**20, ""))
 
 
 # -- splits

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import curate
 from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
 from curate.cli.main import main
-from curate.errors import BooksError, SpecError
+from curate.errors import AccountingError, SpecError
 from curate.events import Silent
 from curate.execution.engine import InlineEngine
 from curate.execution.runner import Run, survey
@@ -364,13 +364,15 @@ def test_values_that_do_not_give_the_verdicts_of_the_run_are_an_error(out: Path)
     table = pq.read_table(victim)
     words = table.schema.get_field_index("length_words")
     pq.write_table(table.set_column(words, "length_words", pa.array([99.0] * len(table))), victim)
-    with pytest.raises(BooksError, match=r"data/part-00000.parquet, row 0: the recorded values do not give the verdict of"):
+    with pytest.raises(
+        AccountingError, match=r"data/part-00000.parquet, row 0: the recorded values do not give the verdict of"
+    ):
         curate.whatif(str(out), {"example_lengths.min_chars": 24})
 
 
 def test_a_file_that_is_gone_is_noticed(out: Path) -> None:
     next((out / "dropped").iterdir()).unlink()
-    with pytest.raises(BooksError, match=r"dropped/ and manifest.json do not agree"):
+    with pytest.raises(AccountingError, match=r"dropped/ and manifest.json do not agree"):
         curate.whatif(str(out), {"keep.min": 0.3})
 
 

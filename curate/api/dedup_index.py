@@ -70,7 +70,7 @@ def check_index(path: str, kind: str, barrier: Shuffle) -> None:
             raise SpecError(
                 f"against: {path!r} was made with {name} {index.options[name]!r}, here it is {here!r}. Use the same."
             )
-    missing = [name for name in barrier.sketches if name not in index.columns]
+    missing = [name for name in barrier.summary_columns if name not in index.columns]
     if missing:
         raise SpecError(f"against: {path!r} has no {missing[0]!r}, which this stage needs. Its run must have the same options.")
 

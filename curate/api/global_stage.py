@@ -1,17 +1,20 @@
-"""The three ways in which a barrier finds out what it needs of all documents, none of which shows them all to one process.
+"""Global stages: stages that need every document of the corpus before they can decide about one.
 
-- `Poll`: a question goes to every sketch, the summaries come back, and a decision or the next question is made of them. The
-  decision is small and the same for all shards (`select`).
-- `Shuffle`: rows are brought together by a key, worked on group by group, brought together anew, as often as it takes; in
-  the end they come back to the shards of their documents (`exact_dedup`, `minhash`, `line_dedup_global`).
-- `Fold`: sketches are taken in one after the other, in canonical order, by a state that is saved on the way (`bloom_dedup`).
+A global stage works in three steps, all of them tasks; none shows all documents to one process.
 
-The decision of the last two is a table per shard, with the ordinals of its documents. All run as tasks, never on the driver.
+1. `summarize` runs fused into the write before the cut. It leaves a few small rows for each document: the shard's summary.
+2. The summaries of all shards are turned into a `Decision`, in one of three ways:
+   - `Aggregate`: map every shard's summary to a small table, reduce all tables to a decision or to another round (`select`).
+   - `Shuffle`: bring rows together by a key, work on each key range, as often as it takes (`exact_dedup`, `minhash`).
+   - `SequentialScan`: fold the summaries into a state in input order (`bloom_dedup`).
+3. `apply_decision` runs fused into the read after the cut. It drops or edits documents, as any stage does.
+
+The decision of an aggregate is the same for all shards. The other two decide per shard, by the ordinals of its documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar, Literal
 
@@ -20,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.api.batch import Batch
-from curate.api.stage import Barrier, Decision
+from curate.api.stage import Stage
 from curate.schema import ORDINAL
 
 KEY = "key"
@@ -30,49 +33,93 @@ Columns = Mapping[str, pa.DataType]
 
 
 @dataclass(frozen=True)
-class Question:
-    """Asks for another round of `match`, with what the round needs to know."""
+class Decision:
+    """What a global stage decided: rows about one shard's documents, or the same few rows for all shards."""
 
     rows: pa.Table
 
 
-class Poll(Barrier):
-    """Asks all sketches in rounds. Summaries arrive at `decide` in shard order, one at a time: its memory is its own affair."""
+class GlobalStage(Stage):
+    """Base of the three kinds. Subclass `Aggregate`, `Shuffle` or `SequentialScan`."""
 
-    def match(self, rows: pa.Table, question: Question | None) -> pa.Table:
-        """The summary of one shard's sketch; `question` is None in the first round."""
+    @property
+    def summary_options(self) -> tuple[str, ...]:
+        """Options that change the summaries; the others can move without reading documents again."""
         raise NotImplementedError
 
-    def decide(self, summaries: Iterable[pa.Table], question: Question | None) -> Question | Decision:
-        """Another question, or the decision."""
+    @property
+    def summary_columns(self) -> Columns:
+        """Columns of a summary, `ordinal` first."""
+        raise NotImplementedError
+
+    @property
+    def footprint(self) -> str:
+        """What it takes on disk and in memory, in words, for `curate plan`."""
+        return "not known"
+
+    def open_summarizer(self) -> Callable[[Batch], pa.RecordBatch]:
+        """Load what `summarize` needs, once per shard, and return it."""
+        return self.summarize
+
+    def summarize(self, batch: Batch) -> pa.RecordBatch:
+        """Rows kept for the decision: at most one per document, in the order of the batch."""
+        raise NotImplementedError
+
+    def apply_decision(self, batch: Batch, decision: Decision) -> Batch:
+        """Drop or edit documents of a batch, as a stage does."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class NextRound:
+    """Asks for another round of `map_shard`; `rows` is what it needs to know."""
+
+    rows: pa.Table
+
+
+class Aggregate(GlobalStage):
+    """Rounds of map and reduce over the summaries, until there is a decision."""
+
+    def map_shard(self, summary: pa.Table, this_round: NextRound | None) -> pa.Table:
+        """Map one shard's summary to a small table. `this_round` is None in the first round."""
+        raise NotImplementedError
+
+    def reduce(self, tables: Iterable[pa.Table], this_round: NextRound | None) -> NextRound | Decision:
+        """Reduce the tables of all shards to a decision, or ask for another round.
+
+        Tables arrive in shard order, one at a time, so that memory need not grow with the number of shards.
+        """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One pass over all rows: in groups with equal keys (and many keys in a group), or shard by shard."""
+    """One pass of a shuffle over all rows."""
 
     name: str
     over: Literal["key", "shard"]
-    """Shard by shard, the sketches are at hand too."""
-    sketches: tuple[str, ...] = field(default=(), kw_only=True)
-    """Their columns that it needs, `ordinal` first."""
+    """One task per key range (equal keys are always together), or one per shard group, which has the summaries at hand."""
+    summary_columns: tuple[str, ...] = field(default=(), kw_only=True)
+    """Columns of the summaries that it reads, `ordinal` first."""
     writes: Columns
-    """Columns of the rows it gives. They are brought together by `key` if they have one, else by the shard of `ordinal`."""
+    """Columns of the rows it writes. The next phase gets them by `key` if they have one, else by the shard of `ordinal`."""
     whole: bool = False
-    """All rows are one group."""
+    """All rows are in one task."""
 
 
 @dataclass(frozen=True)
-class Worked:
-    """What a phase makes of one group: rows for the next phase, and counts that are added up over all groups."""
+class PhaseResult:
+    """Rows of one task for the next phase, and counts that are added up over all tasks."""
 
     rows: pa.Table
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-class Shuffle(Barrier):
-    """Brings rows together by keys. A result must not depend on how keys are dealt to groups, nor on the order of rows."""
+class Shuffle(GlobalStage):
+    """Phases between which rows are brought together by key. The rows of the last phase are the decision.
+
+    A result must depend neither on how keys are dealt to tasks nor on the order of rows.
+    """
 
     index_options: ClassVar[tuple[str, ...]] = ()
     """Options that an index must have been made with, to be compared."""
@@ -83,78 +130,83 @@ class Shuffle(Barrier):
         return ()
 
     @property
-    def decisions(self) -> Columns:
+    def decision_columns(self) -> Columns:
         """Columns of the decision, `ordinal` first. Its rows are sorted by all of them."""
         raise NotImplementedError
 
     @property
-    def first(self) -> Phase:
-        """The phase that makes rows of the sketches: over shards, with no rows before it."""
+    def first_phase(self) -> Phase:
+        """The phase that makes rows of the summaries. It runs over shards and has no rows before it."""
         raise NotImplementedError
 
-    def following(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
-        """What comes next, after a phase that gave so many rows and counts in all; None if its rows are the decision."""
+    def next_phase(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
+        """The phase after one that wrote `rows` rows and `counts` in all; None if its rows are the decision."""
         raise NotImplementedError
 
-    def work(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> Worked:
-        """Rows of one group of keys, or of one range of shards with its sketches, in ascending ordinals."""
+    def run_phase(self, phase: Phase, rows: pa.Table, summaries: Iterator[pa.RecordBatch]) -> PhaseResult:
+        """Work on the rows of one key range, or of one shard group with its summaries, in ascending ordinals."""
         raise NotImplementedError
 
 
-class Fold(Barrier):
-    """Takes in sketches in canonical order. `chains` states, each for some of the input files, go on side by side."""
+class SequentialScan(GlobalStage):
+    """A global stage with sequential state, such as a Bloom filter.
+
+    Per-shard summaries are folded into the state in input order. Input files are dealt round-robin to `num_partitions`
+    independent states that run in parallel; the result depends on that number, never on the number of workers. The state is
+    checkpointed, so an interrupted run resumes from the last checkpoint.
+    """
 
     @property
-    def chains(self) -> int:
-        """Input file number n belongs to chain n modulo this."""
+    def num_partitions(self) -> int:
+        """Input file number n belongs to partition n modulo this."""
         return 1
 
     @property
-    def decisions(self) -> Columns:
+    def decision_columns(self) -> Columns:
         """Columns of the decision, `ordinal` first."""
         raise NotImplementedError
 
-    def weigh(self, sketch: pa.RecordBatch) -> int:
-        """How much a sketch adds to the state; the sum of a chain is what `begin` gets."""
+    def weight_of(self, summary: pa.RecordBatch) -> int:
+        """How much a summary adds to the state. `initial_state` gets the sum over its partition."""
         raise NotImplementedError
 
     def state_bytes(self, weight: int) -> int:
-        """Size of the state for so much. It is saved about as often as four times as many bytes have been read."""
+        """Size of a state of this weight. A checkpoint is written after about four times as many bytes of summaries."""
         raise NotImplementedError
 
-    def begin(self, weight: int) -> Any:
-        """The empty state."""
+    def initial_state(self, weight: int) -> Any:
+        """The empty state of a partition."""
         raise NotImplementedError
 
-    def load(self, file: BinaryIO) -> Any:
+    def load_state(self, file: BinaryIO) -> Any:
+        """Read a checkpoint."""
         raise NotImplementedError
 
-    def save(self, state: Any, file: BinaryIO) -> None:
+    def save_state(self, state: Any, file: BinaryIO) -> None:
+        """Write a checkpoint."""
         raise NotImplementedError
 
-    def fold(self, state: Any, sketch: pa.RecordBatch) -> Worked:
-        """Take in a sketch, changing the state; the decision on its documents, and counts."""
+    def scan(self, state: Any, summary: pa.RecordBatch) -> PhaseResult:
+        """Fold a summary into the state, in place. Returns the decision on its documents, and counts."""
         raise NotImplementedError
 
 
-def groups_of(rows: pa.Table, count: int) -> npt.NDArray[np.int64]:
-    """The group of every row by its key: equal ranges of the upper 32 bits."""
+def key_ranges(rows: pa.Table, count: int) -> npt.NDArray[np.int64]:
+    """The key range of every row, out of `count` equal ranges of the upper 32 bits. Shape (rows,)."""
     upper = rows[KEY].to_numpy() >> np.uint64(32)
     return np.asarray(upper * np.uint64(count) >> np.uint64(32), np.int64)
 
 
-def rows_of(batch: Batch, decision: Decision) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where a shard's decision speaks of documents of the batch: places in the batch, and in the decision.
+def decided_rows(batch: Batch, decision: Decision) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where a shard's decision is about documents of the batch: row numbers in the batch, and in the decision.
 
-    A decision may have several rows for one document; all of them are given, those of a document one after the other.
+    A decision may have several rows for one document; all are given, those of a document one after the other.
     """
     decided = decision.rows[ORDINAL].to_numpy()
     ordinals = batch.ordinals
     low, high = np.searchsorted(decided, ordinals), np.searchsorted(decided, ordinals, side="right")
     if not len(ordinals) or low[0] == high[-1]:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    places = np.repeat(np.arange(len(ordinals)), high - low)
-    first = int(low[0])
-    within = np.arange(first, int(high[-1]))
-    inside = np.isin(decided[within], ordinals)
-    return places, within[inside]
+    in_batch = np.repeat(np.arange(len(ordinals)), high - low)
+    in_decision = np.arange(int(low[0]), int(high[-1]))
+    return in_batch, in_decision[np.isin(decided[in_decision], ordinals)]

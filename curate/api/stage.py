@@ -25,7 +25,7 @@ import pyarrow as pa
 from curate.api.batch import Batch, Kernel
 from curate.config.options import asset_paths
 from curate.schema import TEXT
-from curate.storage.response_log import Answers
+from curate.storage.response_log import ResponseLog
 
 if TYPE_CHECKING:
     pass
@@ -100,53 +100,11 @@ class Stage:
 class LoggedKernel:
     """A kernel that asks a model, and keeps its answers: in memory, or where the runner says."""
 
-    ask: Callable[[Batch, Answers], Batch]
-    answers: Answers = field(default_factory=Answers)
+    ask: Callable[[Batch, ResponseLog], Batch]
+    answers: ResponseLog = field(default_factory=ResponseLog)
 
     def __call__(self, batch: Batch) -> Batch:
         return self.ask(batch, self.answers)
 
-    def logging_to(self, answers: Answers) -> LoggedKernel:
+    def logging_to(self, answers: ResponseLog) -> LoggedKernel:
         return replace(self, answers=answers)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a barrier found out; marks documents. The rows of one shard, or the same few for all of them."""
-
-    rows: pa.Table
-
-
-class Barrier(Stage):
-    """A stage that needs every document before it can give a verdict on one.
-
-    `sketch` runs fused into the write before the cut, `mark` fused into the read after it. What happens in between is the
-    affair of the three kinds of barriers (`barriers.py`).
-    """
-
-    @property
-    def sketch_options(self) -> tuple[str, ...]:
-        """Options that change the sketch; the others can move without reading documents again."""
-        raise NotImplementedError
-
-    @property
-    def sketches(self) -> Mapping[str, pa.DataType]:
-        """Columns of a sketch, `ordinal` first."""
-        raise NotImplementedError
-
-    @property
-    def footprint(self) -> str:
-        """What it takes on disk and in memory, in words, for `curate plan`."""
-        return "not known"
-
-    def sketcher(self) -> Callable[[Batch], pa.RecordBatch]:
-        """Load what `sketch` needs, once per shard, and return it."""
-        return self.sketch
-
-    def sketch(self, batch: Batch) -> pa.RecordBatch:
-        """Small rows kept for the decision, at most one per document, in the order of the batch."""
-        raise NotImplementedError
-
-    def mark(self, batch: Batch, decision: Decision) -> Batch:
-        """Give verdicts, as a stage does."""
-        raise NotImplementedError

@@ -20,9 +20,9 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from curate.execution.accounting import Account
+from curate.execution.accounting import StageCounts
 from curate.execution.summary import Summary
-from curate.report.replay import Verdict
+from curate.report.replay import DropReason
 from curate.report.whatif import Count, Flip, WhatIf
 
 _LINE_EVERY_S = 10.0
@@ -202,13 +202,13 @@ def _flip(flip: Flip) -> str:
     return f"{label}  {_verdict(flip.before)} -> passes"
 
 
-def _verdict(verdict: Verdict | None) -> str:
+def _verdict(verdict: DropReason | None) -> str:
     if verdict is None:
         return "passes"
     limit = "" if verdict.limit is None else f", limit {verdict.limit:.6g}"
     return f"{verdict.stage}: {verdict.reason} ({verdict.measure} {verdict.value:.6g}{limit})"
 
 
-def _reasons(account: Account) -> list[tuple[str, int]]:
+def _reasons(account: StageCounts) -> list[tuple[str, int]]:
     reasons = sorted(account.dropped.items(), key=lambda pair: (-pair[1], pair[0]))
     return [*reasons, ("failed: killed its worker", account.failed)] if account.failed else reasons

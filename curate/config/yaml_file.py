@@ -34,7 +34,7 @@ def read_scalar(text: str) -> Any:
         raise ValueError(str(getattr(error, "problem", None) or error)) from error
 
 
-class Document:
+class YamlFile:
     """A YAML file as plain values, and the line of every one of them."""
 
     def __init__(self, file: str) -> None:
@@ -94,7 +94,7 @@ class Document:
         return SpecError(f"{place}: {message}")
 
 
-def options_at(document: Document, cls: type[Any], options: Any, path: YamlPath, where: str | None = None) -> Any:
+def options_at(document: YamlFile, cls: type[Any], options: Any, path: YamlPath, where: str | None = None) -> Any:
     """An instance of `cls` from the options at `path`, paths counted from the document's folder."""
     where = where or ".".join(str(key) for key in path)
     values = mapping_at(document, {} if options is None else options, path, where)
@@ -104,13 +104,13 @@ def options_at(document: Document, cls: type[Any], options: Any, path: YamlPath,
         raise document.error((*path, *error.path), f"{where}: {error}") from error
 
 
-def mapping_at(document: Document, value: Any, path: YamlPath, where: str) -> Mapping[str, Any]:
+def mapping_at(document: YamlFile, value: Any, path: YamlPath, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise document.error(path, f"{where}: {value!r} must be a mapping of names to values")
     return value
 
 
-def check_keys(document: Document, value: Mapping[str, Any], path: YamlPath, known: tuple[str, ...], noun: str) -> None:
+def check_keys(document: YamlFile, value: Mapping[str, Any], path: YamlPath, known: tuple[str, ...], noun: str) -> None:
     for key in value:
         if key not in known:
             raise document.error((*path, key), f"unknown {noun} {key!r}. {known_values(key, known)}")

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.api.batch import Batch
-from curate.errors import BooksError, ContractError
-from curate.execution.contract_checks import _check_columns, _check_rows, _misled
-from curate.execution.sampling import SAMPLE_SEED, BottomK, _sampled
+from curate.errors import AccountingError, ContractError
+from curate.execution.contract_checks import check_columns, check_rows, contract_error
+from curate.execution.sampling import SAMPLE_SEED, BottomK, sampled_texts
 from curate.pipeline.steps import ALWAYS, TEXT_CHARS, Step
 from curate.schema import DROP, EDITED, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT, URL, keyed_hash
 
@@ -60,7 +60,7 @@ def _values_type(values: Sequence[str]) -> pa.DataType:
 
 
 @dataclass
-class Account:
+class StageCounts:
     """One stage's books; adding accounts of shards gives the account of the run."""
 
     rows_in: int = 0
@@ -78,7 +78,7 @@ class Account:
     """What the stage counts besides: values replaced by kind, documents by benchmark."""
     seconds: float = 0.0
 
-    def add(self, other: Account) -> None:
+    def add(self, other: StageCounts) -> None:
         for name, value in vars(other).items():
             mine = getattr(self, name)
             if value is not None:
@@ -88,18 +88,18 @@ class Account:
         """Raises BooksError unless rows and characters balance."""
         out = self.rows_out + sum(self.dropped.values()) + self.failed
         if self.rows_in != out:
-            raise BooksError(f"{where}: {self.rows_in} rows in, but {out} accounted for. This is a bug: please report it.")
+            raise AccountingError(f"{where}: {self.rows_in} rows in, but {out} accounted for. This is a bug: please report it.")
         base = self.chars_in - self.chars_dropped - self.chars_removed + self.chars_inserted
         expected = base if self.chars_rebased is None else self.chars_rebased - self.chars_dropped
         if self.chars_out != expected:
-            raise BooksError(f"{where}: {self.chars_out} characters out, but the account says {expected}.")
+            raise AccountingError(f"{where}: {self.chars_out} characters out, but the account says {expected}.")
 
     def as_json(self) -> dict[str, Any]:
         named = {"dropped": dict(sorted(self.dropped.items())), "counts": dict(sorted(self.counts.items()))}
         return {**asdict(self), **named}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Account:
+    def from_json(cls, value: Mapping[str, Any]) -> StageCounts:
         return cls(**{**value, "dropped": Counter(value["dropped"]), "counts": Counter(value["counts"])})
 
 
@@ -107,7 +107,7 @@ Sink = Callable[[pa.RecordBatch], None]
 
 
 @dataclass
-class Ledger:
+class ShardAccounting:
     """The ledger of one segment over one shard: accounts per stage, verdicts and edits as they come."""
 
     shard: str
@@ -120,16 +120,16 @@ class Ledger:
     """Measured columns that verdicts of this segment may carry."""
     values_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Those that are measured by the end of a stage."""
-    accounts: dict[str, Account] = field(default_factory=dict)
+    accounts: dict[str, StageCounts] = field(default_factory=dict)
 
-    def open_account(self, name: str) -> Account:
-        return self.accounts.setdefault(name, Account())
+    def open_account(self, name: str) -> StageCounts:
+        return self.accounts.setdefault(name, StageCounts())
 
     def settle(self, step: Step, before: Batch, after: Batch, started: float) -> Batch:
         """The surviving rows, with the columns still needed. Raises ContractError naming stage, shard and document."""
-        where = f"{step.place}: stage {step.name!r}, shard {self.shard!r}"
-        _check_rows(where, before, after)
-        _check_columns(where, step, before, after)
+        where = f"{step.location}: stage {step.name!r}, shard {self.shard!r}"
+        check_rows(where, before, after)
+        check_columns(where, step, before, after)
         account = self.open_account(step.name)
         account.seconds += time.perf_counter() - started
         account.rows_in += len(before)
@@ -150,7 +150,7 @@ class Ledger:
         return self._settle_verdicts(f"shard {self.shard!r}", SOURCE, reasons, batch, account, columns)
 
     def _settle_verdicts(
-        self, where: str, name: str, reasons: tuple[str, ...], batch: Batch, account: Account, columns: list[str]
+        self, where: str, name: str, reasons: tuple[str, ...], batch: Batch, account: StageCounts, columns: list[str]
     ) -> Batch:
         gone = batch.dropped
         if gone.any():
@@ -162,7 +162,7 @@ class Ledger:
         kept = [*columns, EDITED] if EDITED in batch else columns
         return batch.select(kept)
 
-    def _record_dropped(self, where: str, name: str, reasons: tuple[str, ...], lost: Batch, account: Account) -> None:
+    def _record_dropped(self, where: str, name: str, reasons: tuple[str, ...], lost: Batch, account: StageCounts) -> None:
         verdicts = lost[DROP].flatten()
         counts = Counter(verdicts[0].to_pylist())
         unknown = sorted(str(reason) for reason in counts if reason not in reasons)
@@ -177,7 +177,7 @@ class Ledger:
         text = lost[TEXT].cast(pa.large_string()) if TEXT in lost else pa.nulls(len(lost), pa.large_string())
         if not self.keep_text:
             keys = [f"{name}/{reason}" for reason in verdicts[0].to_pylist()]
-            text = _sampled(text, self.drop_samples, keys, lost.ordinals)
+            text = sampled_texts(text, self.drop_samples, keys, lost.ordinals)
         columns = [*(lost[column] for column in ALWAYS), pa.repeat(pa.scalar(name), len(lost)), *verdicts, text]
         columns += [pa.array(lost.chars), self._values(name, lost)] if self.values else []
         self.on_dropped(pa.RecordBatch.from_arrays(columns, schema=dropped_schema(self.values)))
@@ -187,13 +187,13 @@ class Ledger:
         known = {column: lost[column] for column in self.values_by.get(name, ()) if column in lost}
         return _struct(known, self.values, len(lost))
 
-    def _settle_edits(self, where: str, step: Step, before: Batch, after: Batch, account: Account) -> None:
+    def _settle_edits(self, where: str, step: Step, before: Batch, after: Batch, account: StageCounts) -> None:
         if EDITS not in after:
             if after[TEXT].cast(pa.large_string()).equals(before[TEXT].cast(pa.large_string())):
                 return
             raise ContractError(f"{where}: the text changed without edits. Use edit_text(), or set rebases = True.")
         removed, inserted = _edit_sizes(after[EDITS])
-        wrong = _misled(before[TEXT], after[TEXT], after[EDITS])
+        wrong = contract_error(before[TEXT], after[TEXT], after[EDITS])
         if wrong is not None:
             document = before[ID][wrong].as_py()
             raise ContractError(f"{where}, document {document!r}: the edits do not lead from the old text to the new one.")

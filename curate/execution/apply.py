@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from curate.api.batch import Batch
-from curate.api.stage import Barrier
+from curate.api.global_stage import GlobalStage
 from curate.config.options import OptionError, build
 from curate.config.registry import load_class, table_of
 from curate.errors import SpecError
@@ -39,7 +39,7 @@ def apply_stage(name: str, table: pa.Table, options: Mapping[str, Any]) -> pa.Ta
         stage = build(cls, options)
     except OptionError as error:
         raise SpecError(f"stage {name!r}: {error}") from error
-    if isinstance(stage, Barrier):
+    if isinstance(stage, GlobalStage):
         raise SpecError(f"stage {name!r} needs every document of a corpus. Use curate.run().")
     given = table
     for column, kind in stage.reads.items():

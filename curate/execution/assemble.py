@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.errors import BooksError
+from curate.errors import AccountingError
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import Columns, Segment
 from curate.schema import EDITED, MAX_POSITION, ORDINAL, TEXT
 from curate.sources.parquet import from_row
-from curate.sources.source import Reading, Shard, split_by_bytes
+from curate.sources.source import ReadReport, Shard, split_by_bytes
 from curate.storage.parquet import read_batches
 from curate.storage.run_dir import shard_file
 from curate.storage.store import Store
@@ -42,7 +42,7 @@ class Cursor:
             count = int(np.searchsorted(ordinals, self._ordinals[-1], side="right"))
             index = np.searchsorted(self._ordinals, ordinals[:count])
             if not np.array_equal(self._ordinals[index], ordinals[:count]):
-                raise BooksError(f"{self._label}: a document is missing. The file was changed; delete its step and rerun.")
+                raise AccountingError(f"{self._label}: a document is missing. The file was changed; delete its step and rerun.")
             parts.append(_pick(self._held, index))
             ordinals = ordinals[count:]
         return parts[0] if len(parts) == 1 else _join(parts)
@@ -54,7 +54,7 @@ class Cursor:
                 self._held = held
                 if ordinal <= self._ordinals[-1]:
                     return
-        raise BooksError(
+        raise AccountingError(
             f"{self._label}: ends before document {int(ordinal)}. The file was changed; delete its step and rerun."
         )
 
@@ -131,7 +131,7 @@ def _cursor(
     plan: Plan, segments: Sequence[Segment], index: int, shard: Shard, store: Store, columns: Columns, first: int
 ) -> Cursor:
     if index < 0:
-        batches = plan.source.read(from_row(shard, first & MAX_POSITION), Reading(again=True))
+        batches = plan.source.read(from_row(shard, first & MAX_POSITION), ReadReport(again=True))
         return Cursor(batches, shard.url)
     segment = segments[index]
     wanted = [name for name in segment.writes if name in columns or name in (ORDINAL, EDITED)]

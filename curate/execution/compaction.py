@@ -67,10 +67,10 @@ def run_finish(finish: Finish, item: FinalFile) -> FileRecord:
 def _final_schemas(plan: Plan, item: FinalFile) -> dict[str, pa.Schema]:
     """Name -> columns of the file, and for the corpus, where values are recorded, of the one in `values/`."""
     if item.kind == "data":
-        beside = {values_file(item.name): schema(plan.beside)} if plan.beside else {}
+        beside = {values_file(item.name): schema(plan.values_columns)} if plan.values_columns else {}
         return {item.name: schema(plan.output), **beside}
-    final = dropped_schema(plan.values) if item.kind == "dropped" else EDITED_SCHEMA
-    hidden = () if item.kind == "dropped" and plan.values else (ORDINAL,)
+    final = dropped_schema(plan.recorded) if item.kind == "dropped" else EDITED_SCHEMA
+    hidden = () if item.kind == "dropped" and plan.recorded else (ORDINAL,)
     return {item.name: pa.schema([field for field in final if field.name not in hidden])}
 
 
@@ -79,15 +79,15 @@ def _pieces(finish: Finish, item: FinalFile) -> Iterator[pa.RecordBatch]:
     segments = plan.segments[: item.segment + 1]
     for piece in item.pieces:
         if item.kind == "data":
-            columns = {ORDINAL: pa.uint64(), **plan.output, **plan.beside}
-            counted = columns.pop(TEXT_CHARS, None) if TEXT_CHARS in plan.beside else None
+            columns = {ORDINAL: pa.uint64(), **plan.output, **plan.values_columns}
+            counted = columns.pop(TEXT_CHARS, None) if TEXT_CHARS in plan.values_columns else None
             for records in read_layers(plan, segments, piece.shard, store, columns, piece.skip, piece.count):
                 yield Batch(records).put(TEXT_CHARS, pa.array(Batch(records).chars)).records if counted else records
         else:
             name = shard_file(segments[-1].name, item.kind, piece.shard.name)
             for records in _sliced(read_batches(store, name), piece.skip, piece.count):
                 sampled = _sampled(finish, item.kind, records)
-                yield with_values(sampled, plan.values) if item.kind == "dropped" and plan.values else sampled
+                yield with_values(sampled, plan.recorded) if item.kind == "dropped" and plan.recorded else sampled
 
 
 def _sliced(batches: Iterator[pa.RecordBatch], skip: int, count: int) -> Iterator[pa.RecordBatch]:

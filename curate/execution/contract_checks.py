@@ -12,7 +12,7 @@ from curate.pipeline.steps import Step
 from curate.schema import DROP, DROP_TYPE, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT
 
 
-def _misled(before: pa.Array, after: pa.Array, edits: pa.Array) -> int | None:
+def contract_error(before: pa.Array, after: pa.Array, edits: pa.Array) -> int | None:
     """The first row whose edits, applied to the old text, do not give the new one; None when all do."""
     before, after = before.cast(pa.large_string()), after.cast(pa.large_string())
     edited = edits.is_valid()
@@ -26,7 +26,7 @@ def _misled(before: pa.Array, after: pa.Array, edits: pa.Array) -> int | None:
     return None
 
 
-def _check_rows(where: str, before: Batch, after: Batch) -> None:
+def check_rows(where: str, before: Batch, after: Batch) -> None:
     if len(before) != len(after):
         raise ContractError(
             f"{where}, document {before[ID][0].as_py()!r}: {len(before)} rows in, {len(after)} out. "
@@ -37,7 +37,7 @@ def _check_rows(where: str, before: Batch, after: Batch) -> None:
         raise ContractError(f"{where}, document {before[ID][first].as_py()!r}: the order of rows changed. Keep it.")
 
 
-def _check_columns(where: str, step: Step, before: Batch, after: Batch) -> None:
+def check_columns(where: str, step: Step, before: Batch, after: Batch) -> None:
     writes = {**step.stage.writes, DROP: DROP_TYPE, **({EDITS: EDITS_TYPE} if TEXT in step.stage.writes else {})}
     for name in after.names:
         kind = after[name].type

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from curate.execution.accounting import Account
+from curate.execution.accounting import StageCounts
 from curate.schema import TEXT, URL
 from curate.storage.run_dir import CORPUS
 from curate.storage.store import Store
@@ -29,7 +29,9 @@ _SECTIONS = ("Sources", "Intended use", "Known biases")
 """Of a model's card that say whether a corpus chosen by it is what one wants."""
 
 
-def data_card(store: Store, saved: Mapping[str, Any], stages: Mapping[str, Account], documents: int, files: list[str]) -> str:
+def data_card(
+    store: Store, saved: Mapping[str, Any], stages: Mapping[str, StageCounts], documents: int, files: list[str]
+) -> str:
     """Markdown with a front matter. `saved` is the recipe, `files` are those of `data/`, of which a few texts are shown."""
     ((kind, _),) = saved["source"].items()
     license = saved["output"]["license"]
@@ -72,7 +74,7 @@ def _languages(saved: Mapping[str, Any]) -> list[str]:
     return [name for name in (kept[-1] if kept else []) if re.fullmatch("[a-z]{2,3}", name)]
 
 
-def _funnel(stages: Mapping[str, Account], first: int) -> Iterator[str]:
+def _funnel(stages: Mapping[str, StageCounts], first: int) -> Iterator[str]:
     yield "| stage | documents in | dropped | edited | left of all | characters out | why |"
     yield "|---|---|---|---|---|---|---|"
     for name, account in stages.items():

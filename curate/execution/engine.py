@@ -22,7 +22,7 @@ from curate.execution.worker import Function
 
 MAX_TRANSIENT_RETRIES = 4
 MAX_HOLDER_DEATHS = 2
-_TICK_S = 1.0
+TICK_S = 1.0
 
 Resources = Mapping[str, float]
 Follow = Callable[[Any, Any], Any]
@@ -31,7 +31,7 @@ Work = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskResult:
     """An item and what became of it: a result, or the error that stopped it."""
 
     item: Any
@@ -44,10 +44,10 @@ class Engine(Protocol):
 
     running: dict[Any, float]
 
-    def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[Outcome | None]:
+    def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[TaskResult | None]:
         """Outcomes as they come; None now and then, so that the caller can report progress."""
 
-    def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[Outcome | None]:
+    def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[TaskResult | None]:
         """For every key of `work`, enter `open(context, key)` once, and apply what that gives to each of the key's items.
 
         For models: what is opened is loaded once, and stays where it is until the key is done.
@@ -66,7 +66,7 @@ class InlineEngine:
         self.running: dict[Any, float] = {}
         self._draining = False
 
-    def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[Outcome | None]:
+    def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[TaskResult | None]:
         for item in items:
             if self._draining:
                 return
@@ -75,22 +75,22 @@ class InlineEngine:
             yield self._attempt(function, context, item)
             self.running.pop(item, None)
 
-    def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[Outcome | None]:
+    def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[TaskResult | None]:
         for key, items in work.items():
             if items and not self._draining:
                 with open(context, key) as apply:
                     yield from self.map(lambda _, item, held=apply: held(item), None, items, resources)  # type: ignore[misc]
 
-    def _attempt(self, function: Function, context: Any, item: Any) -> Outcome:
+    def _attempt(self, function: Function, context: Any, item: Any) -> TaskResult:
         for attempt in range(MAX_TRANSIENT_RETRIES + 1):
             try:
-                return Outcome(item, function(context, item))
+                return TaskResult(item, function(context, item))
             except TransientError as error:
                 failure = error
-                time.sleep(_backoff(attempt))
+                time.sleep(backoff(attempt))
             except CurateError as error:
-                return Outcome(item, error=error)
-        return Outcome(item, error=failure)
+                return TaskResult(item, error=error)
+        return TaskResult(item, error=failure)
 
     def drain(self) -> None:
         self._draining = True
@@ -99,10 +99,10 @@ class InlineEngine:
         return
 
 
-def _backoff(attempt: int) -> float:
+def backoff(attempt: int) -> float:
     return 0.2 * 4.0**attempt
 
 
-def _label(item: Any) -> str:
+def label_of(item: Any) -> str:
     shard = getattr(item, "shard", None)
     return str(getattr(shard, "name", None) or getattr(item, "name", None) or type(item).__name__)

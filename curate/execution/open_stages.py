@@ -5,11 +5,11 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 
 from curate.api.batch import Kernel
-from curate.api.global_stage import Poll
-from curate.api.stage import Barrier, Decision, LoggedKernel
+from curate.api.global_stage import Aggregate, Decision, GlobalStage
+from curate.api.stage import LoggedKernel
 from curate.errors import CurateError, SpecError
 from curate.pipeline.steps import Segment, Step
-from curate.storage.response_log import Answers
+from curate.storage.response_log import ResponseLog
 from curate.storage.run_dir import decision_file, response_log, shard_decision_file
 from curate.storage.store import Store
 
@@ -21,12 +21,12 @@ def open_kernels(segment: Segment) -> list[tuple[Step, Kernel]]:
 
 def open_marking(segment: Segment, store: Store, shard: str) -> Kernel:
     """The marking of the barrier before a segment, for one shard."""
-    assert segment.barrier is not None
-    barrier = segment.barrier.stage
-    assert isinstance(barrier, Barrier)
-    name = decision_file(segment.name) if isinstance(barrier, Poll) else shard_decision_file(segment.name, shard)
+    assert segment.global_stage is not None
+    barrier = segment.global_stage.stage
+    assert isinstance(barrier, GlobalStage)
+    name = decision_file(segment.name) if isinstance(barrier, Aggregate) else shard_decision_file(segment.name, shard)
     decision = Decision(pq.read_table(store.open(name)))
-    return lambda batch: barrier.mark(batch, decision)
+    return lambda batch: barrier.apply_decision(batch, decision)
 
 
 def _opened(step: Step) -> Kernel:
@@ -35,12 +35,12 @@ def _opened(step: Step) -> Kernel:
     except CurateError:
         raise
     except Exception as error:  # whatever a model's library raises for a file it cannot load
-        raise SpecError(f"{step.place}: stage {step.name!r} cannot be opened: {type(error).__name__}: {error}") from error
+        raise SpecError(f"{step.location}: stage {step.name!r} cannot be opened: {type(error).__name__}: {error}") from error
 
 
 def open_kernel(segment: Segment, store: Store, shard: str, step: Step) -> Kernel:
     """Load what one step needs, for one shard."""
-    if step is segment.barrier:
+    if step is segment.global_stage:
         return open_marking(segment, store, shard)
     return with_log(_opened(step), segment, store, shard)
 
@@ -48,5 +48,5 @@ def open_kernel(segment: Segment, store: Store, shard: str, step: Step) -> Kerne
 def with_log(kernel: Kernel, segment: Segment, store: Store, shard: str) -> Kernel:
     """A kernel that asks a model keeps its answers with the shard; others have nothing to keep."""
     if isinstance(kernel, LoggedKernel):
-        return kernel.logging_to(Answers(store, response_log(segment.name, shard)))
+        return kernel.logging_to(ResponseLog(store, response_log(segment.name, shard)))
     return kernel

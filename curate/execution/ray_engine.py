@@ -15,15 +15,15 @@ from typing import Any
 import curate
 from curate.errors import CurateError, DataError, RunError, SpecError, TransientError
 from curate.execution.engine import (
-    _TICK_S,
     MAX_HOLDER_DEATHS,
     MAX_TRANSIENT_RETRIES,
+    TICK_S,
     Open,
-    Outcome,
     Resources,
+    TaskResult,
     Work,
-    _backoff,
-    _label,
+    backoff,
+    label_of,
 )
 from curate.execution.worker import Function, after_deaths
 
@@ -65,7 +65,7 @@ class RayEngine:
                 ) from error
         self._window = 2 * max(1, int(self._cluster().get("CPU", 1)))
 
-    def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[Outcome | None]:
+    def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[TaskResult | None]:
         ray = self._ray
         task = ray.remote(max_retries=0, max_calls=0, **_ray_options(resources))(_on_worker)
         shared = ray.put(context)
@@ -83,7 +83,7 @@ class RayEngine:
                 self.running[item] = time.time()
             if not flying:
                 return
-            ready, _ = ray.wait(list(flying), timeout=_TICK_S)
+            ready, _ = ray.wait(list(flying), timeout=TICK_S)
             if not ready:
                 yield None
             for reference in ready:
@@ -95,29 +95,31 @@ class RayEngine:
 
     def _outcome(
         self, reference: Any, item: Any, again: deque[Any], deaths: Counter[Any], faults: Counter[Any]
-    ) -> Outcome | None:
+    ) -> TaskResult | None:
         """What became of a finished task; None when the item will be tried again."""
         ray = self._ray
         try:
-            return Outcome(item, ray.get(reference))
+            return TaskResult(item, ray.get(reference))
         except ray.exceptions.RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, CurateError) else RunError(f"{_label(item)}: {error}")
+            cause = error.cause if isinstance(error.cause, CurateError) else RunError(f"{label_of(item)}: {error}")
             if isinstance(cause, TransientError) and faults[item] < MAX_TRANSIENT_RETRIES:
-                time.sleep(_backoff(faults[item]))
+                time.sleep(backoff(faults[item]))
                 faults[item] += 1
                 again.append(item)
                 return None
-            return Outcome(item, error=cause)
+            return TaskResult(item, error=cause)
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
-            key = _label(item)
+            key = label_of(item)
             deaths[key] += 1
             retry = after_deaths(item, deaths[key])
             if retry is None:
-                return Outcome(item, error=DataError(f"{key}: its worker died {deaths[key]} times, outside any stage: {error}"))
+                return TaskResult(
+                    item, error=DataError(f"{key}: its worker died {deaths[key]} times, outside any stage: {error}")
+                )
             again.append(retry)
             return None
 
-    def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[Outcome | None]:
+    def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[TaskResult | None]:
         """An actor per key. Those that find no place yet wait in Ray's queue, and begin when another key is done."""
         ray = self._ray
         self._check_resources(resources)
@@ -139,27 +141,27 @@ class RayEngine:
                     ray.kill(actors.pop(key))
             if not flying:
                 return
-            ready, _ = ray.wait(list(flying), timeout=_TICK_S)
+            ready, _ = ray.wait(list(flying), timeout=TICK_S)
             if not ready:
                 yield None
             for reference in ready:
                 key, item = flying.pop(reference)
                 self.running.pop(item, None)
                 try:
-                    yield Outcome(item, ray.get(reference))
+                    yield TaskResult(item, ray.get(reference))
                 except ray.exceptions.RayTaskError as error:
                     known = error.cause if isinstance(error.cause, CurateError) else None
                     if isinstance(known, TransientError) and faults[item] < MAX_TRANSIENT_RETRIES:
-                        time.sleep(_backoff(faults[item]))
+                        time.sleep(backoff(faults[item]))
                         faults[item] += 1
                         left[key].appendleft(item)
                         continue
-                    yield Outcome(item, error=known or RunError(f"{key}, {_label(item)}: {error}"))
+                    yield TaskResult(item, error=known or RunError(f"{key}, {label_of(item)}: {error}"))
                 except ray.exceptions.RayActorError as error:
                     deaths[key] += 1
                     if deaths[key] > MAX_HOLDER_DEATHS:
-                        yield Outcome(
-                            item, error=RunError(f"{key}, {_label(item)}: its worker died {deaths[key]} times: {error}")
+                        yield TaskResult(
+                            item, error=RunError(f"{key}, {label_of(item)}: its worker died {deaths[key]} times: {error}")
                         )
                     else:
                         left[key].appendleft(item)

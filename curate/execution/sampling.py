@@ -48,7 +48,7 @@ class BottomK:
         return -heap[0] if heap else -1
 
 
-def _sampled(text: pa.Array, samples: BottomK, keys: list[str], ordinals: npt.NDArray[np.uint64]) -> pa.Array:
+def sampled_texts(text: pa.Array, samples: BottomK, keys: list[str], ordinals: npt.NDArray[np.uint64]) -> pa.Array:
     hashes = keyed_hash(ordinals, SAMPLE_SEED)
     taken = np.zeros(len(keys), np.bool_)
     names = np.array(keys)

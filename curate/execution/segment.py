@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.api.batch import Batch, Kernel
-from curate.api.global_stage import Fold
-from curate.api.stage import Barrier, Stage
-from curate.errors import BooksError, ContractError, CurateError
-from curate.execution.accounting import EDITED_SCHEMA, SOURCE, Account, Ledger, dropped_schema
+from curate.api.global_stage import GlobalStage, SequentialScan
+from curate.api.stage import Stage
+from curate.errors import AccountingError, ContractError, CurateError
+from curate.execution.accounting import EDITED_SCHEMA, SOURCE, ShardAccounting, StageCounts, dropped_schema
 from curate.execution.assemble import read_layers
 from curate.execution.quarantine import isolated
 from curate.execution.sampling import BottomK
@@ -31,14 +31,14 @@ from curate.schema import (
     ORDINAL,
     TEXT,
 )
-from curate.sources.source import Reading, Shard
+from curate.sources.source import ReadReport, Shard
 from curate.storage.parquet import FileRecord, TableWriter, schema
 from curate.storage.run_dir import shard_file, shard_manifest
 from curate.storage.store import Store
 
 
 @dataclass(frozen=True)
-class Work:
+class SegmentTask:
     """One shard through one segment."""
 
     segment: int
@@ -50,17 +50,17 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Done:
+class SegmentResult:
     """What comes back to the driver: counts, a few hundred bytes."""
 
-    work: Work
+    work: SegmentTask
     rows_out: int
-    accounts: Mapping[str, Account]
+    accounts: Mapping[str, StageCounts]
     records: Mapping[str, int]
     seconds: float
 
 
-def run_segment(plan: Plan, work: Work, store: Store, kernels: list[tuple[Step, Kernel]]) -> Done:
+def run_segment(plan: Plan, work: SegmentTask, store: Store, kernels: list[tuple[Step, Kernel]]) -> SegmentResult:
     """Run a shard through a segment and commit it. Raises DataError, ContractError, BooksError, TransientError."""
     started = time.perf_counter()
     segment, shard = plan.segments[work.segment], work.shard
@@ -68,7 +68,7 @@ def run_segment(plan: Plan, work: Work, store: Store, kernels: list[tuple[Step, 
         if work.isolate:
             kernels = [(step, stack.enter_context(isolated(segment, store, shard.name, step))) for step, _ in kernels]
         output = _Output(stack, plan, segment, shard, store)
-        reading = Reading()
+        reading = ReadReport()
         for batch in _batches(plan, work, store, reading, output.ledger):
             for step, kernel in kernels:
                 if not len(batch):
@@ -78,7 +78,7 @@ def run_segment(plan: Plan, work: Work, store: Store, kernels: list[tuple[Step, 
     _check_books(segment, shard, output)
     seconds = time.perf_counter() - started
     _commit(store, segment, work, output, reading, seconds)
-    return Done(work, output.files["data"].rows, output.ledger.accounts, reading.records, seconds)
+    return SegmentResult(work, output.files["data"].rows, output.ledger.accounts, reading.records, seconds)
 
 
 def _check_books(segment: Segment, shard: Shard, output: _Output) -> None:
@@ -89,13 +89,13 @@ def _check_books(segment: Segment, shard: Shard, output: _Output) -> None:
         account = output.ledger.open_account(name)
         account.check(f"{where}, stage {name!r}")
         if rows is not None and account.rows_in != rows:
-            raise BooksError(f"{where}: {rows} documents on their way to {name!r}, {account.rows_in} arrived.")
+            raise AccountingError(f"{where}: {rows} documents on their way to {name!r}, {account.rows_in} arrived.")
         rows = account.rows_out
     if rows is not None and output.files["data"].rows != rows:
-        raise BooksError(f"{where}: {rows} documents left, {output.files['data'].rows} written.")
+        raise AccountingError(f"{where}: {rows} documents left, {output.files['data'].rows} written.")
 
 
-def _batches(plan: Plan, work: Work, store: Store, reading: Reading, ledger: Ledger) -> Iterator[Batch]:
+def _batches(plan: Plan, work: SegmentTask, store: Store, reading: ReadReport, ledger: ShardAccounting) -> Iterator[Batch]:
     segment, shard = plan.segments[work.segment], work.shard
     if segment.index:
         for records in read_layers(plan, plan.segments[: segment.index], shard, store, segment.reads):
@@ -113,7 +113,7 @@ def _batches(plan: Plan, work: Work, store: Store, reading: Reading, ledger: Led
                 return
 
 
-def _apply(step: Step, kernel: Kernel, batch: Batch, ledger: Ledger) -> Batch:
+def _apply(step: Step, kernel: Kernel, batch: Batch, ledger: ShardAccounting) -> Batch:
     started = time.perf_counter()
     try:
         after = kernel(batch)
@@ -134,7 +134,7 @@ def _located(step: Step, kernel: Kernel, batch: Batch, shard: str, error: Except
             document = f"document {batch[ID][row].as_py()!r}"
             break
     return ContractError(
-        f"{step.place}: stage {step.name!r}, shard {shard!r}, {document}: {type(error).__name__}: {error}. "
+        f"{step.location}: stage {step.name!r}, shard {shard!r}, {document}: {type(error).__name__}: {error}. "
         "A stage gives bad documents a verdict and does not raise."
     )
 
@@ -145,26 +145,26 @@ class _Output:
     def __init__(self, stack: ExitStack, plan: Plan, segment: Segment, shard: Shard, store: Store) -> None:
         self._stack, self._segment, self._shard, self._store = stack, segment, shard, store
         self._writers: dict[str, TableWriter] = {}
-        values = plan.values_in(segment)
+        values = segment.recorded
         self._schemas = {"data": schema(segment.writes), "dropped": dropped_schema(values), "edited": EDITED_SCHEMA}
-        if segment.sketch:
-            assert isinstance(segment.sketch.stage, Barrier)
-            self._schemas["sketch"] = schema(segment.sketch.stage.sketches)
+        if segment.summarizes:
+            assert isinstance(segment.summarizes.stage, GlobalStage)
+            self._schemas["sketch"] = schema(segment.summarizes.stage.summary_columns)
         output = plan.pipeline.output
         size = output.sample_per_reason
         self._dropped: list[pa.RecordBatch] = []
         self._edited: list[pa.RecordBatch] = []
-        self.ledger = Ledger(
+        self.ledger = ShardAccounting(
             shard.name, output.keep_text, BottomK(size), BottomK(size), self._dropped.append, self._edited.append, values,
-            {step.name: plan.values_by(step.name) for step in segment.stages},
+            {step.name: step.recorded for step in segment.stages},
         )  # fmt: skip
         self._writer("data")
-        self.sketch: dict[str, Any] | None = {"first": None, "weight": 0} if segment.sketch else None
+        self.summary: dict[str, Any] | None = {"first": None, "weight": 0} if segment.summarizes else None
         """The smallest ordinal in the sketch, and what its rows weigh."""
-        if segment.sketch:
+        if segment.summarizes:
             self._writer("sketch")
-            assert isinstance(segment.sketch.stage, Barrier)
-            self._sketcher = segment.sketch.stage.sketcher()
+            assert isinstance(segment.summarizes.stage, GlobalStage)
+            self._summarizer = segment.summarizes.stage.open_summarizer()
 
     @property
     def files(self) -> dict[str, FileRecord]:
@@ -186,16 +186,16 @@ class _Output:
                 records.clear()
         if not len(batch):
             return
-        if self._segment.sketch:
-            self._write_sketch(self._sketcher(batch), self._segment.sketch.stage)
+        if self._segment.summarizes:
+            self._write_summary(self._summarizer(batch), self._segment.summarizes.stage)
         self._writer("data").write(_written(batch, self._segment))
 
-    def _write_sketch(self, rows: pa.RecordBatch, barrier: Stage) -> None:
-        assert self.sketch is not None
-        if rows.num_rows and self.sketch["first"] is None:
-            self.sketch["first"] = rows.column(ORDINAL)[0].as_py()
-        if isinstance(barrier, Fold):
-            self.sketch["weight"] += barrier.weigh(rows)
+    def _write_summary(self, rows: pa.RecordBatch, stage: Stage) -> None:
+        assert self.summary is not None
+        if rows.num_rows and self.summary["first"] is None:
+            self.summary["first"] = rows.column(ORDINAL)[0].as_py()
+        if isinstance(stage, SequentialScan):
+            self.summary["weight"] += stage.weight_of(rows)
         self._writer("sketch").write(rows)
 
 
@@ -208,7 +208,7 @@ def _written(batch: Batch, segment: Segment) -> pa.RecordBatch:
     return records.cast(schema(segment.writes))
 
 
-def _commit(store: Store, segment: Segment, work: Work, output: _Output, reading: Reading, seconds: float) -> None:
+def _commit(store: Store, segment: Segment, work: SegmentTask, output: _Output, reading: ReadReport, seconds: float) -> None:
     shard, limit = work.shard, work.limit
     ledger = output.ledger
     store.write_json(
@@ -216,9 +216,9 @@ def _commit(store: Store, segment: Segment, work: Work, output: _Output, reading
         {
             "shard": asdict(shard),
             "limit": limit,
-            "fingerprint": segment.fingerprint,
+            "fingerprint": segment.key,
             "files": {kind: asdict(record) for kind, record in output.files.items()},
-            "sketch": output.sketch,
+            "sketch": output.summary,
             "records": dict(sorted(reading.records.items())),
             "first": reading.first,
             "next": reading.next,
@@ -229,7 +229,7 @@ def _commit(store: Store, segment: Segment, work: Work, output: _Output, reading
     )
 
 
-def load_done(store: Store, segment: Segment, work: Work) -> Done | None:
+def load_done(store: Store, segment: Segment, work: SegmentTask) -> SegmentResult | None:
     """The result of a shard that is done; None when it is not."""
     name = shard_manifest(segment.name, work.shard.name)
     if not store.exists(name):
@@ -238,7 +238,7 @@ def load_done(store: Store, segment: Segment, work: Work) -> Done | None:
     return done_of(value, work) if value["limit"] == work.limit else None
 
 
-def done_of(ledger: Mapping[str, Any], work: Work) -> Done:
+def done_of(ledger: Mapping[str, Any], work: SegmentTask) -> SegmentResult:
     """The result that a ledger file tells of."""
-    accounts = {stage: Account.from_json(account) for stage, account in ledger["stages"].items()}
-    return Done(work, ledger["files"]["data"]["rows"], accounts, ledger["records"], ledger["seconds"])
+    accounts = {stage: StageCounts.from_json(account) for stage, account in ledger["stages"].items()}
+    return SegmentResult(work, ledger["files"]["data"]["rows"], accounts, ledger["records"], ledger["seconds"])

@@ -46,15 +46,16 @@ def _size(path: str) -> int:
 
 def moved(plan: Plan, places: Mapping[str, str]) -> Plan:
     """The plan with assets at their new places."""
-    return dataclasses.replace(plan, segments=tuple(_segment(segment, places) for segment in plan.segments))
+    segments = tuple(_segment(segment, places) for segment in plan.segments)
+    return dataclasses.replace(plan, segments=segments, steps=tuple(_step(step, places) for step in plan.steps))
 
 
 def _segment(segment: Segment, places: Mapping[str, str]) -> Segment:
     return dataclasses.replace(
         segment,
-        barrier=segment.barrier and _step(segment.barrier, places),
+        global_stage=segment.global_stage and _step(segment.global_stage, places),
         steps=tuple(_step(step, places) for step in segment.steps),
-        sketch=segment.sketch and _step(segment.sketch, places),
+        summarizes=segment.summarizes and _step(segment.summarizes, places),
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from curate.execution.accounting import Account
-from curate.execution.segment import Done
+from curate.execution.accounting import StageCounts
+from curate.execution.segment import SegmentResult
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Summary:
     out: str
     documents_in: int = 0
     documents_out: int = 0
-    stages: dict[str, Account] = field(default_factory=dict)
+    stages: dict[str, StageCounts] = field(default_factory=dict)
     records: Counter[str] = field(default_factory=Counter)
     barriers: dict[str, dict[str, int]] = field(default_factory=dict)
     """What barriers counted on their way to a decision: clusters by size, and the like."""
@@ -27,9 +27,9 @@ class Summary:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     already_done: bool = False
 
-    def add(self, done: Done) -> None:
+    def add(self, done: SegmentResult) -> None:
         for name, account in done.accounts.items():
-            self.stages.setdefault(name, Account()).add(account)
+            self.stages.setdefault(name, StageCounts()).add(account)
         self.records.update(done.records)
 
     def as_json(self) -> dict[str, Any]:
@@ -43,5 +43,5 @@ class Summary:
     def from_json(cls, value: Mapping[str, Any]) -> Summary:
         names = {item.name for item in dataclasses.fields(cls)}
         own = {name: item for name, item in value.items() if name in names}
-        stages = {name: Account.from_json(account) for name, account in value["stages"].items()}
+        stages = {name: StageCounts.from_json(account) for name, account in value["stages"].items()}
         return cls(**{**own, "stages": stages, "records": Counter(value["records"])})

@@ -9,16 +9,16 @@ from typing import Any
 from curate.api.batch import Batch, Kernel
 from curate.execution.global_stages.partition import Context
 from curate.execution.open_stages import open_kernels, open_marking, with_log
-from curate.execution.segment import Done, Work, run_segment
+from curate.execution.segment import SegmentResult, SegmentTask, run_segment
 from curate.pipeline.steps import Step
 
 _opened: dict[tuple[str, str], list[tuple[Step, Kernel]]] = {}
 
 
-def run_work(context: Context, work: Work) -> Done:
+def run_work(context: Context, work: SegmentTask) -> SegmentResult:
     """One shard through one segment. The segment's kernels stay open for the next shard."""
     segment = context.plan.segments[work.segment]
-    key = (context.store.root, context.plan.prints[segment.name])
+    key = (context.store.root, segment.cache_key)
     if work.isolate:
         kernels: list[tuple[Step, Kernel]] = [(step, _never) for step in segment.stages]
     else:
@@ -27,8 +27,8 @@ def run_work(context: Context, work: Work) -> Done:
             _opened[key] = open_kernels(segment)
         store, shard = context.store, work.shard.name
         kernels = [(step, with_log(kernel, segment, store, shard)) for step, kernel in _opened[key]]
-        if segment.barrier:
-            kernels = [(segment.barrier, open_marking(segment, store, shard)), *kernels]
+        if segment.global_stage:
+            kernels = [(segment.global_stage, open_marking(segment, store, shard)), *kernels]
     return run_segment(context.plan, work, context.store, kernels)
 
 
@@ -41,6 +41,6 @@ Function = Callable[[Any, Any], Any]
 
 def after_deaths(item: Any, deaths: int) -> Any:
     """The item to try again after its worker died `deaths` times; None to give up."""
-    if isinstance(item, Work) and deaths == 2:
+    if isinstance(item, SegmentTask) and deaths == 2:
         return replace(item, isolate=True)
     return item if deaths < 4 else None

@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """One of `size` processes, as which one it counts."""
 
     rank: int = 0
@@ -45,4 +45,4 @@ class Team:
         return whole.item()
 
 
-ALONE = Team()
+ALONE = ProcessGroup()

@@ -22,17 +22,17 @@ import torch
 
 from curate.errors import RunError
 from curate.lm.checkpoint import Base
-from curate.lm.distributed import Team
+from curate.lm.distributed import ProcessGroup
 from curate.lm.model import Shape
 from curate.lm.token_stream import Tokens
-from curate.lm.train import LOG, Leg, Trained, Training, train
+from curate.lm.train import LOG, Trained, Training, TrainSegment, train
 
 _JOB, _STREAM, _SAID = "job.json", "stream.npy", "processes.log"
 _POLL_SECONDS = 0.5
 
 
 def train_together(
-    processes: int, begins: Shape | Base, training: Training, stream: Tokens, folder: Path, *, leg: Leg,
+    processes: int, begins: Shape | Base, training: Training, stream: Tokens, folder: Path, *, leg: TrainSegment,
     listener: Callable[[int], None] | None = None, device: str = "cpu", threads: int | None = None,
 ) -> Trained[Any]:  # fmt: skip
     """As `train`, by so many processes, of which each has a GPU of its own if device is `cuda`; the listener hears the number
@@ -70,7 +70,7 @@ def main(folder: Path) -> None:
     given = job["begins"]
     begins = Base(Path(given["folder"]), given["context"]) if "folder" in given else Shape(**given)
     training = Training(**{**job["training"], "betas": tuple(job["training"]["betas"])})
-    leg = Leg(**{**job["leg"], "begin": Path(job["leg"]["begin"]) if job["leg"]["begin"] else None})
+    leg = TrainSegment(**{**job["leg"], "begin": Path(job["leg"]["begin"]) if job["leg"]["begin"] else None})
     on_gpu = job["device"].startswith("cuda")
     device = f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else job["device"]
     if on_gpu:
@@ -78,7 +78,7 @@ def main(folder: Path) -> None:
     torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
         stream = np.load(folder / _STREAM, mmap_mode="r")  # one copy in memory for all processes
-        team = Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        team = ProcessGroup(torch.distributed.get_rank(), torch.distributed.get_world_size())
         train(begins, training, stream, folder, leg=leg, device=device, threads=job["threads"], team=team)
         torch.distributed.barrier()
     finally:

@@ -2,8 +2,8 @@
 
 A run killed at any moment goes on from its last checkpoint, and on a CPU ends with the parameters, bit for bit, and the log of
 a run that was never killed (for a given torch and number of threads). The batch of a step depends on its number, the seed and
-the length of the stream, so there is no state of a reader to lose. A training may change its stream on the way (`Leg`): the
-optimizer and the learning rate go on, which takes a schedule with a plateau (Hu et al. 2024, "MiniCPM", section 4).
+the length of the stream, so there is no state of a reader to lose. A training may change its stream on the way
+(`TrainSegment`): the optimizer and the learning rate go on, which takes a schedule with a plateau (Hu et al. 2024, "MiniCPM", section 4).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from curate.errors import RunError, SpecError
-from curate.lm.distributed import ALONE, Team
+from curate.lm.distributed import ALONE, ProcessGroup
 from curate.lm.token_stream import Tokens, window_order
 
 CHECKPOINT = "checkpoint.pt"
@@ -76,7 +76,7 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leg:
+class TrainSegment:
     """The steps of a training that one stream is read for, counted from 0."""
 
     first: int = 0
@@ -87,7 +87,7 @@ class Leg:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepLog:
     """A line of the log: steps and tokens so far, the loss of this step's batch in nats per token, and its learning rate."""
 
     step: int
@@ -99,7 +99,7 @@ class Step:
 M = TypeVar("M", bound=nn.Module, covariant=True)
 
 
-class Begins(Protocol[M]):
+class InitModel(Protocol[M]):
     """What a training begins from: `Shape`, or `Base` of `checkpoint.py`."""
 
     @property
@@ -155,13 +155,14 @@ class State:
 
 
 def train(
-    begins: Begins[M], training: Training, stream: Tokens, folder: Path, *, leg: Leg | None = None,
-    listener: Callable[[Step], None] | None = None, device: str = "cpu", threads: int | None = None, team: Team = ALONE,
+    begins: InitModel[M], training: Training, stream: Tokens, folder: Path, *, leg: TrainSegment | None = None,
+    listener: Callable[[StepLog], None] | None = None, device: str = "cpu", threads: int | None = None,
+    team: ProcessGroup = ALONE,
 ) -> Trained[M]:  # fmt: skip
     """Train to the end, or to that of a leg, from the last checkpoint in `folder` if there is one. `threads` are torch's,
     meanwhile; with a team, each of its processes calls this. Raises SpecError for checkpoints of another training, RunError
     when the loss is no number any more."""
-    leg = leg or Leg()
+    leg = leg or TrainSegment()
     plan = _Plan(begins, training, stream, leg)
     if training.batch % team.size:
         raise SpecError(f"batch ({training.batch}) is not a multiple of the {team.size} processes that share it")
@@ -193,7 +194,7 @@ def train(
 class _Plan:
     """What every step sees and how far it goes, as functions of its number."""
 
-    def __init__(self, begins: Begins[nn.Module], training: Training, stream: Tokens, leg: Leg) -> None:
+    def __init__(self, begins: InitModel[nn.Module], training: Training, stream: Tokens, leg: TrainSegment) -> None:
         self.context, self.training, self.stream, self.first = begins.context, training, stream, leg.first
         self.tokens_per_step = training.batch * begins.context
         self.steps = training.tokens // self.tokens_per_step
@@ -230,14 +231,14 @@ class _Plan:
         progress = (number - warmup) / max(1, self.steps - 1 - warmup)
         return low + (top - low) * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def step(self, number: int, loss: float) -> Step:
-        return Step(number + 1, (number + 1) * self.tokens_per_step, loss, self.lr(number))
+    def step(self, number: int, loss: float) -> StepLog:
+        return StepLog(number + 1, (number + 1) * self.tokens_per_step, loss, self.lr(number))
 
 
 _order = lru_cache(maxsize=2)(window_order)  # A batch may end one epoch and begin the next.
 
 
-def _take(state: State, batch: Tensor, lr: float, training: Training, device: str, team: Team) -> float:
+def _take(state: State, batch: Tensor, lr: float, training: Training, device: str, team: ProcessGroup) -> float:
     """One step of the optimizer. Returns the loss before it, in nats per token."""
     state.optimizer.zero_grad()
     predicted = batch[:, 1:].numel()
@@ -272,7 +273,7 @@ def adamw(model: torch.nn.Module, training: Training) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=training.lr, betas=training.betas, fused=True)
 
 
-def _about(begins: Begins[nn.Module], training: Training, stream: Tokens, leg: Leg) -> dict[str, Any]:
+def _about(begins: InitModel[nn.Module], training: Training, stream: Tokens, leg: TrainSegment) -> dict[str, Any]:
     """All that parameters depend on. How often to write a checkpoint is not part of it."""
     fields = {name: value for name, value in asdict(training).items() if name != "checkpoint_every"}
     if training.dtype == "float32":
@@ -282,7 +283,7 @@ def _about(begins: Begins[nn.Module], training: Training, stream: Tokens, leg: L
     return begins.facts() | fields | dict(zip(_OF_LEG, (stream_sha256, leg.first, begin), strict=True))
 
 
-def _line(step: Step) -> str:
+def _line(step: StepLog) -> str:
     return json.dumps(asdict(step)) + "\n"
 
 

@@ -43,7 +43,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
 from curate.config.options import AssetPath, PatternPath, build
-from curate.config.yaml_file import Document, mapping_at, options_at
+from curate.config.yaml_file import YamlFile, mapping_at, options_at
 from curate.errors import DataError, DriftError, SpecError
 from curate.events import Listener, Silent
 from curate.execution.runner import run_file
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from curate.lm.checkpoint import Base
     from curate.lm.model import Shape
     from curate.lm.token_stream import Tokens
-    from curate.lm.train import Leg, Trained, Training
+    from curate.lm.train import Trained, Training, TrainSegment
     from curate.mates.influence_probe import Reference
 
 _BOS = 0
@@ -167,7 +167,7 @@ class Rounds:
 
 def load_rounds(file: str) -> Rounds | None:
     """The section `rounds` of a pipeline file, if it has one. Raises SpecError for a mistake in it, with its line."""
-    document = Document(file)
+    document = YamlFile(file)
     top = mapping_at(document, document.value, (), "a pipeline")
     if "rounds" not in top:
         return None
@@ -190,10 +190,10 @@ def rounds_file(
         raise SpecError(f"--out: {out!r} is a URL, and models are trained on a disk. Give a folder.")
     engine = {"ray": ray, "inline": inline, "workers": workers}
     with Lease(store.Store(out)):
-        return _Loop(file, source, rounds, Path(out), engine, device, listener or Silent()).run()
+        return _MatesLoop(file, source, rounds, Path(out), engine, device, listener or Silent()).run()
 
 
-class _Loop:
+class _MatesLoop:
     def __init__(
         self, file: str, source: str | None, rounds: Rounds, out: Path, engine: Mapping[str, Any], device: str,
         listener: Listener,
@@ -383,7 +383,7 @@ class _Loop:
         """Train on what was chosen, from where the last round ended, with a look at the losses now and then."""
         from curate.lm.checkpoint import save_model
         from curate.lm.token_stream import token_stream
-        from curate.lm.train import CHECKPOINT, Leg
+        from curate.lm.train import CHECKPOINT, TrainSegment
 
         options, folder = self.rounds, self.folder(number) / "model"
         texts = (text for table in self._chosen(number) for text in table[TEXT].to_pylist())
@@ -402,7 +402,7 @@ class _Loop:
         path = self.folder(number) / "losses.jsonl"
         known = {row["step"]: row for row in map(json.loads, path.read_text().splitlines())} if path.exists() else {}
         for end in ends:
-            leg = Leg(first=first, until=end, begin=begin)
+            leg = TrainSegment(first=first, until=end, begin=begin)
             trained = self._leg(number, stream, leg, told)
             row = known.get(end) or {"step": end, "tokens": trained.tokens, **self._losses(trained.model.eval())}
             losses.append(row)
@@ -418,7 +418,7 @@ class _Loop:
             "model_sha256": store.file_hash(str(folder / "model.safetensors")),
         }
 
-    def _leg(self, number: int, stream: Tokens, leg: Leg, told: list[int]) -> Trained[Any]:
+    def _leg(self, number: int, stream: Tokens, leg: TrainSegment, told: list[int]) -> Trained[Any]:
         """The steps from one look at the losses to the next; `told` is the last one that the listener has heard of."""
         from curate.lm.launch import train_together
         from curate.lm.train import train

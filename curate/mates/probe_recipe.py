@@ -54,7 +54,7 @@ _PER_PART = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ProbeRecipe:
     """What an influence depends on, besides checkpoint, reference and text."""
 
     mode: Literal["one_step", "gradient", "both"] = "one_step"
@@ -69,7 +69,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Oracle(Asked):
+class Oracle(ProbeRecipe):
     """Which documents are probed, from which checkpoint, by which reference."""
 
     checkpoint: AssetPath | None = None
@@ -104,10 +104,10 @@ class Oracle(Asked):
         if self.checkpoint is None:
             raise SpecError(f"{recipe.file}: no 'checkpoint'. Name the folder of one, or use 'curate watch'.")
         corpus = load_corpus(recipe.documents["pool"], self.group, domain=self.domain, seed=self.seed)
-        asked = {name: getattr(self, name) for name in Asked.__dataclass_fields__}
+        asked = {name: getattr(self, name) for name in ProbeRecipe.__dataclass_fields__}
         work = ProbeWork(
             str(setting.work), str(Path(self.checkpoint).resolve()), _sha256(Path(self.checkpoint)), self.reference,
-            self.max_items, Asked(**asked), setting.device, self.threads,
+            self.max_items, ProbeRecipe(**asked), setting.device, self.threads,
         )  # fmt: skip
         drawn, short = self._draw(corpus, self.checkpoint)
         names = _write_parts(drawn, work)
@@ -180,7 +180,7 @@ class ProbeWork:
     checkpoint_sha256: str
     reference: tuple[str, ...]
     max_items: int
-    asked: Asked
+    asked: ProbeRecipe
     device: str
     threads: int | None
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from curate.errors import SpecError
 from curate.models.http import JsonServer
-from curate.storage.response_log import Answers, key_of
+from curate.storage.response_log import ResponseLog, key_of
 
 _AT_ONCE = 64
 """Requests whose answers are logged together."""
@@ -37,7 +37,7 @@ class Chat:
     """Of a reply."""
     cache: str | None = None
 
-    def ask(self, prompts: Sequence[str], answers: Answers) -> list[Reply]:
+    def ask(self, prompts: Sequence[str], answers: ResponseLog) -> list[Reply]:
         """A reply to each prompt, in their order."""
         about = f"{self.served_as} chat {self.temperature} {self.max_tokens}"
         keys = [key_of(about, prompt.encode()) for prompt in prompts]
@@ -48,7 +48,7 @@ class Chat:
             found.update(self._group({key: asked[key] for key in left[start : start + _AT_ONCE]}, answers))
         return [Reply(*found[key]) for key in keys]
 
-    def _group(self, asked: Mapping[str, str], answers: Answers) -> dict[str, Any]:
+    def _group(self, asked: Mapping[str, str], answers: ResponseLog) -> dict[str, Any]:
         replies = self.server.post("v1/chat/completions", [self._body(prompt) for prompt in asked.values()])
         good = {key: reply for key, reply in zip(asked, replies, strict=True) if not (reply.cancelled() or reply.exception())}
         answers.add({key: _plain_reply(reply.result()) for key, reply in good.items()}, self.cache)

@@ -15,15 +15,15 @@ from curate.models.lm_types import (
     Model,
     Serving,
 )
-from curate.models.server import _ServedReader, _Server
-from curate.models.torch_lm import _Torch
-from curate.models.vllm import _Vllm, _VllmReader
+from curate.models.server import ServedLineClassifier, ServedModel
+from curate.models.torch_lm import TorchLineClassifier
+from curate.models.vllm import VllmLineClassifier, VllmModel
 
 
 def open_model(serving: Serving) -> Model:
     """Load a model, or find its server. Raises SpecError when that cannot be."""
     if serving.engine == "torch":
-        return _Torch(serving)
+        return TorchLineClassifier(serving)
     if serving.engine == "vllm":
-        return _VllmReader(serving) if serving.reads else _Vllm(serving)
-    return _ServedReader(serving) if serving.reads else _Server(serving)
+        return VllmLineClassifier(serving) if serving.reads else VllmModel(serving)
+    return ServedLineClassifier(serving) if serving.reads else ServedModel(serving)

@@ -20,7 +20,7 @@ TOP = 20
 """Likeliest first words of an answer that are looked at."""
 
 
-_REQUESTS_AT_ONCE = 32
+MAX_CONCURRENT_REQUESTS = 32
 
 
 _HIDDEN_AT_ONCE = 2**17
@@ -124,7 +124,7 @@ def load_encoder(model: str, revision: str | None) -> Any:
     return loaded
 
 
-class _Reader:
+class BaseLineClassifier:
     """A scorer of ours: whoever serves it gives what logits are made of, and the few that are needed are made here.
 
     Asked for log-probabilities instead, vLLM makes all logits at all places, sorts them, and puts them into objects.
@@ -161,11 +161,11 @@ class _Reader:
                 stop += 1
             some = asks[start:stop]
             states = self.hidden([ask.ids for ask in some])
-            found += [self._decided(ask, hidden) for ask, hidden in zip(some, states, strict=True)]
+            found += [self.as_decided(ask, hidden) for ask, hidden in zip(some, states, strict=True)]
             start = stop
         return found
 
-    def _decided(self, ask: Ask, hidden: npt.NDArray[np.float32]) -> Decided:
+    def as_decided(self, ask: Ask, hidden: npt.NDArray[np.float32]) -> Decided:
         one, other = (hidden[list(ask.places)] @ self._embeddings[number] for number in ask.pair)
         shares = 1 / (1 + np.exp(other - one))
         if not ask.yes:
@@ -179,11 +179,11 @@ class _Reader:
         raise SpecError("this engine was opened to read in both directions, and a model writes in one. Set 'written'.")
 
 
-_BOTH_WAYS, _POOLER = {"is_causal": False}, {"task": "token_embed"}
+BIDIRECTIONAL, POOLER = {"is_causal": False}, {"task": "token_embed"}
 """What vLLM is told of a Llama that reads in both directions, and of whose hidden states are wanted."""
 
 
-def _decided(ask: Ask, first: Mapping[int, float]) -> Decided:
+def as_decided(ask: Ask, first: Mapping[int, float]) -> Decided:
     yes, no = (sum(float(np.exp(first[token])) for token in ids if token in first) for ids in (ask.yes, ask.no))
     end = yes / (yes + no) if yes + no else float("nan")
     return Decided(np.zeros(0, np.float32), end, yes + no)

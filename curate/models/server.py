@@ -13,32 +13,32 @@ import numpy.typing as npt
 from curate.errors import CurateError, SpecError
 from curate.models.http import JsonServer
 from curate.models.lm_types import (
-    _BOTH_WAYS,
-    _POOLER,
-    _REQUESTS_AT_ONCE,
+    BIDIRECTIONAL,
+    MAX_CONCURRENT_REQUESTS,
+    POOLER,
     TOP,
     Ask,
+    BaseLineClassifier,
     Decided,
     Serving,
     Written,
-    _decided,
-    _Reader,
+    as_decided,
     load_encoder,
 )
 
 SERVE_READER = (
-    f"--runner pooling --convert embed --pooler-config '{json.dumps(_POOLER)}' --hf-overrides '{json.dumps(_BOTH_WAYS)}' "
+    f"--runner pooling --convert embed --pooler-config '{json.dumps(POOLER)}' --hf-overrides '{json.dumps(BIDIRECTIONAL)}' "
     "--dtype float32"
 )
 """How `vllm serve` is started for a reader."""
 
 
-class _ServedReader(_Reader):
+class ServedLineClassifier(BaseLineClassifier):
     """In `vllm serve`."""
 
     def __init__(self, serving: Serving) -> None:
         super().__init__(serving)
-        self._server = JsonServer("engine", serving.engine, _REQUESTS_AT_ONCE)
+        self._server = JsonServer("engine", serving.engine, MAX_CONCURRENT_REQUESTS)
         try:
             self._name = serving.served_as or _served_name(self._server, serving)
             self.check(f"Start it so: vllm serve {serving.model} {SERVE_READER}")
@@ -66,11 +66,11 @@ def _served_name(server: JsonServer, serving: Serving) -> str:
     raise SpecError(f"engine: {serving.engine} serves {names}. Say which with 'served_as'.")
 
 
-class _Server:
+class ServedModel:
     """A server of the kind of `vllm serve`, asked with several requests at once."""
 
     def __init__(self, serving: Serving) -> None:
-        self._server = JsonServer("engine", serving.engine, _REQUESTS_AT_ONCE)
+        self._server = JsonServer("engine", serving.engine, MAX_CONCURRENT_REQUESTS)
         self.encoder = load_encoder(serving.model, serving.revision)
         self._name = serving.served_as or _served_name(self._server, serving)
 
@@ -84,7 +84,7 @@ class _Server:
         found = []
         for ask, choice in zip(asks, self._complete([{"prompt": list(ask.ids), **more} for ask in asks]), strict=True):
             tops = (choice.get("logprobs") or {}).get("top_logprobs") or [{}]
-            found.append(_decided(ask, {_token_id(name): value for name, value in tops[0].items()}))
+            found.append(as_decided(ask, {_token_id(name): value for name, value in tops[0].items()}))
         return found
 
     def write(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Written]:

@@ -16,7 +16,7 @@ from curate.models.lm_types import (
 )
 
 
-class _Torch:
+class TorchLineClassifier:
     """A model of our own, in float32."""
 
     def __init__(self, serving: Serving) -> None:

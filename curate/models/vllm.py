@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from curate.errors import SpecError
 from curate.models.lm_types import (
-    _BOTH_WAYS,
-    _POOLER,
+    BIDIRECTIONAL,
+    POOLER,
     TOP,
     Ask,
+    BaseLineClassifier,
     Decided,
     Serving,
     Written,
-    _decided,
-    _Reader,
+    as_decided,
     load_encoder,
 )
 
@@ -60,12 +60,12 @@ def _close(llm: Any) -> None:
         llm.llm_engine.engine_core.shutdown()
 
 
-class _VllmReader(_Reader):
+class VllmLineClassifier(BaseLineClassifier):
     """In vLLM, in this process."""
 
     def __init__(self, serving: Serving) -> None:
         super().__init__(serving)
-        self._llm = _vllm_engine(serving, runner="pooling", convert="embed", pooler_config=_POOLER, hf_overrides=_BOTH_WAYS)
+        self._llm = _vllm_engine(serving, runner="pooling", convert="embed", pooler_config=POOLER, hf_overrides=BIDIRECTIONAL)
         self.check("Use a newer vLLM, or 'engine: torch'.")
 
     def hidden(self, prompts: Sequence[Sequence[int]]) -> Iterator[npt.NDArray[np.float32]]:
@@ -81,7 +81,7 @@ class _VllmReader(_Reader):
         _close(self._llm)
 
 
-class _Vllm:
+class VllmModel:
     """A causal language model in vLLM, which writes."""
 
     def __init__(self, serving: Serving) -> None:
@@ -94,7 +94,7 @@ class _Vllm:
         prompts = [TokensPrompt(prompt_token_ids=list(ask.ids)) for ask in asks]
         how = SamplingParams(max_tokens=1, temperature=0.0, logprobs=TOP, detokenize=False, flat_logprobs=True)
         answers = self._llm.generate(prompts, how, use_tqdm=False)
-        return [_decided(ask, _first(answer)) for ask, answer in zip(asks, answers, strict=True)]
+        return [as_decided(ask, _first(answer)) for ask, answer in zip(asks, answers, strict=True)]
 
     def write(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Written]:
         from vllm import SamplingParams, TokensPrompt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -19,6 +20,33 @@ from curate.stages.score.keep import Keep
 from curate.storage import store
 
 
+@dataclass(frozen=True)
+class ColumnFlow:
+    """Columns from the source to the output."""
+
+    stages: tuple[StageSpec, ...]
+    """The stages of the file, and before them `remove` where there is one."""
+    first: Columns
+    """Columns before the first stage, unneeded ones left out."""
+    after: tuple[Columns, ...]
+    """Columns after each stage, unneeded ones left out."""
+    recorded: tuple[tuple[str, ...], ...]
+    """Per stage, the measured columns that it and the stages before it record."""
+    output: Columns
+
+
+def column_flow(pipeline: Pipeline) -> ColumnFlow:
+    """Check and follow the columns of a pipeline. Raises SpecError with the location of the stage that does not fit."""
+    source = _source_columns(pipeline)
+    flow = _flow(pipeline, source)
+    output = _output(pipeline, flow[-1][1] if flow else source)
+    specs = tuple(spec for spec, _ in flow)
+    recorded = _recorded(pipeline, specs)
+    live = _live(flow, {*output, *(recorded[-1] if recorded else ())})
+    after = tuple(_only(columns, needed) for (_, columns), needed in zip(flow, live[1:], strict=True))
+    return ColumnFlow(specs, _only(source, live[0]), after, tuple(recorded), output)
+
+
 def _source_columns(pipeline: Pipeline) -> dict[str, pa.DataType]:
     try:
         columns = pipeline.source.columns
@@ -30,16 +58,16 @@ def _source_columns(pipeline: Pipeline) -> dict[str, pa.DataType]:
         raise SpecError(f"{pipeline.source_place}: source {pipeline.source_kind!r}: {error}") from error
 
 
-def _flow(pipeline: Pipeline) -> list[tuple[StageSpec, dict[str, pa.DataType]]]:
+def _flow(pipeline: Pipeline, source: Columns) -> list[tuple[StageSpec, Columns]]:
     """Every stage with the columns there are after it."""
-    columns = _source_columns(pipeline)
+    columns = source
     specs = list(pipeline.stages)
     if pipeline.remove:
         from curate.stages.filters.remove import Removal
 
         removal = Removal(ids=pipeline.remove.ids, urls=pipeline.remove.urls)
         specs.insert(0, StageSpec(REMOVE, REMOVE, removal, pipeline.remove_line))
-    flow = []
+    flow: list[tuple[StageSpec, Columns]] = []
     for number, spec in enumerate(specs, 0 if pipeline.remove else 1):
         where = f"{pipeline.file}:{spec.line}: {f'stage {number} {spec.name!r}' if number else REMOVE}"
         _check_assets(spec, where)
@@ -58,7 +86,7 @@ def _check_assets(spec: StageSpec, where: str) -> None:
             raise SpecError(f"{where}: against: {len(spec.stage.indexes)} indexes are named, {MAX_INDEXES} at most can be.")
         for path in spec.stage.indexes:
             try:
-                check_index(path, spec.kind, spec.stage)
+                check_index(path, spec.type, spec.stage)
             except SpecError as error:
                 raise SpecError(f"{where}: {error}") from error
 
@@ -95,8 +123,8 @@ def _output(pipeline: Pipeline, columns: Columns) -> dict[str, pa.DataType]:
     return {name: columns[name] for name in names}
 
 
-def recorded(stage: Stage) -> tuple[str, ...]:
-    """Columns with what a stage measures, which it wants kept for every document it sees: its option `values` is true."""
+def measured_columns(stage: Stage) -> tuple[str, ...]:
+    """Columns with what a stage measures, if its option `values` is true: they are recorded for every document it sees."""
     if getattr(stage, "values", False) is not True:
         return ()
     if isinstance(stage, Keep):
@@ -108,23 +136,25 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 
-def _recorded(pipeline: Pipeline, flow: Sequence[tuple[StageSpec, Columns]]) -> set[str]:
-    """The measured columns of all stages; no stage may overwrite those of an earlier one."""
+def _recorded(pipeline: Pipeline, specs: Sequence[StageSpec]) -> list[tuple[str, ...]]:
+    """Per stage, the measured columns recorded so far. No stage may overwrite those of an earlier one."""
     owners: dict[str, str] = {}
-    for spec, _ in flow:
+    so_far = []
+    for spec in specs:
         for name in spec.stage.writes:
             if name in owners:
                 raise SpecError(
                     f"{pipeline.file}:{spec.line}: stage {spec.name!r} writes {name!r}, which is recorded for stage "
                     f"{owners[name]!r} (values: true). Only one of them can be: leave 'values' out of the other."
                 )
-        owners |= dict.fromkeys(recorded(spec.stage), spec.name)
+        owners |= dict.fromkeys(measured_columns(spec.stage), spec.name)
         if TEXT_CHARS in owners:
             raise SpecError(
                 f"{pipeline.file}:{spec.line}: stage {spec.name!r} records {TEXT_CHARS!r}, a name with a meaning of its own. "
                 "Choose another name."
             )
-    return set(owners)
+        so_far.append(tuple(owners))
+    return so_far
 
 
 def _live(flow: Sequence[tuple[StageSpec, Columns]], wanted: set[str]) -> list[set[str]]:
@@ -132,7 +162,7 @@ def _live(flow: Sequence[tuple[StageSpec, Columns]], wanted: set[str]) -> list[s
     needed = {*wanted, *ALWAYS}
     live = [set(needed)]
     for spec, columns in reversed(flow):
-        # The text of a document that is dropped or edited is sampled for the ledger, so it lives while it can.
+        # The text of a document that is dropped or edited is sampled, so it lives while it can.
         needed = (needed - set(spec.stage.writes)) | set(spec.stage.reads) | (set(spec.stage.may_read) & set(columns))
         live.insert(0, set(needed))
     for after in range(len(live)):

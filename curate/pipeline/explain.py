@@ -12,8 +12,8 @@ from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from curate.api.global_stage import GlobalStage
 from curate.api.rules import Profile, Rule, RuleStage
-from curate.api.stage import Barrier
 from curate.config.options import PathKind, values_of
 from curate.config.registry import load_class, table_of
 from curate.pipeline.plan import Plan
@@ -21,7 +21,7 @@ from curate.pipeline.steps import ALWAYS, Segment
 from curate.schema import EDITED, HTML, TEXT
 from curate.sources.source import Shard
 from curate.stages import STAGES
-from curate.storage.store import Found
+from curate.storage.store import InputFile
 
 # Staged Parquet (zstd level 1) of web text takes about 0.42 bytes per byte; the corpus (level 3) about 0.38.
 _STAGED, _FINAL = 0.42, 0.38
@@ -50,7 +50,7 @@ def describe_stage(name: str) -> str:
     """Everything about one stage: its module's docstring, options with types and defaults, columns, reasons."""
     cls = load_class(name, table_of("curate.stages", STAGES), "stage")
     lines = [
-        f"{name}{'  (barrier)' if issubclass(cls, Barrier) else ''}",
+        f"{name}{'  (barrier)' if issubclass(cls, GlobalStage) else ''}",
         "",
         inspect.getdoc(inspect.getmodule(cls)) or "",
         "",
@@ -149,7 +149,7 @@ def _bounds(marks: Sequence[Any]) -> str:
     return f" {low}..{high}" if low or high else ""
 
 
-def describe_plan(plan: Plan, inputs: Sequence[Found], shards: Sequence[Shard]) -> str:
+def describe_plan(plan: Plan, inputs: Sequence[InputFile], shards: Sequence[Shard]) -> str:
     """Inputs, segments with their stages and options, what is written, and estimates of disk and memory."""
     size = sum(found.size for found in inputs)
     documents = sum(shard.documents or 0 for shard in shards) or None
@@ -160,7 +160,7 @@ def describe_plan(plan: Plan, inputs: Sequence[Found], shards: Sequence[Shard]) 
     for segment in plan.segments:
         lines += ["", *_segment_lines(segment)]
     lines += ["", f"output: {', '.join(plan.output)}"]
-    lines += [f"recorded for every document: {', '.join(plan.values)}"] if plan.values else []
+    lines += [f"recorded for every document: {', '.join(plan.recorded)}"] if plan.recorded else []
     lines += ["", *_estimates(plan, size, shards)]
     return "\n".join(lines)
 
@@ -168,12 +168,12 @@ def describe_plan(plan: Plan, inputs: Sequence[Found], shards: Sequence[Shard]) 
 def _segment_lines(segment: Segment) -> Iterator[str]:
     resources = ", ".join(f"{name} {amount:g}" for name, amount in segment.resources.items()) or "1 CPU"
     yield f"step {segment.name}  ({resources} per worker)"
-    if segment.barrier:
-        yield f"  after the barrier {segment.barrier.name}: {_inline(segment.barrier.stage)}"
+    if segment.global_stage:
+        yield f"  after the barrier {segment.global_stage.name}: {_inline(segment.global_stage.stage)}"
     for step in segment.steps:
-        yield f"  {step.name}{f' ({step.kind})' if step.kind != step.name else ''}: {_inline(step.stage)}"
-    if segment.sketch:
-        yield f"  sketch for the barrier {segment.sketch.name}"
+        yield f"  {step.name}{f' ({step.type})' if step.type != step.name else ''}: {_inline(step.stage)}"
+    if segment.summarizes:
+        yield f"  sketch for the barrier {segment.summarizes.name}"
     yield f"  writes {', '.join(name for name in segment.writes if name != EDITED)}"
 
 
@@ -198,6 +198,6 @@ def _estimates(plan: Plan, size: int, shards: Sequence[Shard]) -> Iterator[str]:
     largest = max((shard.size for shard in shards), default=0)
     yield f"  memory: about 0.5 GB per worker (largest shard {largest / 1e6:,.1f} MB is streamed in batches of 32 MiB)"
     for segment in plan.segments:
-        if segment.barrier:
-            assert isinstance(segment.barrier.stage, Barrier)
-            yield f"  barrier {segment.barrier.name}: {segment.barrier.stage.footprint}"
+        if segment.global_stage:
+            assert isinstance(segment.global_stage.stage, GlobalStage)
+            yield f"  barrier {segment.global_stage.name}: {segment.global_stage.stage.footprint}"

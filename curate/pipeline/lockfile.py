@@ -15,24 +15,23 @@ import yaml
 
 from curate.config.options import values_of
 from curate.errors import DriftError, SpecError
-from curate.pipeline.columns import recorded
-from curate.pipeline.fingerprint import identity_of
+from curate.pipeline.columns import measured_columns
 from curate.pipeline.plan import Plan
 from curate.schema import TEXT
 from curate.storage.run_dir import INPUTS, LOCKFILE
-from curate.storage.store import Found, Store
+from curate.storage.store import InputFile, Store
 from curate.version import VERSION
 
 _PACKAGES = ("pyarrow", "numpy", "ray", "trafilatura", "resiliparse", "py3langid", "fasttext", "tokenizers", "ftfy")
 
 
-def recipe_of(plan: Plan, inputs: Sequence[Found]) -> dict[str, Any]:
+def recipe_of(plan: Plan, inputs: Sequence[InputFile]) -> dict[str, Any]:
     """The recipe as plain values."""
     pipeline = plan.pipeline
     stages = []
     for step in plan.steps:
         options = values_of(step.stage)
-        stages.append({step.kind: {**options, **({"as": step.name} if step.name != step.kind else {})}})
+        stages.append({step.type: {**options, **({"as": step.name} if step.name != step.type else {})}})
     return {
         "name": pipeline.name,
         "source": {pipeline.source_kind: values_of(pipeline.source)},
@@ -40,12 +39,12 @@ def recipe_of(plan: Plan, inputs: Sequence[Found]) -> dict[str, Any]:
         "output": dataclasses.asdict(pipeline.output) | {"columns": list(plan.output)},
         "keep_steps": pipeline.keep_steps if isinstance(pipeline.keep_steps, str) else list(pipeline.keep_steps),
         "limit": plan.limit,
-        "values": {step.name: list(names) for step in plan.steps if (names := recorded(step.stage))},
+        "values": {step.name: list(names) for step in plan.steps if (names := measured_columns(step.stage))},
         "edits": [step.name for step in plan.steps if TEXT in step.stage.writes],
-        "identities": {step.name: identity_of(step) for step in plan.steps},
-        "steps": plan.prints,
-        "sketches": {segment.sketch.name: segment.name for segment in plan.segments if segment.sketch},
-        "fingerprint": plan.fingerprint,
+        "identities": {step.name: dict(step.identity) for step in plan.steps},
+        "steps": {segment.name: segment.cache_key for segment in plan.segments},
+        "sketches": {segment.summarizes.name: segment.name for segment in plan.segments if segment.summarizes},
+        "fingerprint": plan.cache_key,
         "num_inputs": len(inputs),
     }
 
@@ -61,7 +60,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def save(store: Store, plan: Plan, inputs: Sequence[Found]) -> None:
+def save(store: Store, plan: Plan, inputs: Sequence[InputFile]) -> None:
     """Write the recipe; the listing of the inputs beside it, first."""
     store.write_json(INPUTS, [[found.url, found.size, found.tag] for found in inputs])
     text = yaml.safe_dump(recipe_of(plan, inputs), sort_keys=False, allow_unicode=True, width=120)
@@ -85,10 +84,10 @@ def opened(directory: str) -> tuple[Store, dict[str, Any]]:
     return store, saved
 
 
-def check(store: Store, plan: Plan, inputs: Sequence[Found]) -> None:
+def check(store: Store, plan: Plan, inputs: Sequence[InputFile]) -> None:
     """Raises DriftError, saying what changed, when the directory was begun with another recipe or other inputs."""
     saved = load(store)
-    if saved is None or saved["fingerprint"] == plan.fingerprint:
+    if saved is None or saved["fingerprint"] == plan.cache_key:
         return
     changes = list(_changes(saved, recipe_of(plan, inputs))) + list(_input_changes(store, inputs))
     raise DriftError(
@@ -128,7 +127,7 @@ def _option_changes(name: str, before: Mapping[str, Any], after: Mapping[str, An
             yield f"stage {name!r}: {key} {what}"
 
 
-def _input_changes(store: Store, inputs: Sequence[Found]) -> Iterator[str]:
+def _input_changes(store: Store, inputs: Sequence[InputFile]) -> Iterator[str]:
     saved = {name: [size, tag] for name, size, tag in store.read_json(INPUTS)}
     now = {found.url: [found.size, found.tag] for found in inputs}
     for name in [*now, *(name for name in saved if name not in now)]:

@@ -25,10 +25,11 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from curate.api.stage import Barrier, Stage
+from curate.api.global_stage import GlobalStage
+from curate.api.stage import Stage
 from curate.config.options import AssetPath
 from curate.config.registry import load_class, table_of
-from curate.config.yaml_file import Document, YamlPath, _Loader, check_keys, mapping_at, options_at
+from curate.config.yaml_file import YamlFile, YamlPath, _Loader, check_keys, mapping_at, options_at
 from curate.errors import SpecError, known_values
 from curate.sources import SOURCES
 from curate.sources.source import Source
@@ -71,7 +72,8 @@ class StageSpec:
     """One stage of the file."""
 
     name: str
-    kind: str
+    type: str
+    """Name of the stage in the registry."""
     stage: Stage
     line: int
     expect: Expect | None = None
@@ -109,7 +111,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader
 
 def load(file: str, *, source_file: str | None = None) -> Pipeline:
     """Read and check a pipeline file; `source_file` replaces its `source:`. Raises SpecError at the first mistake."""
-    document = Document(file)
+    document = YamlFile(file)
     top = mapping_at(document, document.value, (), "a pipeline")
     known = ("name", "source", "remove", "stages", "output", "keep_steps", "max_failed_shards", "rounds")
     check_keys(document, top, (), known, "key")
@@ -118,7 +120,7 @@ def load(file: str, *, source_file: str | None = None) -> Pipeline:
     name = top.get("name", Path(file).stem)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         raise document.error(("name",), f"name: {name!r} must be letters, digits, '.', '_' or '-'")
-    source_document = Document(source_file) if source_file else document
+    source_document = YamlFile(source_file) if source_file else document
     source_kind, source = _source(source_document)
     stages = tuple(_stages(document, top.get("stages")))
     return Pipeline(
@@ -137,14 +139,14 @@ def load(file: str, *, source_file: str | None = None) -> Pipeline:
     )
 
 
-def _source(document: Document) -> tuple[str, Source]:
+def _source(document: YamlFile) -> tuple[str, Source]:
     top = mapping_at(document, document.value, (), "a source file")
     if "source" not in top:
         raise document.error((), f"'source' is missing. Add 'source: {{NAME: {{paths: ...}}}}'. Known: {', '.join(SOURCES)}.")
     return read_source(document, top["source"], ("source",))
 
 
-def read_source(document: Document, entry: Any, path: YamlPath) -> tuple[str, Source]:
+def read_source(document: YamlFile, entry: Any, path: YamlPath) -> tuple[str, Source]:
     """The kind and the source that stand at `path` of a document: `{parquet: {paths: ...}}`."""
     if isinstance(entry, str):
         entry = {entry: {}}
@@ -161,7 +163,7 @@ def read_source(document: Document, entry: Any, path: YamlPath) -> tuple[str, So
     return kind, source
 
 
-def _stages(document: Document, items: Any) -> Iterator[StageSpec]:
+def _stages(document: YamlFile, items: Any) -> Iterator[StageSpec]:
     if not isinstance(items, list):
         raise document.error(("stages",), f"stages: {items!r} must be a list of stages (an empty one is '[]')")
     seen: dict[str, int] = {}
@@ -176,7 +178,7 @@ def _stages(document: Document, items: Any) -> Iterator[StageSpec]:
         yield spec
 
 
-def _stage(document: Document, index: int, item: Any) -> StageSpec:
+def _stage(document: YamlFile, index: int, item: Any) -> StageSpec:
     path: YamlPath = ("stages", index)
     if isinstance(item, str):
         item = {item: {}}
@@ -200,7 +202,7 @@ def _stage(document: Document, index: int, item: Any) -> StageSpec:
     return StageSpec(name, kind, stage, document.line(path), expect)
 
 
-def _expect(document: Document, value: Any, path: YamlPath, where: str) -> Expect:
+def _expect(document: YamlFile, value: Any, path: YamlPath, where: str) -> Expect:
     values = mapping_at(document, value, path, f"{where}: expect")
     check_keys(document, values, path, ("drop",), f"{where}: key of expect")
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)%\s*\.\.\s*(\d+(?:\.\d+)?)%\s*", str(values.get("drop", "")))
@@ -210,9 +212,9 @@ def _expect(document: Document, value: Any, path: YamlPath, where: str) -> Expec
     return Expect(*bounds)
 
 
-def _keep_steps(document: Document, value: Any, specs: Sequence[StageSpec]) -> Literal["all", "none"] | tuple[str, ...]:
+def _keep_steps(document: YamlFile, value: Any, specs: Sequence[StageSpec]) -> Literal["all", "none"] | tuple[str, ...]:
     names = [spec.name for spec in specs]
-    barriers = [spec.name for spec in specs if isinstance(spec.stage, Barrier)]
+    barriers = [spec.name for spec in specs if isinstance(spec.stage, GlobalStage)]
     if value == "all" or value == "none":
         return "all" if value == "all" else "none"
     if not isinstance(value, list):
@@ -227,7 +229,7 @@ def _keep_steps(document: Document, value: Any, specs: Sequence[StageSpec]) -> L
     return tuple(value)
 
 
-def _max_failed_shards(document: Document, value: Any) -> int:
+def _max_failed_shards(document: YamlFile, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise document.error(("max_failed_shards",), f"max_failed_shards: {value!r} must be a whole number, 0 or more")
     return value

@@ -1,5 +1,5 @@
 """Cleanup programs (ProX, Zhou et al. 2024, arXiv:2409.17115): grammar, executor, windows of lines, prompts. Pure."""
 
-from curate.prox.execute import Outcome, execute
+from curate.prox.execute import ExecutionResult, execute
 
-__all__ = ["Outcome", "execute"]
+__all__ = ["ExecutionResult", "execute"]

@@ -66,7 +66,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExecutionResult:
     text: str
     """With the edits made, whatever comes of it."""
     final: str
@@ -84,7 +84,7 @@ class Outcome:
 DEFAULTS = Limits()
 
 
-def execute(text: str, program: str, *, compat: bool = False, limits: Limits = DEFAULTS) -> Outcome:
+def execute(text: str, program: str, *, compat: bool = False, limits: Limits = DEFAULTS) -> ExecutionResult:
     """Execute the program of a whole document. `compat` knows only the published limits."""
     if not compat:
         return execute_chunks(text, [Chunk(0, text.count("\n") + 1, program)], limits=limits)
@@ -93,7 +93,7 @@ def execute(text: str, program: str, *, compat: bool = False, limits: Limits = D
     return _execute_published(text, program)
 
 
-def execute_chunks(text: str, chunks: Sequence[Chunk], *, limits: Limits = DEFAULTS) -> Outcome:
+def execute_chunks(text: str, chunks: Sequence[Chunk], *, limits: Limits = DEFAULTS) -> ExecutionResult:
     """Execute the programs of a document's chunks, which ascend and do not overlap; lines in no chunk stay as they are."""
     starts = [0, *(found.end() for found in re.finditer("\n", text)), len(text) + 1]
     _check(chunks, len(starts) - 1)
@@ -107,7 +107,7 @@ def execute_chunks(text: str, chunks: Sequence[Chunk], *, limits: Limits = DEFAU
     status, reason = _verdict(text, edited, done, limits)
     final = {"dropped": "", "program_error": text}.get(status, edited)
     num_errors, missed = sum(one.num_errors for one in done), sum(one.missed for one in done)
-    return Outcome(edited, final, num_errors, tuple(edits), status, missed, reason)
+    return ExecutionResult(edited, final, num_errors, tuple(edits), status, missed, reason)
 
 
 def _check(chunks: Sequence[Chunk], num_lines: int) -> None:
@@ -247,16 +247,16 @@ def _exact(share: float) -> Fraction:
     return Fraction(str(share))
 
 
-def _execute_published(text: str, program: str) -> Outcome:
+def _execute_published(text: str, program: str) -> ExecutionResult:
     """A text without words, on which the published code fails, stays as it is."""
     if not text.split():
-        return Outcome(text, text, 0, (), "kept")
+        return ExecutionResult(text, text, 0, (), "kept")
     edited, final, num_errors = run_published(text, program)
     reason = guard(text, edited, num_errors)
     status: Status = "kept" if edited == text else "edited"
     if reason is not None:
         status = "program_error" if reason == "too_many_errors" else "dropped"
-    return Outcome(edited, final, num_errors, _difference(text, edited), status, reason=reason)
+    return ExecutionResult(edited, final, num_errors, _difference(text, edited), status, reason=reason)
 
 
 def _difference(text: str, edited: str) -> tuple[Edit, ...]:

@@ -62,7 +62,7 @@ AROUND = 8
 
 
 @dataclass(frozen=True)
-class MarkedPrompt:
+class LinePrompt:
     """The tokens of lines first..stop-1 of a document."""
 
     first: int
@@ -87,7 +87,7 @@ def _shown(line: str, ids: list[int], most: int) -> list[int]:
     return [_bucket(words), *ids]
 
 
-def marked_prompts(shown: Sequence[Sequence[int]], window: int, start: int = 0) -> list[MarkedPrompt]:
+def marked_prompts(shown: Sequence[Sequence[int]], window: int, start: int = 0) -> list[LinePrompt]:
     """Prompts of at most `window` tokens for the lines of a document from number `start` on, packed greedily."""
     prompts, first = [], start
     while first < len(shown):
@@ -96,13 +96,13 @@ def marked_prompts(shown: Sequence[Sequence[int]], window: int, start: int = 0) 
     return prompts
 
 
-def overlapping_prompts(shown: Sequence[Sequence[int]], window: int) -> list[MarkedPrompt]:
+def overlapping_prompts(shown: Sequence[Sequence[int]], window: int) -> list[LinePrompt]:
     """Prompts that show every line, and, where there are several, most lines twice: once near an edge and once far from it."""
     whole = marked_prompts(shown, window)
     return [*whole, *(_prompt(shown, window, (one.first + one.stop) // 2) for one in whole[:-1])]
 
 
-def _prompt(shown: Sequence[Sequence[int]], window: int, first: int) -> MarkedPrompt:
+def _prompt(shown: Sequence[Sequence[int]], window: int, first: int) -> LinePrompt:
     """The prompt that begins with line number `first`, and has as many as fit."""
     stop, size = first, AROUND
     while stop < len(shown) and stop - first < MARKS and size + len(shown[stop]) + 1 <= window:
@@ -116,7 +116,7 @@ def _prompt(shown: Sequence[Sequence[int]], window: int, first: int) -> MarkedPr
         ids += [*shown[first + number], _MARK + number]
         places.append(len(ids) - 1)
     ids += [_ID[END_DOC], _ID[MORE if left else END], _bucket(left), _ID[DOC]]
-    return MarkedPrompt(first, stop, tuple(ids), tuple(places))
+    return LinePrompt(first, stop, tuple(ids), tuple(places))
 
 
 def _bucket(count: int) -> int:
@@ -125,7 +125,7 @@ def _bucket(count: int) -> int:
 
 
 def combined(
-    prompts: Sequence[MarkedPrompt], shares: Sequence[npt.NDArray[np.float32]], num_lines: int
+    prompts: Sequence[LinePrompt], shares: Sequence[npt.NDArray[np.float32]], num_lines: int
 ) -> npt.NDArray[np.float32]:
     """One probability for every line, shape (lines,), from those at the `places` of its windows; NaN where there is none.
 

@@ -30,7 +30,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DropReason:
     """Why a document is dropped: the value of the measure lies beyond the limit."""
 
     stage: str
@@ -79,7 +79,7 @@ class PastRun:
 
 
 @dataclass(frozen=True)
-class Check:
+class LimitCheck:
     """One rule with its limit."""
 
     reason: str
@@ -89,15 +89,15 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Judge:
+class StageReplay:
     """A changed stage: its rules as they were and as they would be."""
 
     position: int
     name: str
     prefix: str
     reasons: tuple[str, ...]
-    before: tuple[Check, ...]
-    after: tuple[Check, ...]
+    before: tuple[LimitCheck, ...]
+    after: tuple[LimitCheck, ...]
     last: bool
     """No later stage can drop a document."""
     edits: bool
@@ -107,15 +107,15 @@ class Judge:
     def columns(self) -> list[str]:
         return [check.column for check in (*self.before, *self.after)]
 
-    def verdict(self, checks: Sequence[Check], values: Mapping[str, float]) -> Verdict | None:
+    def verdict(self, checks: Sequence[LimitCheck], values: Mapping[str, float]) -> DropReason | None:
         for check in checks:
             value = values[check.column]
             if check.fails(np.array([value]))[0]:
-                return Verdict(self.name, check.reason, check.column.removeprefix(self.prefix), value, check.limit)
+                return DropReason(self.name, check.reason, check.column.removeprefix(self.prefix), value, check.limit)
         return None
 
 
-def checks_of(stage: Stage) -> tuple[Check, ...]:
+def checks_of(stage: Stage) -> tuple[LimitCheck, ...]:
     """The rules of a stage that are on, in the order in which they are tried."""
     if isinstance(stage, Keep):
         return _bounds(stage.column, (("too_low", stage.min, np.less), ("too_high", stage.max, np.greater)))
@@ -125,16 +125,20 @@ def checks_of(stage: Stage) -> tuple[Check, ...]:
     assert isinstance(stage, RuleStage)
     limits = [(rule, getattr(stage, rule.option)) for rule in stage.chosen.rules]
     return tuple(
-        Check(rule.reason, stage.prefix + rule.measure, _number(limit), partial(rule.fails, limit=limit))
+        LimitCheck(rule.reason, stage.prefix + rule.measure, _number(limit), partial(rule.fails, limit=limit))
         for rule, limit in limits
         if limit is not None
     )
 
 
-def _bounds(column: str, bounds: Sequence[tuple[str, float | None, Any]]) -> tuple[Check, ...]:
+def _bounds(column: str, bounds: Sequence[tuple[str, float | None, Any]]) -> tuple[LimitCheck, ...]:
     """Bounds on one column (reason, limit, what lies beyond); where one is set, what has no value fails first."""
-    own = [Check(reason, column, limit, partial(_held, beyond, limit)) for reason, limit, beyond in bounds if limit is not None]
-    return (Check("no_score", column, None, np.isnan), *own) if own else ()
+    own = [
+        LimitCheck(reason, column, limit, partial(_held, beyond, limit))
+        for reason, limit, beyond in bounds
+        if limit is not None
+    ]
+    return (LimitCheck("no_score", column, None, np.isnan), *own) if own else ()
 
 
 def _number(limit: float) -> float | None:
@@ -157,7 +161,7 @@ def thresholds_of(stage: Stage) -> tuple[str, ...]:
     return tuple(dict.fromkeys(option for option in options if option.startswith(("min_", "max_"))))
 
 
-def judges_of(run: PastRun, changes: Mapping[str, Any]) -> list[Judge]:
+def judges_of(run: PastRun, changes: Mapping[str, Any]) -> list[StageReplay]:
     """The changed stages in the order of the run. Raises SpecError for what cannot be recounted."""
     wanted: dict[str, dict[str, Any]] = {}
     for name, value in changes.items():
@@ -173,7 +177,7 @@ def judges_of(run: PastRun, changes: Mapping[str, Any]) -> list[Judge]:
     return [_judge(run, name, wanted[name]) for name in run.order if name in wanted]
 
 
-def _judge(run: PastRun, name: str, options: Mapping[str, Any]) -> Judge:
+def _judge(run: PastRun, name: str, options: Mapping[str, Any]) -> StageReplay:
     stage = run.stage(name)
     thresholds = thresholds_of(stage)
     if not thresholds:
@@ -195,7 +199,7 @@ def _judge(run: PastRun, name: str, options: Mapping[str, Any]) -> Judge:
     )
     prefix = stage.prefix if isinstance(stage, RuleStage) else ""
     edits = not run.edits.isdisjoint(run.order[position:])
-    judge = Judge(position, name, prefix, reasons, checks_of(stage), checks_of(run.stage(name, options)), last, edits)
+    judge = StageReplay(position, name, prefix, reasons, checks_of(stage), checks_of(run.stage(name, options)), last, edits)
     missing = [column for column in judge.columns if column not in run.recorded_by(position)]
     if missing:
         raise SpecError(

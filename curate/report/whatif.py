@@ -30,15 +30,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.api.stage import Barrier
+from curate.api.global_stage import GlobalStage
 from curate.config.yaml_file import read_scalar
-from curate.errors import BooksError, SpecError
+from curate.errors import AccountingError, SpecError
 from curate.execution.accounting import KILLED, VALUES
 from curate.execution.sampling import SAMPLE_SEED
 from curate.execution.summary import Summary
 from curate.pipeline import lockfile
 from curate.pipeline.steps import TEXT_CHARS
-from curate.report.replay import Check, Flags, Judge, PastRun, Verdict, judges_of
+from curate.report.replay import DropReason, Flags, LimitCheck, PastRun, StageReplay, judges_of
 from curate.schema import ID, ORDINAL, URL, keyed_hash
 from curate.storage.run_dir import MANIFEST, values_file
 from curate.storage.store import Store
@@ -68,8 +68,8 @@ class Flip:
 
     id: str | None
     url: str | None
-    before: Verdict | None
-    after: Verdict | None
+    before: DropReason | None
+    after: DropReason | None
 
 
 @dataclass
@@ -277,7 +277,7 @@ class _Draw:
 class _Tally:
     """Documents by (stage, reason), as they are and as they would be. Reason 0 is none: kept."""
 
-    def __init__(self, run: PastRun, judges: Sequence[Judge], num: int) -> None:
+    def __init__(self, run: PastRun, judges: Sequence[StageReplay], num: int) -> None:
         self.run, self.judges = run, judges
         self._reasons: dict[str, int] = {"": 0}
         self.before: Counter[tuple[int, int]] = Counter()
@@ -332,18 +332,18 @@ class _Tally:
             undecided &= ~(drops | passes | fell)
         return stages, reasons, unseen
 
-    def _first(self, checks: Sequence[Check], values: Values) -> Codes:
+    def _first(self, checks: Sequence[LimitCheck], values: Values) -> Codes:
         """The reason of the first rule that fails; 0 where none does."""
         found = np.zeros(len(next(iter(values.values()))), np.int64)
         for check in reversed(checks):
             found[check.fails(values[check.column])] = self.reason_code(check.reason)
         return found
 
-    def _check(self, judge: Judge, block: _Block, judged: Flags) -> None:
+    def _check(self, judge: StageReplay, block: _Block, judged: Flags) -> None:
         said = np.where(block.stages == judge.position, block.reasons, 0)
         wrong = np.flatnonzero(judged & (self._first(judge.before, block.values) != said))
         if len(wrong):
-            raise BooksError(
+            raise AccountingError(
                 f"{block.file}, row {wrong[0]}: the recorded values do not give the verdict of stage {judge.name!r}. "
                 "The stage has changed since the run, or the file has: run again."
             )
@@ -354,9 +354,9 @@ class _Tally:
             account = summary.stages.get(name)
             wanted = (account.dropped, account.failed) if account else (Counter(), 0)
             if (+before.dropped, before.failed) != (+wanted[0], wanted[1]):
-                raise BooksError(f"stage {name!r}: dropped/ and {MANIFEST} do not agree. A file was changed: run again.")
+                raise AccountingError(f"stage {name!r}: dropped/ and {MANIFEST} do not agree. A file was changed: run again.")
         if self.before[(self.run.end, 0)] != summary.documents_out:
-            raise BooksError(f"data/ and {MANIFEST} do not agree. A file was changed: run again.")
+            raise AccountingError(f"data/ and {MANIFEST} do not agree. A file was changed: run again.")
 
     def funnel(self, documents: int) -> dict[str, tuple[Count, Count]]:
         """Per stage, its documents before and after."""
@@ -385,7 +385,7 @@ def _pairs(stages: Codes, reasons: Codes) -> Counter[tuple[int, int]]:
 # -- what is shown
 
 
-def _flips(store: Store, run: PastRun, judges: Sequence[Judge], picks: Sequence[_Pick], *, kept: bool) -> list[Flip]:
+def _flips(store: Store, run: PastRun, judges: Sequence[StageReplay], picks: Sequence[_Pick], *, kept: bool) -> list[Flip]:
     """The picked documents with their ids and verdicts, in the order of their hashes."""
     at = {judge.position: judge for judge in judges}
     labels: dict[tuple[str, int], tuple[str | None, str | None]] = {}
@@ -406,13 +406,13 @@ def _labels(store: Store, file: str, rows: list[int], kept: bool) -> list[tuple[
     return [(row[ID], row[URL]) for row in picked]
 
 
-def _notes(run: PastRun, judges: Sequence[Judge], tally: _Tally) -> list[str]:
+def _notes(run: PastRun, judges: Sequence[StageReplay], tally: _Tally) -> list[str]:
     notes = []
     if total := sum(tally.unseen.values()):
         notes.append(
             f"{total:,} documents would go on to later stages, which have not seen them: at most as many more are kept"
         )
-    barriers = [name for name in run.later(judges[0].position) if issubclass(run.class_of(name), Barrier)]
+    barriers = [name for name in run.later(judges[0].position) if issubclass(run.class_of(name), GlobalStage)]
     if barriers:
         notes.append(
             f"{', '.join(barriers)} would decide anew from the documents that arrive: shown are the verdicts of the run"

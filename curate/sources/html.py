@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from curate.errors import DataError
 from curate.schema import HTML, ordinal
-from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, Reading, Shard, batched, verdict
+from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, ReadReport, Shard, batched, verdict
 from curate.storage import store
-from curate.storage.store import Found
+from curate.storage.store import InputFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class HtmlSource(PathSource):
     def columns(self) -> Mapping[str, pa.DataType]:
         return {HTML: pa.large_binary()}
 
-    def shards(self, files: Sequence[Found]) -> list[Shard]:
+    def shards(self, files: Sequence[InputFile]) -> list[Shard]:
         """The listing is one virtual file, its rows the pages."""
         _ = self._listing
         shards: list[Shard] = []
@@ -49,7 +49,7 @@ class HtmlSource(PathSource):
         folder = os.path.dirname(self._listing[start][0])
         return Shard(index, f"00000-pages.{index:03d}", folder, 0, start, stop, size, stop - start)
 
-    def read(self, shard: Shard, reading: Reading) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: Shard, reading: ReadReport) -> Iterator[pa.RecordBatch]:
         yield from batched(self._rows(shard), self.columns)
 
     def _rows(self, shard: Shard) -> Iterator[tuple[dict[str, Any], int]]:

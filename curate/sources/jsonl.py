@@ -21,9 +21,9 @@ from fsspec.utils import infer_compression
 
 from curate.errors import DataError
 from curate.schema import HTML, IDENTITY, PROVENANCE, RESERVED, TEXT, ordinal
-from curate.sources.source import TOO_LARGE, PathSource, Reading, Shard, batched, verdict
+from curate.sources.source import TOO_LARGE, PathSource, ReadReport, Shard, batched, verdict
 from curate.storage import store
-from curate.storage.store import Found
+from curate.storage.store import InputFile
 
 Kind = Literal["string", "int64", "float64", "bool"]
 _KINDS: dict[str, tuple[pa.DataType, tuple[type, ...]]] = {
@@ -66,13 +66,13 @@ class JsonlSource(PathSource):
     def reasons(self) -> tuple[str, ...]:
         return (TOO_LARGE, "malformed_line", "missing_text", "wrong_type")
 
-    def pieces(self, found: Found) -> list[tuple[int, int | None, int, int | None]]:
+    def pieces(self, found: InputFile) -> list[tuple[int, int | None, int, int | None]]:
         if infer_compression(found.url) or found.size <= self.split_bytes:
             return super().pieces(found)
         cuts = [*range(0, found.size, self.split_bytes), found.size]
         return [(start, stop, stop - start, None) for start, stop in itertools.pairwise(cuts)]
 
-    def read(self, shard: Shard, reading: Reading) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: Shard, reading: ReadReport) -> Iterator[pa.RecordBatch]:
         try:
             with store.passing_faults(shard.url), store.open_decompressed(shard.url) as file:
                 yield from batched(self._rows(file, shard), self.columns)

@@ -34,9 +34,9 @@ from curate.schema import (
     URL,
     compatible,
 )
-from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, Reading, Shard, Source, split_by_bytes, verdict
+from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, ReadReport, Shard, Source, split_by_bytes, verdict
 from curate.storage import store
-from curate.storage.store import Found
+from curate.storage.store import InputFile
 
 _BODY_TYPES = {TEXT: pa.large_string(), HTML: pa.large_binary()}
 
@@ -141,7 +141,7 @@ class ParquetReader(Source):
         fixed = {**IDENTITY, **PROVENANCE}
         return {**{n: t for n, t in own.items() if n not in fixed}, self.body: _BODY_TYPES[self.body]}
 
-    def pieces(self, found: Found) -> list[tuple[int, int | None, int, int | None]]:
+    def pieces(self, found: InputFile) -> list[tuple[int, int | None, int, int | None]]:
         pieces: list[tuple[int, int | None, int, int | None]] = []
         start, size, rows = 0, 0, 0
         for group_rows, group_bytes in self._row_groups[found.url]:
@@ -151,7 +151,7 @@ class ParquetReader(Source):
             size, rows = size + group_bytes, rows + group_rows
         return [*pieces, (start, start + rows, size, rows)]
 
-    def read(self, shard: Shard, reading: Reading) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: Shard, reading: ReadReport) -> Iterator[pa.RecordBatch]:
         try:
             with store.passing_faults(shard.url):
                 file = pq.ParquetFile(_opened(shard.url))

@@ -1,7 +1,7 @@
 """What a source is: it lists shards, and reads one shard as record batches in ascending `ordinal`.
 
 Every batch has the columns of IDENTITY and PROVENANCE and those the source declares; a record that cannot be read is a
-row with a verdict, or, where there is no document to speak of, a count in `Reading.records`. A source never raises for
+row with a verdict, or, where there is no document to speak of, a count in `ReadReport.records`. A source never raises for
 what is inside a file; it raises DataError when the file itself cannot be opened or decoded any further.
 """
 
@@ -29,7 +29,7 @@ from curate.schema import (
     PROVENANCE,
 )
 from curate.storage import store
-from curate.storage.store import Found
+from curate.storage.store import InputFile
 
 SPLIT_BYTES = 256 * 2**20
 SPLIT_ROWS = 50_000
@@ -53,7 +53,7 @@ class Shard:
 
 
 @dataclass
-class Reading:
+class ReadReport:
     """How a shard is read, and what was seen in it besides documents."""
 
     again: bool = False
@@ -91,7 +91,7 @@ class Source:
         """URLs of all input files, sorted."""
         raise NotImplementedError
 
-    def shards(self, files: Sequence[Found]) -> list[Shard]:
+    def shards(self, files: Sequence[InputFile]) -> list[Shard]:
         """All shards in canonical order (file, position). Raises SpecError where files do not fit together."""
         shards: list[Shard] = []
         names: dict[str, str] = {}
@@ -105,11 +105,11 @@ class Source:
                 shards.append(Shard(len(shards), name, found.url, file_index, start, stop, size, documents))
         return shards
 
-    def pieces(self, found: Found) -> list[tuple[int, int | None, int, int | None]]:
+    def pieces(self, found: InputFile) -> list[tuple[int, int | None, int, int | None]]:
         """How to split a file: (start, stop, bytes, documents if known). One piece unless the format can be entered."""
         return [(0, None, found.size, None)]
 
-    def read(self, shard: Shard, reading: Reading) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: Shard, reading: ReadReport) -> Iterator[pa.RecordBatch]:
         """The documents of a shard, ascending by ordinal, in batches within the bounds of `schema`."""
         raise NotImplementedError
 

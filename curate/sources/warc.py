@@ -38,9 +38,9 @@ from curate.sources.members import (
     as_word,
     read_record_header,
 )
-from curate.sources.source import TOO_LARGE, PathSource, Reading, Shard, batched, verdict
+from curate.sources.source import TOO_LARGE, PathSource, ReadReport, Shard, batched, verdict
 from curate.storage import store
-from curate.storage.store import Found
+from curate.storage.store import InputFile
 
 MALFORMED, TRUNCATED, UNREADABLE = "malformed_record", "truncated_record", "unreadable_payload"
 
@@ -97,20 +97,20 @@ class WarcSource(PathSource):
     def reasons(self) -> tuple[str, ...]:
         return (TOO_LARGE, MALFORMED, TRUNCATED, UNREADABLE)
 
-    def pieces(self, found: Found) -> list[tuple[int, int | None, int, int | None]]:
+    def pieces(self, found: InputFile) -> list[tuple[int, int | None, int, int | None]]:
         if found.size <= self.split_bytes or not _can_be_entered(found.url):
             return super().pieces(found)
         cuts = [*range(0, found.size, self.split_bytes), found.size]
         return [(start, stop, stop - start, None) for start, stop in pairwise(cuts)]
 
-    def read(self, shard: Shard, reading: Reading) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: Shard, reading: ReadReport) -> Iterator[pa.RecordBatch]:
         try:
             with store.passing_faults(shard.url), store.open_file(shard.url) as file:
                 yield from batched(self._rows(Archive(file), shard, reading), self.columns)
         except OSError as error:
             raise DataError(f"{shard.name}: cannot read {shard.url!r}: {error}") from error
 
-    def _rows(self, archive: Archive, shard: Shard, reading: Reading) -> Iterator[tuple[dict[str, Any], int]]:
+    def _rows(self, archive: Archive, shard: Shard, reading: ReadReport) -> Iterator[tuple[dict[str, Any], int]]:
         offset = archive.find(shard.start, shard.stop) if shard.start else 0
         while offset is not None and (offset := archive.skip_filler(offset)) < archive.size:
             stream, state = archive.enter(offset)

@@ -28,7 +28,7 @@ def key_of(about: str, ids: Iterable[int]) -> str:
     return digest.hexdigest()
 
 
-class Answers:
+class ResponseLog:
     """Answers by key. With a folder of a store they outlive this process; without, they are only in memory."""
 
     def __init__(self, store: Store | None = None, folder: str = "") -> None:

@@ -51,7 +51,7 @@ def passing_faults(what: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Found:
+class InputFile:
     """One input file: its URL, the name it has below the common folder of its listing, and what identifies its bytes."""
 
     url: str
@@ -148,7 +148,7 @@ def expand(pattern: str) -> list[str]:
     return [p if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(p)) for p in files]
 
 
-def describe(urls: Iterable[str]) -> list[Found]:
+def describe(urls: Iterable[str]) -> list[InputFile]:
     """Name, size and etag (or a hash of the last 64 KiB) of every file: what a rerun compares. Never the mtime."""
     listed = list(urls)
     common = _common_folder(listed)
@@ -164,13 +164,13 @@ def _common_folder(urls: Sequence[str]) -> str:
         return ""
 
 
-def _describe(url: str, name: str) -> Found:
+def _describe(url: str, name: str) -> InputFile:
     fs, path = file_system(url)
     with passing_faults(url):
         info = fs.info(path)
         size = int(info["size"])
         tag = info.get("ETag") or info.get("etag") or _tail_hash(fs, path, size)
-    return Found(url, name, size, str(tag).strip('"'))
+    return InputFile(url, name, size, str(tag).strip('"'))
 
 
 def _tail_hash(fs: fsspec.AbstractFileSystem, path: str, size: int) -> str:

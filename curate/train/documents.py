@@ -30,11 +30,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.config.options import relative_paths, values_of
-from curate.config.yaml_file import Document, check_keys, mapping_at, options_at
+from curate.config.yaml_file import YamlFile, check_keys, mapping_at, options_at
 from curate.errors import DataError, SpecError, known_values
 from curate.pipeline.spec import read_source
 from curate.schema import DROP, ID, TEXT, URL
-from curate.sources.source import Reading, Source
+from curate.sources.source import ReadReport, Source
 from curate.storage.store import describe
 
 HOST = "host"
@@ -142,14 +142,14 @@ def listing_of(items: Iterable[Documents]) -> list[list[Any]]:
     return [[found.name, found.size, found.tag] for item in items for found in describe(item.source.files())]
 
 
-def parse_documents(document: Document, value: Any, path: tuple[Any, ...]) -> tuple[Documents, ...]:
+def parse_documents(document: YamlFile, value: Any, path: tuple[Any, ...]) -> tuple[Documents, ...]:
     """The list of documents that stands at `path` of a recipe. Raises SpecError with the place of a mistake."""
     if not isinstance(value, list) or not value:
         raise document.error(path, f"{path[-1]}: {value!r} must be a list of items such as 'source: {{parquet: ...}}'")
     return tuple(_item(document, item, (*path, number)) for number, item in enumerate(value))
 
 
-def _item(document: Document, value: Any, path: tuple[Any, ...]) -> Documents:
+def _item(document: YamlFile, value: Any, path: tuple[Any, ...]) -> Documents:
     where = f"{path[-2]}, item {path[-1] + 1}"
     options = dict(mapping_at(document, value, path, where))
     check_keys(document, options, path, ("source", "where", "part", "max_documents", "about"), f"key of {where}")
@@ -186,7 +186,7 @@ def _load(item: Documents, group: Sequence[str], domain: Sequence[str], seed: in
 def _batches(source: Source) -> Iterator[pa.RecordBatch]:
     """What a source has, in canonical order."""
     for shard in source.shards(describe(source.files())):
-        yield from source.read(shard, Reading())
+        yield from source.read(shard, ReadReport())
 
 
 def _check_columns(item: Documents, columns: Sequence[str]) -> None:

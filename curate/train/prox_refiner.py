@@ -37,7 +37,7 @@ from curate.models.lm_types import identity, load_encoder
 from curate.prox import line_prompt
 from curate.prox.align import line_f1, word_f1, words_of
 from curate.prox.line_masks import removed_lines
-from curate.prox.line_prompt import MarkedPrompt, combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
+from curate.prox.line_prompt import LinePrompt, combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
 from curate.train.documents import Corpus, hashes, load_corpus
 from curate.train.recipe import Recipe, Setting
 from curate.train.tokenizer import train_tokenizer
@@ -187,7 +187,7 @@ class Refiner:
         return json.dumps({name: value for name, value in asdict(self).items() if name not in apart}, default=str)
 
     def _taught(
-        self, pages: Sequence[Page], groups: Sequence[str], about: Mapping[str, Any], setting: Setting
+        self, pages: Sequence[TrainingPage], groups: Sequence[str], about: Mapping[str, Any], setting: Setting
     ) -> npt.NDArray[np.float32]:
         """What all teachers hold for likely of the lines of all pages, one after another."""
         told = [self._teach(number, pages, about, setting) for number in range(self.teachers)]
@@ -206,7 +206,9 @@ class Refiner:
         odds = share * _log_odds(np.load(path)) + (1 - share) * _log_odds(likely)
         return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
 
-    def _teach(self, number: int, pages: Sequence[Page], about: Mapping[str, Any], setting: Setting) -> npt.NDArray[np.float32]:
+    def _teach(
+        self, number: int, pages: Sequence[TrainingPage], about: Mapping[str, Any], setting: Setting
+    ) -> npt.NDArray[np.float32]:
         """What a model of another seed, trained in a folder of its own, holds for likely of the lines of all pages, one after
         another."""
         one, folder = replace(self, seed=self.seed + 1 + number), setting.work / f"teacher-{number}"
@@ -220,7 +222,7 @@ class Refiner:
         return likely
 
     def _train(
-        self, model: CausalLM, pages: Sequence[Page], about: Mapping[str, Any], folder: Path, setting: Setting
+        self, model: CausalLM, pages: Sequence[TrainingPage], about: Mapping[str, Any], folder: Path, setting: Setting
     ) -> list[float]:
         """Train the model in place, with checkpoints in the folder; the loss of every step."""
         from curate.lm.finetune import Tuning, tune
@@ -265,7 +267,7 @@ class Refiner:
         )  # fmt: skip
         return CausalLM(shape, self.seed, dropout=self.dropout)
 
-    def _epoch(self, pages: Sequence[Page], number: int) -> list[Example]:
+    def _epoch(self, pages: Sequence[TrainingPage], number: int) -> list[Example]:
         """Every page once, without some of its lines, cut into windows from a line drawn anew."""
         draw = np.random.Generator(np.random.PCG64([self.seed, number, 1]))
         examples = []
@@ -282,7 +284,7 @@ class Refiner:
                 examples.append(replace(example, ids=np.where(hide, line_prompt.CUT_ID, example.ids)))
         return examples
 
-    def _example(self, page: Page, prompt: MarkedPrompt, written: bool) -> Example:
+    def _example(self, page: TrainingPage, prompt: LinePrompt, written: bool) -> Example:
         """What is to be predicted of a window: lines at their marks, the document, and if that is to be learnt, and short
         enough, the program."""
         from curate.lm.finetune import Example
@@ -306,7 +308,7 @@ class Refiner:
         kept = int(words[~remove].sum())
         return kept >= max(1, self.min_content_words) and kept >= self.min_content_frac * int(words.sum())
 
-    def _pages(self, corpus: Corpus, tokenizer: Path) -> list[Page]:
+    def _pages(self, corpus: Corpus, tokenizer: Path) -> list[TrainingPage]:
         encoder = load_encoder(str(tokenizer.parent), None)
         pages = []
         for row, text in enumerate(corpus.texts.to_pylist()):
@@ -317,12 +319,12 @@ class Refiner:
                 raise SpecError(f"document {corpus.ids[row]!r}: its program cannot be read: {error}") from error
             words = np.array([len(words_of(line)) for line in lines])
             shown = shown_lines(lines, encoder, self.max_line_tokens)
-            pages.append(Page(lines, shown, remove, words, 1 - remove.astype(np.float32)))
+            pages.append(TrainingPage(lines, shown, remove, words, 1 - remove.astype(np.float32)))
         return pages
 
 
 @dataclass(frozen=True)
-class Page:
+class TrainingPage:
     """A document ready to learn from."""
 
     lines: Sequence[str]
@@ -334,22 +336,22 @@ class Page:
     keep: npt.NDArray[np.float32]
     """How sure it is that a line stays."""
 
-    def told(self, likely: npt.NDArray[np.float32]) -> Page:
+    def told(self, likely: npt.NDArray[np.float32]) -> TrainingPage:
         """Sure of its lines mostly as teachers are: `likely` is the probability that a line stays. Shape (lines,)."""
         return replace(self, keep=(1 - _TAUGHT) * self.keep + _TAUGHT * likely)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Page:
+    def take(self, rows: npt.NDArray[np.int64]) -> TrainingPage:
         """Some of its lines, by number."""
         some = rows.tolist()
         lines, shown = [self.lines[row] for row in some], [self.shown[row] for row in some]
-        return Page(lines, shown, self.remove[rows], self.words[rows], self.keep[rows])
+        return TrainingPage(lines, shown, self.remove[rows], self.words[rows], self.keep[rows])
 
-    def with_content_of(self, other: Page) -> Page:
+    def with_content_of(self, other: TrainingPage) -> TrainingPage:
         """What stands here before and after the content, and there from the first line of the content to its last."""
         (here, here_end), (there, there_end) = self.content(), other.content()
         around = self.take(np.r_[0:here, here_end : len(self.lines)])
         inside = other.take(np.arange(there, there_end))
-        return Page(
+        return TrainingPage(
             [*around.lines[:here], *inside.lines, *around.lines[here:]],
             [*around.shown[:here], *inside.shown, *around.shown[here:]],
             np.concatenate([around.remove[:here], inside.remove, around.remove[here:]]),
@@ -372,7 +374,7 @@ def _log_odds(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.fl
     return np.log(clear / (1 - clear))
 
 
-def keep_probabilities(model: CausalLM, page: Page, window: int, device: str) -> npt.NDArray[np.float32]:
+def keep_probabilities(model: CausalLM, page: TrainingPage, window: int, device: str) -> npt.NDArray[np.float32]:
     """The probability that a line stays, as it is served. Shape (lines,)."""
     from curate.lm.pair_scoring import pair_probabilities
 
@@ -382,7 +384,7 @@ def keep_probabilities(model: CausalLM, page: Page, window: int, device: str) ->
 
 
 def _metrics(
-    pages: Sequence[Page], probabilities: Sequence[npt.NDArray[np.float32]], losses: Sequence[float], training: Corpus,
+    pages: Sequence[TrainingPage], probabilities: Sequence[npt.NDArray[np.float32]], losses: Sequence[float], training: Corpus,
     validation: Corpus, kinds: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
     """How well lines are chosen, by threshold, means over documents, or over kinds of them. The best threshold is that of the
@@ -403,7 +405,10 @@ def _metrics(
 
 
 def _at(
-    pages: Sequence[Page], probabilities: Sequence[npt.NDArray[np.float32]], limit: float, weights: npt.NDArray[np.float64]
+    pages: Sequence[TrainingPage],
+    probabilities: Sequence[npt.NDArray[np.float32]],
+    limit: float,
+    weights: npt.NDArray[np.float64],
 ) -> Mapping[str, float]:
     rows = []
     for page, probability in zip(pages, probabilities, strict=True):

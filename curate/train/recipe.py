@@ -24,7 +24,7 @@ import yaml
 
 from curate.config.options import relative_paths, values_of
 from curate.config.registry import load_class
-from curate.config.yaml_file import Document, mapping_at, options_at
+from curate.config.yaml_file import YamlFile, mapping_at, options_at
 from curate.errors import SpecError, known_values
 from curate.events import Listener, Silent
 from curate.execution.engine import Engine, InlineEngine
@@ -45,7 +45,7 @@ OpenEngine = Callable[[Sequence[str]], Engine]
 """Opens Ray, or this process, for work on some paths. Raises SpecError where a node of a cluster does not see them."""
 
 
-class Kind(Protocol):
+class RecipeType(Protocol):
     """A kind of training: its options are its fields."""
 
     documents: ClassVar[Mapping[str, bool]]
@@ -75,7 +75,7 @@ class Recipe:
     file: str
     name: str
     kind: str
-    options: Kind
+    options: RecipeType
     documents: Mapping[str, tuple[Documents, ...]]
 
     def default_out(self) -> Path:
@@ -108,7 +108,7 @@ def _moved(value: Any) -> Any:
 
 def load_recipe(file: str) -> Recipe:
     """Read and check a recipe. Raises SpecError at the first mistake."""
-    document = Document(file)
+    document = YamlFile(file)
     top = dict(mapping_at(document, document.value, (), "a recipe"))
     for key in ("name", "kind"):
         if key not in top:

@@ -64,8 +64,8 @@ def drawn(ordinals: Keys, documents: int, bands: int) -> tuple[Keys, Keys]:
 def write_sketches(plan: Plan, store: Store, documents: int) -> list[Shard]:
     """Sketches and what the ledgers say of them: all that deciding reads."""
     before = plan.segments[0]
-    assert before.sketch and isinstance(before.sketch.stage, Minhash)
-    stage, shards = before.sketch.stage, []
+    assert before.summarizes and isinstance(before.summarizes.stage, Minhash)
+    stage, shards = before.summarizes.stage, []
     for number, start in enumerate(range(0, documents, SHARD)):
         ordinals = np.arange(start, min(start + SHARD, documents), dtype=np.uint64)
         keys, cluster = drawn(ordinals, documents, stage.buckets)
@@ -78,7 +78,7 @@ def write_sketches(plan: Plan, store: Store, documents: int) -> list[Shard]:
             "signature": as_bytes(values.view(np.uint8)[:, : stage.buckets * stage.rows]),
         }
         shard = Shard(number, f"shard-{number:05}", "", 0, start, start + len(ordinals), 0)
-        with TableWriter(store, shard_file(before.name, "sketch", shard.name), schema(stage.sketches)) as writer:
+        with TableWriter(store, shard_file(before.name, "sketch", shard.name), schema(stage.summary_columns)) as writer:
             for some in pa.table(columns).to_batches(1024):
                 writer.write(some)
         ledger = {

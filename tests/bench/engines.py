@@ -21,7 +21,7 @@ from typing import Any
 from curate.execution.global_stages.partition import Context
 from curate.execution.ray_engine import RayEngine
 from curate.execution.runner import survey
-from curate.execution.segment import Work
+from curate.execution.segment import SegmentTask
 from curate.execution.worker import run_work
 from curate.pipeline.spec import load
 from curate.storage.store import Store
@@ -93,7 +93,7 @@ def _run_once(run: Map, source: Path, out: Path) -> float:
     pipeline.write_text(f"source: {{parquet: {{paths: '{source}/*.parquet'}}}}\nstages: []\n")
     plan, _, shards = survey(load(str(pipeline)))
     started = time.perf_counter()
-    done = list(run(run_work, Context(plan, Store(str(out))), [Work(0, shard) for shard in shards]))
+    done = list(run(run_work, Context(plan, Store(str(out))), [SegmentTask(0, shard) for shard in shards]))
     assert len(done) == len(shards)
     return time.perf_counter() - started
 

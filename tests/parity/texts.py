@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from curate.schema import HTML
-from curate.sources.source import Reading, Shard
+from curate.sources.source import ReadReport, Shard
 from curate.sources.warc import WarcSource
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def _pages() -> Iterator[str]:
     for file in sorted((ROOT / "pipelines" / "sample").glob("*.warc.gz")):
         source = WarcSource(paths=str(file))
         shard = Shard(0, file.name, str(file), 0, 0, None, file.stat().st_size)
-        for batch in source.read(shard, Reading()):
+        for batch in source.read(shard, ReadReport()):
             pages = batch.column(batch.schema.get_field_index(HTML)).to_pylist()
             yield from (_plain(page.decode(errors="ignore")) for page in pages if page and b"<html" in page)
 

@@ -29,8 +29,8 @@ from curate.text.rules.c4 import (
     OPEN,
     POLICY,
     SPACE,
+    CleanedText,
     Cleaner,
-    Cleaning,
     apply_edits,
     build_phrases,
     c4_cleaner,
@@ -163,11 +163,11 @@ def plain_clean(text: str | None, cleaner: Cleaner) -> tuple[dict[str, int], str
 _cleaners: dict[Cleaner, Any] = {}
 
 
-def clean(texts: pa.Array, cleaner: Cleaner) -> Cleaning:
+def clean(texts: pa.Array, cleaner: Cleaner) -> CleanedText:
     run = _cleaners.setdefault(cleaner, None) or c4_cleaner(cleaner, cut_words)
     _cleaners[cleaner] = run
     buffers = text_buffers(texts)
-    cleaning: Cleaning = run(buffers, cut_words(buffers) if cleaner.sentences == "spacy" else None)
+    cleaning: CleanedText = run(buffers, cut_words(buffers) if cleaner.sentences == "spacy" else None)
     return cleaning
 
 

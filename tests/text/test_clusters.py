@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.api.global_stage import groups_of
+from curate.api.global_stage import key_ranges
 from curate.stages.dedup.connected_components import CROOKED, edges_of, labelled, large_star, small_star
 from curate.stages.dedup.connected_components import connected as united_edges
 from curate.text.dedup.clusters import leaders, roots
@@ -33,7 +33,7 @@ def by_stars(edges: pa.Table, groups: int) -> dict[int, int]:
     """Labels, with the nodes dealt out to groups; also that it ends."""
 
     def over_groups(rows: pa.Table, work: Any) -> list[Any]:
-        numbers = groups_of(rows, groups)
+        numbers = key_ranges(rows, groups)
         return [work(rows.filter(pa.array(numbers == group))) for group in range(groups)]
 
     for _ in range(20):

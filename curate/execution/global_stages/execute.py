@@ -18,9 +18,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from curate.api.global_stage import Poll, Shuffle
+from curate.api.global_stage import Aggregate, Shuffle
 from curate.execution.global_stages.aggregate import poll
-from curate.execution.global_stages.partition import RunAll, lay_out
+from curate.execution.global_stages.partition import RunAll, write_partition
 from curate.execution.global_stages.scan import fold
 from curate.execution.global_stages.shuffle import shuffle
 from curate.pipeline.plan import Plan
@@ -32,21 +32,21 @@ from curate.storage.store import Store
 
 def decide(plan: Plan, segment: Segment, store: Store, shards: Sequence[Shard], run_all: RunAll) -> None:
     """Come to the decision of the barrier before a segment, or find it made."""
-    assert segment.barrier is not None
-    barrier = segment.barrier.stage
-    if isinstance(barrier, Poll):
+    assert segment.global_stage is not None
+    barrier = segment.global_stage.stage
+    if isinstance(barrier, Aggregate):
         poll(store, segment, shards, run_all)
         return
     if store.exists(decision_counts(segment.name)):
         return
     indexes = barrier.indexes if isinstance(barrier, Shuffle) else ()
-    lay_out(store, segment, plan.segments[segment.index - 1], shards, indexes)
+    write_partition(store, segment, plan.segments[segment.index - 1], shards, indexes)
     made = shuffle(store, segment, run_all) if isinstance(barrier, Shuffle) else fold(store, segment, run_all)
     store.write_json(decision_counts(segment.name), dict(sorted(made.items())))
 
 
 def counted(store: Store, segment: Segment) -> dict[str, int]:
     """What the barrier before a segment counted, empty for a poll."""
-    if segment.barrier is None or isinstance(segment.barrier.stage, Poll):
+    if segment.global_stage is None or isinstance(segment.global_stage.stage, Aggregate):
         return {}
     return dict(json.loads(store.read_text(decision_counts(segment.name))))

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.api.dedup_index import Index
-from curate.api.global_stage import Fold, Poll, Shuffle
+from curate.api.global_stage import Aggregate, SequentialScan, Shuffle
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import Segment
 from curate.schema import INDEXED, ORDINAL, POSITION_BITS
@@ -30,7 +30,7 @@ BUNDLE_BYTES = 128 * 2**20
 BLOCK_BYTES = 256 * 2**10
 """What a block has at least, where there are many."""
 
-B = TypeVar("B", Poll, Shuffle, Fold)
+B = TypeVar("B", Aggregate, Shuffle, SequentialScan)
 RunAll = Callable[[str, Callable[[Any, Any], Any], Sequence[Any], Callable[[Any], bool]], None]
 """Label, function, items, whether an item is done: runs those that are not, and raises what one of them raised."""
 
@@ -65,8 +65,8 @@ def write_table(store: Store, name: str, table: pa.Table) -> None:
 
 
 def barrier_of(segment: Segment, kind: type[B]) -> B:
-    assert segment.barrier is not None
-    barrier = segment.barrier.stage
+    assert segment.global_stage is not None
+    barrier = segment.global_stage.stage
     assert isinstance(barrier, kind)
     return barrier
 
@@ -75,7 +75,7 @@ def _layout_file(segment: Segment) -> str:
     return f"{global_stage_folder(segment.name)}/layout.parquet"
 
 
-def lay_out(store: Store, segment: Segment, before: Segment, shards: Sequence[Shard], indexes: Sequence[str]) -> None:
+def write_partition(store: Store, segment: Segment, before: Segment, shards: Sequence[Shard], indexes: Sequence[str]) -> None:
     """Deal the sketches of all shards and indexes into bundles of neighbours, once: a continued run has the same ones."""
     if store.exists(_layout_file(segment)):
         return
@@ -116,14 +116,14 @@ def lay_out(store: Store, segment: Segment, before: Segment, shards: Sequence[Sh
 
 
 @dataclass(frozen=True)
-class Layout:
+class Partition:
     """How the sketches are dealt into bundles, and keys into groups."""
 
     files: tuple[SketchFile, ...]
     groups: int
 
     @classmethod
-    def load(cls, store: Store, segment: Segment) -> Layout:
+    def load(cls, store: Store, segment: Segment) -> Partition:
         table = pq.read_table(store.open(_layout_file(segment)))
         files = tuple(SketchFile(**row) for row in table.to_pylist())
         return cls(files, int(table.schema.metadata[b"groups"]))

@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.api.global_stage import Fold
+from curate.api.global_stage import SequentialScan
 from curate.execution.global_stages.partition import (
     BUNDLE_BYTES,
     Context,
-    Layout,
+    Partition,
     RunAll,
     SketchFile,
     barrier_of,
@@ -32,7 +32,7 @@ CHECKPOINT = 4
 
 
 @dataclass(frozen=True)
-class Leg:
+class ScanChunk:
     """Neighbouring sketches of one chain, between two savings of its state."""
 
     segment: int
@@ -55,23 +55,23 @@ def _leg_marker(segment: Segment, chain: int, number: int) -> str:
     return f"{global_stage_folder(segment.name)}/leg-{chain}-{number}.json"
 
 
-def run_leg(context: Context, item: Leg) -> None:
+def run_leg(context: Context, item: ScanChunk) -> None:
     """Decisions on the shards of a leg, then the state after it, then the marker."""
     store, segment = context.store, context.plan.segments[item.segment]
-    barrier, counts = barrier_of(segment, Fold), Counter[str]()
+    barrier, counts = barrier_of(segment, SequentialScan), Counter[str]()
     if item.number:
         with store.reading(_state_file(segment, item.chain, item.number - 1)) as file:
-            state = barrier.load(file)
+            state = barrier.load_state(file)
     else:
-        state = barrier.begin(item.weight)
+        state = barrier.initial_state(item.weight)
     for sketch in item.files:
-        done = [barrier.fold(state, records) for records in sketches_of(context, [sketch], barrier.sketches)]
+        done = [barrier.scan(state, records) for records in sketches_of(context, [sketch], barrier.summary_columns)]
         for worked in done:
             counts.update(worked.counts)
-        rows = pa.concat_tables([schema(barrier.decisions).empty_table(), *(worked.rows for worked in done)])
+        rows = pa.concat_tables([schema(barrier.decision_columns).empty_table(), *(worked.rows for worked in done)])
         write_table(store, shard_decision_file(segment.name, sketch.shard), rows)
     with store.create(_state_file(segment, item.chain, item.number)) as path, open(path, "wb") as target:
-        barrier.save(state, target)
+        barrier.save_state(state, target)
     store.write_json(_leg_marker(segment, item.chain, item.number), {"rows": 0, "counts": dict(counts)})
     if item.number:
         store.delete(_state_file(segment, item.chain, item.number - 1))
@@ -79,8 +79,8 @@ def run_leg(context: Context, item: Leg) -> None:
 
 def fold(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str, Any]:
     """Run all legs, those of different chains side by side; what they counted."""
-    barrier, layout = barrier_of(segment, Fold), Layout.load(store, segment)
-    chains = [list(_legs(segment, barrier, layout, chain)) for chain in range(barrier.chains)]
+    barrier, layout = barrier_of(segment, SequentialScan), Partition.load(store, segment)
+    chains = [list(_legs(segment, barrier, layout, chain)) for chain in range(barrier.num_partitions)]
     total: Counter[str] = Counter()
     for number in range(max(map(len, chains), default=0)):
         items = [legs[number] for legs in chains if number < len(legs)]
@@ -92,8 +92,8 @@ def fold(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str, Any]:
     return total
 
 
-def _legs(segment: Segment, barrier: Fold, layout: Layout, chain: int) -> Iterator[Leg]:
-    files = [file for file in layout.files if (file.first >> POSITION_BITS) % barrier.chains == chain or not file.rows]
+def _legs(segment: Segment, barrier: SequentialScan, layout: Partition, chain: int) -> Iterator[ScanChunk]:
+    files = [file for file in layout.files if (file.first >> POSITION_BITS) % barrier.num_partitions == chain or not file.rows]
     files = [file for file in files if file.rows or chain == 0]
     weight = sum(file.weight for file in files)
     most = max(BUNDLE_BYTES, CHECKPOINT * barrier.state_bytes(weight))
@@ -107,4 +107,4 @@ def _legs(segment: Segment, barrier: Fold, layout: Layout, chain: int) -> Iterat
         held += file.bytes
     for number, leg in enumerate(legs):
         if leg:
-            yield Leg(segment.index, chain, number, weight, tuple(leg))
+            yield ScanChunk(segment.index, chain, number, weight, tuple(leg))

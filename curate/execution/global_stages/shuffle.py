@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.api.global_stage import KEY, Phase, Shuffle, Worked, groups_of
-from curate.errors import BooksError
+from curate.api.global_stage import KEY, Phase, PhaseResult, Shuffle, key_ranges
+from curate.errors import AccountingError
 from curate.execution.global_stages.partition import (
     Context,
-    Layout,
+    Partition,
     RunAll,
     barrier_of,
     counted_in,
@@ -30,7 +30,7 @@ from curate.storage.store import Store
 
 
 @dataclass(frozen=True)
-class Task:
+class PhaseTask:
     """One group, or one bundle, of a phase."""
 
     segment: int
@@ -57,7 +57,7 @@ def _marker(segment: Segment, number: int, phase: Phase, part: int) -> str:
     return f"{global_stage_folder(segment.name)}/phase-{number}-{phase.name}/{part:05d}.json"
 
 
-def _entering(context: Context, layout: Layout, item: Task) -> pa.Table:
+def _entering(context: Context, layout: Partition, item: PhaseTask) -> pa.Table:
     """The rows of a task's group or bundle, from all tasks of the phase before."""
     if item.before is None:
         return pa.table({})
@@ -68,23 +68,23 @@ def _entering(context: Context, layout: Layout, item: Task) -> pa.Table:
     return read_group(context.store, names, group, count, schema(item.before.writes))
 
 
-def run_task(context: Context, item: Task) -> None:
+def run_task(context: Context, item: PhaseTask) -> None:
     """One group or bundle of a phase: its rows, spilled for the next phase, then its counts."""
     segment = context.plan.segments[item.segment]
     barrier = barrier_of(segment, Shuffle)
-    layout = Layout.load(context.store, segment)
+    layout = Partition.load(context.store, segment)
     files = layout.bundle(item.part) if item.phase.over == "shard" else []
     rows = _entering(context, layout, item)
     if item.phase.over == "shard" and item.before:
         rows = rows.sort_by(ORDINAL)
-    done = barrier.work(item.phase, rows, sketches_of(context, files, item.phase.sketches))
+    done = barrier.run_phase(item.phase, rows, sketches_of(context, files, item.phase.summary_columns))
     _write_worked(context, layout, item, done)
 
 
-def _write_worked(context: Context, layout: Layout, item: Task, done: Worked) -> None:
+def _write_worked(context: Context, layout: Partition, item: PhaseTask, done: PhaseResult) -> None:
     segment, rows = context.plan.segments[item.segment], done.rows.select(list(item.phase.writes))
     if KEY in item.phase.writes:
-        groups, count = groups_of(rows, layout.groups), layout.groups
+        groups, count = key_ranges(rows, layout.groups), layout.groups
     else:
         groups, count = layout.bundles_of(rows[ORDINAL].to_numpy()), layout.bundles
     write_spill(context.store, _spill(segment, item.number, item.phase, item.part), rows, groups, count)
@@ -93,7 +93,7 @@ def _write_worked(context: Context, layout: Layout, item: Task, done: Worked) ->
 
 
 @dataclass(frozen=True)
-class Settle:
+class DecisionTask:
     """The decision on the shards of one bundle to write down."""
 
     segment: int
@@ -115,18 +115,18 @@ def _settled(segment: Segment, bundle: int) -> str:
     return f"{global_stage_folder(segment.name)}/settled-{bundle:05d}.json"
 
 
-def run_settle(context: Context, item: Settle) -> None:
+def run_settle(context: Context, item: DecisionTask) -> None:
     """One decision file per shard of a bundle."""
     store, segment = context.store, context.plan.segments[item.segment]
-    barrier, layout = barrier_of(segment, Shuffle), Layout.load(store, segment)
+    barrier, layout = barrier_of(segment, Shuffle), Partition.load(store, segment)
     names = [_spill(segment, item.number, item.phase, part) for part in range(item.parts)]
-    rows = read_group(store, names, item.bundle, layout.bundles, schema(barrier.decisions))
-    rows = rows.sort_by([(name, "ascending") for name in barrier.decisions]).combine_chunks()
+    rows = read_group(store, names, item.bundle, layout.bundles, schema(barrier.decision_columns))
+    rows = rows.sort_by([(name, "ascending") for name in barrier.decision_columns]).combine_chunks()
     ordinals = rows[ORDINAL].to_numpy()
     files = [file for file in layout.bundle(item.bundle) if not file.store]
     edges = np.searchsorted(ordinals, np.array([*(file.first for file in files), INDEXED], np.uint64)).tolist()
     if edges[0]:
-        raise BooksError(f"{segment.name}: decisions on documents of no shard. This is a bug: please report it.")
+        raise AccountingError(f"{segment.name}: decisions on documents of no shard. This is a bug: please report it.")
     for file, start, stop in zip(files, edges[:-1], edges[1:], strict=True):
         write_table(store, shard_decision_file(segment.name, file.shard), rows.slice(start, stop - start))
     store.write_json(_settled(segment, item.bundle), rows.num_rows)
@@ -134,14 +134,14 @@ def run_settle(context: Context, item: Settle) -> None:
 
 def shuffle(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str, Any]:
     """Run phase after phase, then write the decisions; what was counted on the way."""
-    barrier, layout = barrier_of(segment, Shuffle), Layout.load(store, segment)
-    phase: Phase | None = barrier.first
+    barrier, layout = barrier_of(segment, Shuffle), Partition.load(store, segment)
+    phase: Phase | None = barrier.first_phase
     before: Phase | None = None
     number = parts_before = 0
     total: Counter[str] = Counter()
     while phase is not None:
         parts = layout.bundles if phase.over == "shard" else 1 if phase.whole else layout.groups
-        items = [Task(segment.index, number, phase, before, parts_before, part) for part in range(parts)]
+        items = [PhaseTask(segment.index, number, phase, before, parts_before, part) for part in range(parts)]
         label = f"{segment.name}: {phase.name}"
         run_all(label, run_task, items, lambda item: store.exists(_marker(segment, item.number, item.phase, item.part)))
         rows, counts = counted_in(store, [_marker(segment, number, phase, part) for part in range(parts)])
@@ -149,9 +149,9 @@ def shuffle(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str, Any
         if before:
             _forget(store, segment, number - 1, before, parts_before)
         before, parts_before = phase, parts
-        phase, number = barrier.following(phase, rows, counts), number + 1
+        phase, number = barrier.next_phase(phase, rows, counts), number + 1
     assert before is not None
-    settle = [Settle(segment.index, number - 1, before, parts_before, bundle) for bundle in range(layout.bundles)]
+    settle = [DecisionTask(segment.index, number - 1, before, parts_before, bundle) for bundle in range(layout.bundles)]
     label = f"{segment.name}: decisions"
     run_all(label, run_settle, settle, lambda item: store.exists(_settled(segment, item.bundle)))
     _forget(store, segment, number - 1, before, parts_before)

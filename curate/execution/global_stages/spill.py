@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.errors import BooksError
+from curate.errors import AccountingError
 from curate.storage.store import Store
 
 _NUMBER = 8
@@ -49,7 +49,7 @@ def read_blocks(source: Store, name: str, group: int | None, count: int) -> Iter
             start, end = int(read[0]), int(read[-1])
         if not 0 <= start <= end <= size - table:
             folder = name.split("/barrier/")[0]
-            raise BooksError(f"{name} has been cut. Delete {folder}/barrier and run the same command again.")
+            raise AccountingError(f"{name} has been cut. Delete {folder}/barrier and run the same command again.")
         file.seek(start)
         data = pa.BufferReader(file.read(end - start))
     while data.tell() < end - start:

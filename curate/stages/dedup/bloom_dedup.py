@@ -36,8 +36,7 @@ import pyarrow.compute as pc
 from annotated_types import Ge, Gt, Lt
 
 from curate.api.batch import Batch, drop_where
-from curate.api.global_stage import Fold, Worked, rows_of
-from curate.api.stage import Decision
+from curate.api.global_stage import Decision, PhaseResult, SequentialScan, decided_rows
 from curate.errors import SpecError
 from curate.schema import ORDINAL, TEXT
 from curate.stages.filters.remove_spans import cut_units, split_units
@@ -47,7 +46,7 @@ WHOLE = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class BloomDedup(Fold):
+class BloomDedup(SequentialScan):
     """Known paragraphs and documents, by a Bloom filter of n-grams."""
 
     mode: Literal["both", "paragraph", "document"] = "both"
@@ -61,9 +60,9 @@ class BloomDedup(Fold):
     max_filter_bytes: Annotated[int, Ge(8)] = 64 * 2**30
 
     reasons = ("known_document", "nothing_left")
-    sketch_options = ("ngram", "min_ngram")
-    sketches = {ORDINAL: pa.uint64(), "sizes": pa.large_list(pa.int64()), "hashes": pa.large_list(pa.uint64())}
-    decisions = {ORDINAL: pa.uint64(), "place": pa.uint32(), "share": pa.float64()}
+    summary_options = ("ngram", "min_ngram")
+    summary_columns = {ORDINAL: pa.uint64(), "sizes": pa.large_list(pa.int64()), "hashes": pa.large_list(pa.uint64())}
+    decision_columns = {ORDINAL: pa.uint64(), "place": pa.uint32(), "share": pa.float64()}
 
     def __post_init__(self) -> None:
         if self.min_ngram > self.ngram:
@@ -83,10 +82,10 @@ class BloomDedup(Fold):
         )
 
     @property
-    def chains(self) -> int:
+    def num_partitions(self) -> int:
         return self.filters
 
-    def sketch(self, batch: Batch) -> pa.RecordBatch:
+    def summarize(self, batch: Batch) -> pa.RecordBatch:
         """The n-grams of every text, and how many each of its paragraphs has."""
         from curate.text.dedup.shingles import token_shingles
         from curate.text.unicode.buffers import text_buffers
@@ -99,9 +98,9 @@ class BloomDedup(Fold):
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         sizes = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.diff(shingles.bounds)))
         hashes = pa.LargeListArray.from_arrays(pa.array(shingles.bounds[offsets]), pa.array(shingles.hashes))
-        return pa.RecordBatch.from_arrays([batch[ORDINAL], sizes, hashes], names=list(self.sketches))
+        return pa.RecordBatch.from_arrays([batch[ORDINAL], sizes, hashes], names=list(self.summary_columns))
 
-    def weigh(self, sketch: pa.RecordBatch) -> int:
+    def weight_of(self, sketch: pa.RecordBatch) -> int:
         return len(pc.list_flatten(sketch["hashes"]))
 
     def state_bytes(self, weight: int) -> int:
@@ -109,7 +108,7 @@ class BloomDedup(Fold):
 
         return 8 * words_for(max(1, weight), self.false_positive_rate)
 
-    def begin(self, weight: int) -> Any:
+    def initial_state(self, weight: int) -> Any:
         from curate.text.dedup.bloom import BloomFilter
 
         size = self.state_bytes(weight)
@@ -121,15 +120,15 @@ class BloomDedup(Fold):
             )
         return BloomFilter.sized(max(1, weight), self.false_positive_rate)
 
-    def load(self, file: BinaryIO) -> Any:
+    def load_state(self, file: BinaryIO) -> Any:
         from curate.text.dedup.bloom import BloomFilter
 
         return BloomFilter.load(file)
 
-    def save(self, state: Any, file: BinaryIO) -> None:
+    def save_state(self, state: Any, file: BinaryIO) -> None:
         state.save(file)
 
-    def fold(self, state: Any, sketch: pa.RecordBatch) -> Worked:
+    def scan(self, state: Any, sketch: pa.RecordBatch) -> PhaseResult:
         from curate.text.dedup.bloom_filtering import sift
 
         sizes, hashes = sketch["sizes"], sketch["hashes"]
@@ -152,10 +151,10 @@ class BloomDedup(Fold):
             "place": places[order].astype(np.uint32),
             "share": known.document_shares[rows[order]],
         }
-        return Worked(pa.table(decided), {"documents known": len(gone), "paragraphs known": len(cut)})
+        return PhaseResult(pa.table(decided), {"documents known": len(gone), "paragraphs known": len(cut)})
 
-    def mark(self, batch: Batch, decision: Decision) -> Batch:
-        rows, found = rows_of(batch, decision)
+    def apply_decision(self, batch: Batch, decision: Decision) -> Batch:
+        rows, found = decided_rows(batch, decision)
         places = decision.rows["place"].to_numpy()[found]
         whole = places == WHOLE
         gone, shares = np.zeros(len(batch), np.bool_), np.zeros(len(batch))

@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.api.batch import Batch, drop_where
-from curate.api.global_stage import Columns, Shuffle, rows_of
-from curate.api.stage import Decision
+from curate.api.global_stage import Columns, Decision, Shuffle, decided_rows
 from curate.config.options import AssetPath
 from curate.schema import INDEXED, ORDINAL, TEXT
 
@@ -27,7 +26,7 @@ WINNER, SIMILARITY = "winner", "similarity"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Winners(Shuffle):
+class ClusterWinner(Shuffle):
     """Base of barriers that keep one document of each cluster."""
 
     keep: Literal["first", "longest", "highest"] = "first"
@@ -50,7 +49,7 @@ class Winners(Shuffle):
         return {TEXT: pa.large_string(), **({self.column: pa.float64()} if self.column else {})}
 
     @property
-    def decisions(self) -> Columns:
+    def decision_columns(self) -> Columns:
         return {ORDINAL: pa.uint64(), WINNER: pa.string(), SIMILARITY: pa.float64()}
 
     def preferences(self, batch: Batch) -> U64:
@@ -64,16 +63,16 @@ class Winners(Shuffle):
         ranks = descending(np.where(worst, 0.0, scores))
         return np.where(worst, np.uint64(2**64 - 1), np.maximum(ranks, np.uint64(1)))
 
-    def mark_as(self, batch: Batch, decision: Decision, reason: str) -> Batch:
+    def apply_decision_as(self, batch: Batch, decision: Decision, reason: str) -> Batch:
         """Verdicts on the documents that a decision names."""
-        places, rows = rows_of(batch, decision)
+        places, rows = decided_rows(batch, decision)
         where = np.zeros(len(batch), np.bool_)
         where[places] = True
         spread = {
             name: pc.replace_with_mask(
                 pa.nulls(len(batch), kind), pa.array(where), decision.rows[name].combine_chunks().take(pa.array(rows))
             )
-            for name, kind in self.decisions.items()
+            for name, kind in self.decision_columns.items()
             if name != ORDINAL
         }
         return drop_where(batch, where, reason, value=spread[SIMILARITY], detail=spread[WINNER])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.api.global_stage import KEY, Columns, Worked
+from curate.api.global_stage import KEY, Columns, PhaseResult
 from curate.schema import ORDINAL, keyed_hash
 
 U64 = npt.NDArray[np.uint64]
@@ -85,7 +85,7 @@ def _stars(rows: pa.Table) -> tuple[U64, U64, U64, U64, npt.NDArray[np.bool_], U
     return node, rank, other, other_rank, worse, best, best_rank
 
 
-def large_star(rows: pa.Table) -> Worked:
+def large_star(rows: pa.Table) -> PhaseResult:
     """Hang every worse neighbour of a node from the best of its neighbours and itself.
 
     Counts nodes that are neither the middle of a star nor a ray of one: when there are none, all edges form stars.
@@ -95,7 +95,7 @@ def large_star(rows: pa.Table) -> Worked:
     nodes, place = np.unique(node, return_inverse=True)
     up = np.bincount(place, ~worse, len(nodes))
     down = np.bincount(place, worse, len(nodes))
-    return Worked(edges, {CROOKED: int(((up > 1) | ((up > 0) & (down > 0))).sum())})
+    return PhaseResult(edges, {CROOKED: int(((up > 1) | ((up > 0) & (down > 0))).sum())})
 
 
 def small_star(rows: pa.Table) -> pa.Table:

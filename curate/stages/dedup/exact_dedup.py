@@ -27,24 +27,23 @@ import numpy as np
 import pyarrow as pa
 
 from curate.api.batch import Batch
-from curate.api.global_stage import KEY, Phase, Worked
-from curate.api.stage import Decision
+from curate.api.global_stage import KEY, Decision, Phase, PhaseResult
 from curate.schema import ID, INDEXED, ORDINAL, TEXT, URL
-from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, Winners, with_indexed_first
+from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, ClusterWinner, with_indexed_first
 
 _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExactDedup(Winners):
+class ExactDedup(ClusterWinner):
     """Equal documents."""
 
     by: Literal["text", "normalized", "url"] = "text"
 
     reasons = ("duplicate",)
     index_options = ("by",)
-    sketch_options = ("by", "keep", "column")
-    sketches = {KEY: pa.uint64(), "key_low": pa.uint64(), "rank": pa.uint64(), ORDINAL: pa.uint64(), ID: pa.string()}
+    summary_options = ("by", "keep", "column")
+    summary_columns = {KEY: pa.uint64(), "key_low": pa.uint64(), "rank": pa.uint64(), ORDINAL: pa.uint64(), ID: pa.string()}
 
     @property
     def reads(self) -> Mapping[str, pa.DataType]:
@@ -54,41 +53,41 @@ class ExactDedup(Winners):
             else {n: t for n, t in super().reads.items() if n != TEXT}
         )
 
-    def sketcher(self) -> Callable[[Batch], pa.RecordBatch]:
+    def open_summarizer(self) -> Callable[[Batch], pa.RecordBatch]:
         digests = {"text": _of_texts, "normalized": _of_words, "url": _of_urls}[self.by]
 
-        def sketch(batch: Batch) -> pa.RecordBatch:
+        def summarize(batch: Batch) -> pa.RecordBatch:
             found = digests(batch)
             halves = np.frombuffer(b"".join(digest or bytes(16) for digest in found), "<u8").reshape(-1, 2)
             columns = [
                 pa.array(halves[:, 0]), pa.array(halves[:, 1]), pa.array(self.preferences(batch)), batch[ORDINAL],
                 batch[ID].cast(pa.string()),
             ]  # fmt: skip
-            records = pa.RecordBatch.from_arrays(columns, names=list(self.sketches))
+            records = pa.RecordBatch.from_arrays(columns, names=list(self.summary_columns))
             return records.filter(pa.array([digest is not None for digest in found], pa.bool_()))
 
-        return sketch
+        return summarize
 
-    def sketch(self, batch: Batch) -> pa.RecordBatch:
-        return self.sketcher()(batch)
+    def summarize(self, batch: Batch) -> pa.RecordBatch:
+        return self.open_summarizer()(batch)
 
     @property
     def footprint(self) -> str:
         return "some 90 bytes per document on disk, and as many while groups are made; about 1 GB per task"
 
     @property
-    def first(self) -> Phase:
-        return Phase("spread", "shard", self.sketches, sketches=tuple(self.sketches))
+    def first_phase(self) -> Phase:
+        return Phase("spread", "shard", self.summary_columns, summary_columns=tuple(self.summary_columns))
 
-    def following(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
-        return Phase("groups", "key", self.decisions) if phase.name == "spread" else None
+    def next_phase(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
+        return Phase("groups", "key", self.decision_columns) if phase.name == "spread" else None
 
-    def work(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> Worked:
+    def run_phase(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> PhaseResult:
         if phase.name == "spread":
-            return Worked(pa.Table.from_batches(sketches, pa.schema(list(self.sketches.items()))))
+            return PhaseResult(pa.Table.from_batches(sketches, pa.schema(list(self.summary_columns.items()))))
         return self._groups(rows)
 
-    def _groups(self, rows: pa.Table) -> Worked:
+    def _groups(self, rows: pa.Table) -> PhaseResult:
         high, low, ordinals = (rows[name].to_numpy() for name in (KEY, "key_low", ORDINAL))
         ranks = with_indexed_first(rows["rank"].to_numpy(), ordinals)
         order = np.lexsort((ordinals, ranks, low, high))
@@ -103,10 +102,10 @@ class ExactDedup(Winners):
             SIMILARITY: pa.repeat(pa.scalar(value, pa.float64()), int(lost.sum())),
         }
         groups = int((fresh[:-1] & ~fresh[1:]).sum()) if len(fresh) else 0
-        return Worked(pa.table(decided), {"groups of equals": groups})
+        return PhaseResult(pa.table(decided), {"groups of equals": groups})
 
-    def mark(self, batch: Batch, decision: Decision) -> Batch:
-        return self.mark_as(batch, decision, "duplicate")
+    def apply_decision(self, batch: Batch, decision: Decision) -> Batch:
+        return self.apply_decision_as(batch, decision, "duplicate")
 
 
 def _digest(data: bytes | memoryview) -> bytes:

@@ -34,8 +34,7 @@ import pyarrow.compute as pc
 from annotated_types import Ge, Le
 
 from curate.api.batch import Batch
-from curate.api.global_stage import KEY, Columns, Phase, Shuffle, Worked, rows_of
-from curate.api.stage import Decision
+from curate.api.global_stage import KEY, Columns, Decision, Phase, PhaseResult, Shuffle, decided_rows
 from curate.config.options import AssetPath
 from curate.schema import INDEXED, ORDINAL, TEXT
 from curate.stages.filters.remove_spans import Unit, cut_units, split_units
@@ -59,18 +58,18 @@ class LineDedupGlobal(Shuffle):
     reasons = ("nothing_left", "too_many_chars_removed")
     writes = {TEXT: pa.large_string()}
     index_options = ("unit", "min_chars")
-    sketch_options = index_options
-    sketches = {ORDINAL: pa.uint64(), "units": pa.large_list(pa.uint64())}
+    summary_options = index_options
+    summary_columns = {ORDINAL: pa.uint64(), "units": pa.large_list(pa.uint64())}
 
     @property
     def indexes(self) -> tuple[str, ...]:
         return self.against
 
     @property
-    def decisions(self) -> Columns:
+    def decision_columns(self) -> Columns:
         return {ORDINAL: pa.uint64(), "place": pa.uint32()}
 
-    def sketch(self, batch: Batch) -> pa.RecordBatch:
+    def summarize(self, batch: Batch) -> pa.RecordBatch:
         """A hash per unit, 0 for those that are left alone."""
         from curate.text.dedup.normalize import simplify
         from curate.text.unicode.hashing import hash_column
@@ -82,25 +81,25 @@ class LineDedupGlobal(Shuffle):
         counts = pc.fill_null(pc.list_value_length(parts), 0).to_numpy(zero_copy_only=False)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(hashes))
-        return pa.RecordBatch.from_arrays([batch[ORDINAL], lists], names=list(self.sketches))
+        return pa.RecordBatch.from_arrays([batch[ORDINAL], lists], names=list(self.summary_columns))
 
     @property
     def footprint(self) -> str:
         return f"8 bytes per {self.unit} on disk, 20 more while they are counted; about 1 GB per task"
 
     @property
-    def first(self) -> Phase:
+    def first_phase(self) -> Phase:
         columns: Columns = {KEY: pa.uint64(), ORDINAL: pa.uint64(), "place": pa.uint32()}
-        return Phase("spread", "shard", columns, sketches=tuple(self.sketches))
+        return Phase("spread", "shard", columns, summary_columns=tuple(self.summary_columns))
 
-    def following(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
-        return Phase("units", "key", self.decisions) if phase.name == "spread" else None
+    def next_phase(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
+        return Phase("units", "key", self.decision_columns) if phase.name == "spread" else None
 
-    def work(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> Worked:
+    def run_phase(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> PhaseResult:
         return self._spread(sketches) if phase.name == "spread" else self._units(rows)
 
-    def _spread(self, sketches: Iterator[pa.RecordBatch]) -> Worked:
-        tables = [pa.schema(list(self.first.writes.items())).empty_table()]
+    def _spread(self, sketches: Iterator[pa.RecordBatch]) -> PhaseResult:
+        tables = [pa.schema(list(self.first_phase.writes.items())).empty_table()]
         for records in sketches:
             units = records["units"]
             keys, counts = pc.list_flatten(units).to_numpy(), pc.list_value_length(units).to_numpy()
@@ -108,11 +107,11 @@ class LineDedupGlobal(Shuffle):
             places = np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)
             some = keys != 0
             columns = [keys[some], ordinals[some], places[some].astype(np.uint32)]
-            tables.append(pa.table(dict(zip(self.first.writes, columns, strict=True))))
-        return Worked(pa.concat_tables(tables))
+            tables.append(pa.table(dict(zip(self.first_phase.writes, columns, strict=True))))
+        return PhaseResult(pa.concat_tables(tables))
 
-    def _units(self, rows: pa.Table) -> Worked:
-        keys, ordinals, places = (rows[name].to_numpy() for name in self.first.writes)
+    def _units(self, rows: pa.Table) -> PhaseResult:
+        keys, ordinals, places = (rows[name].to_numpy() for name in self.first_phase.writes)
         # Counted from the first ordinal of an index, modulo 2^64, documents of indexes come before all others.
         order = np.lexsort((places, ordinals - np.uint64(INDEXED), keys))
         keys, ordinals, places = keys[order], ordinals[order], places[order]
@@ -124,10 +123,10 @@ class LineDedupGlobal(Shuffle):
             cut &= ~fresh
         cut &= ordinals < np.uint64(INDEXED)
         decided = pa.table({ORDINAL: ordinals[cut], "place": places[cut]})
-        return Worked(decided, {"repeated units": int((counts >= self.min_count).sum()), "units cut": int(cut.sum())})
+        return PhaseResult(decided, {"repeated units": int((counts >= self.min_count).sum()), "units cut": int(cut.sum())})
 
-    def mark(self, batch: Batch, decision: Decision) -> Batch:
-        rows, found = rows_of(batch, decision)
+    def apply_decision(self, batch: Batch, decision: Decision) -> Batch:
+        rows, found = decided_rows(batch, decision)
         places = decision.rows["place"].to_numpy()[found]
         return cut_units(
             batch, rows, places, unit=self.unit, rule=f"repeated_{self.unit}", max_removed_frac=self.max_removed_frac

@@ -43,10 +43,9 @@ import pyarrow as pa
 from annotated_types import Ge, Gt, Le
 
 from curate.api.batch import Batch
-from curate.api.global_stage import KEY, Columns, Phase, Worked
-from curate.api.stage import Decision
+from curate.api.global_stage import KEY, Columns, Decision, Phase, PhaseResult
 from curate.schema import ID, INDEXED, ORDINAL, keyed_hash
-from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, Winners, with_indexed_first
+from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, ClusterWinner, with_indexed_first
 from curate.stages.dedup.connected_components import (
     CROOKED,
     EDGES,
@@ -70,7 +69,7 @@ UNION_ROWS = 8_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Minhash(Winners):
+class Minhash(ClusterWinner):
     """Near-duplicates by MinHash and banding."""
 
     ngram: Annotated[int, Ge(1)] = 5
@@ -93,7 +92,7 @@ class Minhash(Winners):
 
     reasons = ("near_duplicate",)
     index_options = ("ngram", "unit", "buckets", "rows", "seed", "family", "hash_bits", "shingle_hash")
-    sketch_options = (*index_options, "keep", "column", "verify")
+    summary_options = (*index_options, "keep", "column", "verify")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,7 +104,7 @@ class Minhash(Winners):
             raise ValueError("shingle_hash is an option of family: datatrove-0.10. Leave it out")
 
     @property
-    def sketches(self) -> Mapping[str, pa.DataType]:
+    def summary_columns(self) -> Mapping[str, pa.DataType]:
         columns: dict[str, pa.DataType] = {
             ORDINAL: pa.uint64(),
             "rank": pa.uint64(),
@@ -115,14 +114,14 @@ class Minhash(Winners):
         }
         return {**columns, "shingles": pa.large_list(pa.uint32())} if self.verify else columns
 
-    def sketcher(self) -> Callable[[Batch], pa.RecordBatch]:
+    def open_summarizer(self) -> Callable[[Batch], pa.RecordBatch]:
         from curate.text.dedup.minhash import MinHash, signature_bytes
 
         make = MinHash(
             buckets=self.buckets, rows=self.rows, seed=self.seed, family=self.family, hash_bits=self.hash_bits
         )  # fmt: skip
 
-        def sketch(batch: Batch) -> pa.RecordBatch:
+        def summarize(batch: Batch) -> pa.RecordBatch:
             shingles = self._shingles(batch)
             signatures = make(shingles)
             columns = [
@@ -134,13 +133,13 @@ class Minhash(Winners):
             ]
             if self.verify:
                 columns.append(_sets(shingles))
-            records = pa.RecordBatch.from_arrays(columns, names=list(self.sketches))
+            records = pa.RecordBatch.from_arrays(columns, names=list(self.summary_columns))
             return records.filter(pa.array(np.diff(shingles.bounds) > 0))
 
-        return sketch
+        return summarize
 
-    def sketch(self, batch: Batch) -> pa.RecordBatch:
-        return self.sketcher()(batch)
+    def summarize(self, batch: Batch) -> pa.RecordBatch:
+        return self.open_summarizer()(batch)
 
     def _shingles(self, batch: Batch) -> Shingles:
         from curate.text.dedup.shingles import char_shingles, datatrove_shingles, word_shingles
@@ -166,12 +165,12 @@ class Minhash(Winners):
     # -- bands -> edges -> labels -> clusters
 
     @property
-    def first(self) -> Phase:
+    def first_phase(self) -> Phase:
         columns: Columns = {KEY: pa.uint64(), "rank": pa.uint64(), ORDINAL: pa.uint64()}
-        return Phase("spread", "shard", columns, sketches=(ORDINAL, "rank", "keys"))
+        return Phase("spread", "shard", columns, summary_columns=(ORDINAL, "rank", "keys"))
 
-    def following(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
-        attach = Phase("attach", "shard", self._members, sketches=tuple(self.sketches))
+    def next_phase(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
+        attach = Phase("attach", "shard", self._members, summary_columns=tuple(self.summary_columns))
         large = Phase("large-star", "key", EDGES)
         match phase.name:
             case "spread":
@@ -185,29 +184,29 @@ class Minhash(Winners):
             case "union" | "labels":
                 return attach
             case "attach":
-                return Phase("clusters", "key", self.decisions)
+                return Phase("clusters", "key", self.decision_columns)
         return None
 
     @property
     def _members(self) -> Columns:
-        return {KEY: pa.uint64(), "label": pa.uint64(), **self.sketches}
+        return {KEY: pa.uint64(), "label": pa.uint64(), **self.summary_columns}
 
-    def work(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> Worked:
+    def run_phase(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> PhaseResult:
         match phase.name:
             case "spread":
-                return Worked(self._spread(sketches))
+                return PhaseResult(self._spread(sketches))
             case "bands":
-                return Worked(connected(in_bands(rows)))
+                return PhaseResult(connected(in_bands(rows)))
             case "union":
-                return Worked(labelled(connected(rows)))
+                return PhaseResult(labelled(connected(rows)))
             case "large-star":
                 return large_star(rows)
             case "small-star":
-                return Worked(small_star(rows))
+                return PhaseResult(small_star(rows))
             case "labels":
-                return Worked(labelled(rows))
+                return PhaseResult(labelled(rows))
             case "attach":
-                return Worked(self._attach(rows, sketches))
+                return PhaseResult(self._attach(rows, sketches))
         return self._clusters(rows)
 
     def _spread(self, sketches: Iterator[pa.RecordBatch]) -> pa.Table:
@@ -217,8 +216,8 @@ class Minhash(Winners):
             ranks = with_indexed_first(records["rank"].to_numpy(), ordinals)
             keys = _bytes_as_rows(records["keys"], np.dtype(np.uint64))
             columns = [keys.ravel(), np.repeat(ranks, self.buckets), np.repeat(ordinals, self.buckets)]
-            parts.append(pa.table(dict(zip(self.first.writes, columns, strict=True))))
-        return pa.concat_tables([_empty(self.first.writes), *parts])
+            parts.append(pa.table(dict(zip(self.first_phase.writes, columns, strict=True))))
+        return pa.concat_tables([_empty(self.first_phase.writes), *parts])
 
     def _attach(self, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> pa.Table:
         """What a sketch says of every document that has a label."""
@@ -236,7 +235,7 @@ class Minhash(Winners):
             parts.append(pa.table({**keys, **dict(zip(kept.column_names, kept.columns, strict=True))}))
         return pa.concat_tables([_empty(self._members), *parts])
 
-    def _clusters(self, rows: pa.Table) -> Worked:
+    def _clusters(self, rows: pa.Table) -> PhaseResult:
         order = np.lexsort((rows[ORDINAL].to_numpy(), rows["rank"].to_numpy(), rows["label"].to_numpy()))
         rows = rows.take(pa.array(order)).combine_chunks()
         labels, ordinals = rows["label"].to_numpy(), rows[ORDINAL].to_numpy()
@@ -260,10 +259,10 @@ class Minhash(Winners):
             WINNER: rows[ID].take(pa.array(winners[lost])),
             SIMILARITY: pa.array(similarities[lost]),
         }
-        return Worked(pa.table(decided), {name: count for name, count in counts.items() if count})
+        return PhaseResult(pa.table(decided), {name: count for name, count in counts.items() if count})
 
-    def mark(self, batch: Batch, decision: Decision) -> Batch:
-        return self.mark_as(batch, decision, "near_duplicate")
+    def apply_decision(self, batch: Batch, decision: Decision) -> Batch:
+        return self.apply_decision_as(batch, decision, "near_duplicate")
 
 
 class _Members:

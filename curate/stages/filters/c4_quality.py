@@ -64,7 +64,7 @@ CLOSERS = "\"'”’»›)]}）】」』》〉〕"
 
 
 @dataclass(frozen=True)
-class Found(Rule):
+class ContainsRule(Rule):
     """Drop a document that has something in some line; the measure is the number of that line, 0 for none."""
 
     def shown(self, limit: float) -> None:
@@ -95,8 +95,8 @@ _LINE_RULES = {
     "max_word_chars": 1000, "citations": True, "terminal_punctuation": True, "min_line_words": 3, "javascript": True,
     "policy": True,
 }  # fmt: skip
-_LOREM_IPSUM = Found("lorem_ipsum", "lorem_ipsum_line", "lorem_ipsum", True)
-_CURLY_BRACKET = Found("curly_bracket", "curly_bracket_line", "curly_bracket", True)
+_LOREM_IPSUM = ContainsRule("lorem_ipsum", "lorem_ipsum_line", "lorem_ipsum", True)
+_CURLY_BRACKET = ContainsRule("curly_bracket", "curly_bracket_line", "curly_bracket", True)
 _SENTENCES = Rule("too_few_sentences", "sentences", "min_sentences", 5)
 
 Switch = bool | AsProfile | None
@@ -160,7 +160,7 @@ class C4Quality(RuleStage):
                 (
                     replace(_CURLY_BRACKET, reason="has_curly_brace"),
                     replace(_LOREM_IPSUM, reason="has_lorem_ipsum"),
-                    Found("has_javascript", "javascript_line", "javascript", True),
+                    ContainsRule("has_javascript", "javascript_line", "javascript", True),
                 ),
                 {"terminal_punctuation": True, "min_line_words": 3},
                 {

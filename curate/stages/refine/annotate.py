@@ -33,7 +33,7 @@ from curate.models.chat import Chat, Reply
 from curate.models.http import JsonServer
 from curate.prox.annotation import EDUCATIONAL, EXTRACTION, Merged, keeps, line_questions, merge, score_of, sizes_of
 from curate.stages.refine.lm_stage import texts_of
-from curate.storage.response_log import Answers
+from curate.storage.response_log import ResponseLog
 
 _EDU, _FORMAT, _KEEP, _PROGRAM, _FAULTS = "edu_score", "format_score", "keep", "program", "program_faults"
 _RUBRICS = (EDUCATIONAL, EXTRACTION)
@@ -98,7 +98,7 @@ class Annotate(Stage):
         server = JsonServer("endpoint", self.endpoint, self.requests_at_once, self._key())
         chat = Chat(server, self.served_as, self.temperature, self.max_tokens, self.cache)
 
-        def ask(batch: Batch, answers: Answers) -> Batch:
+        def ask(batch: Batch, answers: ResponseLog) -> Batch:
             return self._annotated(batch, lambda prompts: chat.ask(prompts, answers))
 
         weakref.finalize(ask, server.close)

@@ -17,17 +17,17 @@ from curate.models.lm_types import Ask, Decided, Written
 from curate.models.refiner import RefinerCard
 from curate.prox import line_prompt
 from curate.prox.execute import Chunk
-from curate.prox.line_prompt import MarkedPrompt, combined, marked_prompts, overlapping_prompts, shown_lines
+from curate.prox.line_prompt import LinePrompt, combined, marked_prompts, overlapping_prompts, shown_lines
 from curate.prox.program import decide_document
 from curate.stages.refine.lm_stage import Asker
-from curate.storage.response_log import Answers
+from curate.storage.response_log import ResponseLog
 
 _YES, _NO = frozenset({line_prompt.KEEP_DOC_ID}), frozenset({line_prompt.DROP_DOC_ID})
 _PAIR = (line_prompt.KEEP_ID, line_prompt.REMOVE_ID)
 
 
 @dataclass(frozen=True)
-class Reading:
+class LineScores:
     """What a refiner thinks of a document."""
 
     keep: float
@@ -41,16 +41,16 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class LineReader:
+class LineClassifier:
     asker: Asker
     card: RefinerCard
 
-    def prompts(self, text: str, *, overlapping: bool) -> list[MarkedPrompt]:
+    def prompts(self, text: str, *, overlapping: bool) -> list[LinePrompt]:
         """What is asked about a text, window by window."""
         shown = shown_lines(text.split("\n"), self.asker.encoder, self.card.max_line_tokens)
         return (overlapping_prompts if overlapping else marked_prompts)(shown, self.card.window)
 
-    def read(self, texts: Sequence[str | None], answers: Answers, *, overlapping: bool) -> list[Reading | None]:
+    def read(self, texts: Sequence[str | None], answers: ResponseLog, *, overlapping: bool) -> list[LineScores | None]:
         """A reading for each text; None for a text that is null. `overlapping` windows read most lines twice."""
         prompts = [[] if text is None else self.prompts(text, overlapping=overlapping) for text in texts]
         asks = [Ask(prompt.ids, prompt.places, _PAIR, _YES, _NO) for some in prompts for prompt in some]
@@ -61,7 +61,7 @@ class LineReader:
             for text, some, (start, end) in zip(texts, prompts, pairwise(edges), strict=True)
         ]
 
-    def write(self, texts: Sequence[str | None], answers: Answers, grammar: bool) -> list[list[Chunk | None] | None]:
+    def write(self, texts: Sequence[str | None], answers: ResponseLog, grammar: bool) -> list[list[Chunk | None] | None]:
         """The programs that the model writes for the windows of each text; None for a window on which it failed."""
         prompts = [[] if text is None else self.prompts(text, overlapping=False) for text in texts]
         asks = [prompt.ids for some in prompts for prompt in some]
@@ -73,19 +73,19 @@ class LineReader:
         ]
 
 
-def _reading(num_lines: int, prompts: Sequence[MarkedPrompt], decided: Sequence[Decided | None]) -> Reading:
+def _reading(num_lines: int, prompts: Sequence[LinePrompt], decided: Sequence[Decided | None]) -> LineScores:
     answered = [(prompt, answer) for prompt, answer in zip(prompts, decided, strict=True) if answer is not None]
     lines = combined([prompt for prompt, _ in answered], [answer.places for _, answer in answered], num_lines)
     # Windows that overlap come after those that do not, and the document is judged by these.
     last = len(_whole(prompts))
     judged = [answer for answer in decided[:last] if answer is not None and not np.isnan(answer.end)]
     best, mass = max((a.end for a in judged), default=float("nan")), min((a.end_mass for a in judged), default=0.0)
-    return Reading(best, mass, lines, len(prompts) - len(answered))
+    return LineScores(best, mass, lines, len(prompts) - len(answered))
 
 
-def _whole(prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
+def _whole(prompts: Sequence[LinePrompt]) -> list[LinePrompt]:
     """Those that show every line once."""
-    found: list[MarkedPrompt] = []
+    found: list[LinePrompt] = []
     for prompt in prompts:
         if prompt.first != (found[-1].stop if found else 0):
             break
@@ -93,7 +93,7 @@ def _whole(prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
     return found
 
 
-def chunk_of(prompt: MarkedPrompt, written: Written) -> Chunk:
+def chunk_of(prompt: LinePrompt, written: Written) -> Chunk:
     """The program, without the decision on the document that stands before it."""
     first, _, rest = written.text.partition("\n")
     program = rest if decide_document(first) != "unknown" else written.text

@@ -28,7 +28,7 @@ from curate.models.lm_types import Ask, Decided, Model, Serving, Written, identi
 from curate.models.refiner import RefinerCard, load_refiner_card
 from curate.prox.text_prompt import TemplateName, TextPrompts
 from curate.schema import TEXT
-from curate.storage.response_log import Answers, key_of
+from curate.storage.response_log import ResponseLog, key_of
 
 ENGINES = ("vllm", "torch")
 _AT_ONCE = 256
@@ -38,7 +38,7 @@ A = TypeVar("A")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refining(Stage):
+class LMStage(Stage):
     """The model and how it runs. Either a `scorer`, which knows how it is asked, or a `model` with a `template`."""
 
     scorer: AssetPath | None = None
@@ -136,7 +136,7 @@ class Asker:
     def close(self) -> None:
         self.model.close()
 
-    def decide(self, asks: Sequence[Ask], answers: Answers) -> list[Decided | None]:
+    def decide(self, asks: Sequence[Ask], answers: ResponseLog) -> list[Decided | None]:
         """An answer for each; None where the model failed."""
         keys = [key_of(f"{self._about} decide {_shape_of(ask)}", ask.ids) for ask in asks]
         asked = dict(zip(keys, asks, strict=True))
@@ -144,7 +144,7 @@ class Asker:
         return [_decided_of(found[key]) for key in keys]
 
     def write(
-        self, prompts: Sequence[Sequence[int]], answers: Answers, max_tokens: int, grammar: str | None
+        self, prompts: Sequence[Sequence[int]], answers: ResponseLog, max_tokens: int, grammar: str | None
     ) -> list[Written | None]:
         """A program for each; None where the model failed."""
         keys = [key_of(f"{self._about} write {max_tokens} {grammar}", ids) for ids in prompts]
@@ -156,7 +156,7 @@ class Asker:
         found = self._all(asked, answers, ask)
         return [Written(*found[key]) if isinstance(found[key], list) else None for key in keys]
 
-    def _all(self, asked: Mapping[str, A], answers: Answers, ask: Callable[[Sequence[A]], Iterable[Any]]) -> dict[str, Any]:
+    def _all(self, asked: Mapping[str, A], answers: ResponseLog, ask: Callable[[Sequence[A]], Iterable[Any]]) -> dict[str, Any]:
         found = answers.find(asked, self._cache)
         left = sorted((key for key in asked if key not in found), key=lambda key: (_length(asked[key]), key))
         for start in range(0, len(left), _AT_ONCE):
@@ -224,7 +224,7 @@ def texts_of(batch: Batch) -> list[str | None]:
     return [None if gone or not text or not text.strip() else text for gone, text in rows]
 
 
-def closing(ask: Callable[[Batch, Answers], Batch], asker: Asker) -> LoggedKernel:
+def closing(ask: Callable[[Batch, ResponseLog], Batch], asker: Asker) -> LoggedKernel:
     """The kernel; when nobody needs it any more, the model goes too."""
     weakref.finalize(ask, asker.close)
     return LoggedKernel(ask)

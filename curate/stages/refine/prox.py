@@ -21,14 +21,14 @@ from annotated_types import Ge, Le
 from curate.api.batch import Batch, Kernel, drop_where
 from curate.models.card import check_column
 from curate.prox.self_test_pages import GOOD
-from curate.stages.refine.line_classifier import LineReader
+from curate.stages.refine.line_classifier import LineClassifier
 from curate.stages.refine.lm_stage import closing, texts_of
-from curate.stages.refine.prox_chunk import DROPS, Cleaning
-from curate.storage.response_log import Answers
+from curate.stages.refine.prox_chunk import DROPS, EditingStage
+from curate.storage.response_log import ResponseLog
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prox(Cleaning):
+class Prox(EditingStage):
     """A scorer's opinion of documents, and its programs for those that stay."""
 
     column: str = "prox_keep"
@@ -56,11 +56,11 @@ class Prox(Cleaning):
         card = self.card
         assert card is not None
         asker = self.asker(card.window + 1, reads=True)
-        reader = LineReader(asker, card)
+        reader = LineClassifier(asker, card)
         if self.self_test:
-            self.check_known_pages(self.programs_of(GOOD, reader.read(GOOD, Answers(), overlapping=self.overlap), card))
+            self.check_known_pages(self.programs_of(GOOD, reader.read(GOOD, ResponseLog(), overlapping=self.overlap), card))
 
-        def ask(batch: Batch, answers: Answers) -> Batch:
+        def ask(batch: Batch, answers: ResponseLog) -> Batch:
             readings = reader.read(texts_of(batch), answers, overlapping=self.overlap)
             scores = np.array([np.nan if reading is None else reading.keep for reading in readings], np.float32)
             batch = batch.put(self.column, pa.array(scores, from_pandas=True))

@@ -28,14 +28,14 @@ from annotated_types import Ge, Gt, Le
 
 from curate.api.batch import Batch, Kernel, drop_where, edit_rows
 from curate.models.refiner import RefinerCard
-from curate.prox.execute import Chunk, Limits, Outcome, execute, execute_chunks
+from curate.prox.execute import Chunk, ExecutionResult, Limits, execute, execute_chunks
 from curate.prox.line_masks import removal, shifted
 from curate.prox.self_test_pages import GOOD
 from curate.prox.text_prompt import GRAMMAR
 from curate.schema import TEXT
-from curate.stages.refine.line_classifier import LineReader, Reading
-from curate.stages.refine.lm_stage import FAILED, Asker, Refining, closing, refuse, texts_of
-from curate.storage.response_log import Answers
+from curate.stages.refine.line_classifier import LineClassifier, LineScores
+from curate.stages.refine.lm_stage import FAILED, Asker, LMStage, closing, refuse, texts_of
+from curate.storage.response_log import ResponseLog
 
 _WINDOW = 1500
 _TEMPLATE_TOKENS = 64
@@ -54,11 +54,11 @@ class Programs:
     """Windows on which the model broke."""
 
 
-Write = Callable[[Sequence[str | None], Answers], list[Programs | None]]
+Write = Callable[[Sequence[str | None], ResponseLog], list[Programs | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cleaning(Refining):
+class EditingStage(LMStage):
     """What stages that edit have in common."""
 
     threshold: Annotated[float, Ge(0), Le(1)] | None = None
@@ -121,7 +121,7 @@ class Cleaning(Refining):
         scores = batch[self.gate_column].to_pylist()
         return [None if score is not None and score >= self.gate_min else t for t, score in zip(texts, scores, strict=True)]
 
-    def chunks_of(self, text: str, reading: Reading, card: RefinerCard) -> Programs:
+    def chunks_of(self, text: str, reading: LineScores, card: RefinerCard) -> Programs:
         """The program that a scorer's probabilities make; of lines it has none for, nothing is said."""
         limit = card.threshold if self.threshold is None else self.threshold
         remove = reading.lines < limit
@@ -131,7 +131,7 @@ class Cleaning(Refining):
         return Programs([Chunk(0, len(reading.lines), program)], failed=reading.failed)
 
     def programs_of(
-        self, texts: Sequence[str | None], readings: Sequence[Reading | None], card: RefinerCard
+        self, texts: Sequence[str | None], readings: Sequence[LineScores | None], card: RefinerCard
     ) -> list[Programs | None]:
         """Of the texts that there are, with a reading."""
         pairs = zip(texts, readings, strict=True)
@@ -171,7 +171,7 @@ class Cleaning(Refining):
         return edit_rows(batch, rows)
 
 
-def _outcome(text: str, programs: Programs, limits: Limits, compat: bool) -> Outcome:
+def _outcome(text: str, programs: Programs, limits: Limits, compat: bool) -> ExecutionResult:
     if not compat:
         return execute_chunks(text, programs.chunks, limits=limits)
     # As it was written, bugs and all; only a scorer's numbers, which count from its window, are moved.
@@ -180,7 +180,7 @@ def _outcome(text: str, programs: Programs, limits: Limits, compat: bool) -> Out
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxChunk(Cleaning):
+class ProxChunk(EditingStage):
     """Programs for the windows of each document, executed."""
 
     written: bool = False
@@ -204,16 +204,16 @@ class ProxChunk(Cleaning):
             asker = self.asker(card.window + (card.max_program_tokens if self.written else 1), reads=not self.written)
         else:
             asker = self.asker((self.window or _WINDOW) + _TEMPLATE_TOKENS + self.max_tokens, reads=False)
-        write = self._by_scorer(LineReader(asker, card)) if card else self._by_model(asker)
+        write = self._by_scorer(LineClassifier(asker, card)) if card else self._by_model(asker)
         if self.self_test:
-            self.check_known_pages(write(GOOD, Answers()))
+            self.check_known_pages(write(GOOD, ResponseLog()))
 
-        def ask(batch: Batch, answers: Answers) -> Batch:
+        def ask(batch: Batch, answers: ResponseLog) -> Batch:
             return self.edited(batch, write(self.ungated(batch), answers), self.executor == "published")
 
         return closing(ask, asker)
 
-    def _by_scorer(self, reader: LineReader) -> Write:
+    def _by_scorer(self, reader: LineClassifier) -> Write:
         if not self.written:
             return lambda texts, answers: self.programs_of(
                 texts, reader.read(texts, answers, overlapping=self.overlap), reader.card
@@ -227,7 +227,7 @@ class ProxChunk(Cleaning):
         prompts = replace(self.text_prompts(asker.encoder), num_bos=1)
         window, grammar = self.window or _WINDOW, GRAMMAR if self.grammar else None
 
-        def write(texts: Sequence[str | None], answers: Answers) -> list[Programs | None]:
+        def write(texts: Sequence[str | None], answers: ResponseLog) -> list[Programs | None]:
             asked = [[] if text is None else prompts.chunks(text.split("\n"), window) for text in texts]
             ids = [prompt.ids for some in asked for prompt in some if not prompt.window.skipped]
             written = iter(asker.write(ids, answers, self.max_tokens, grammar))

@@ -21,9 +21,9 @@ from curate.models.card import check_column
 from curate.models.lm_types import Ask
 from curate.prox.self_test_pages import GOOD, JUNK
 from curate.prox.text_prompt import DROP_DOC, KEEP_DOC
-from curate.stages.refine.line_classifier import LineReader
-from curate.stages.refine.lm_stage import Asker, Refining, closing, refuse, texts_of
-from curate.storage.response_log import Answers
+from curate.stages.refine.line_classifier import LineClassifier
+from curate.stages.refine.lm_stage import Asker, LMStage, closing, refuse, texts_of
+from curate.storage.response_log import ResponseLog
 
 _WINDOW = 2000
 _MIN_MASS = 0.5
@@ -32,7 +32,7 @@ Judged = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxDoc(Refining):
+class ProxDoc(LMStage):
     """A refiner's opinion of whole documents."""
 
     column: str = "prox_keep"
@@ -48,11 +48,11 @@ class ProxDoc(Refining):
     def open(self) -> Kernel:
         card = self.card
         asker = self.asker((card.window if card else self.window or _WINDOW) + 1, reads=card is not None)
-        judge = _by_reading(LineReader(asker, card)) if card else self._by_first_word(asker)
+        judge = _by_reading(LineClassifier(asker, card)) if card else self._by_first_word(asker)
         if self.self_test:
-            _test([judged for judged in judge([*GOOD, JUNK], Answers()) if judged is not None])
+            _test([judged for judged in judge([*GOOD, JUNK], ResponseLog()) if judged is not None])
 
-        def ask(batch: Batch, answers: Answers) -> Batch:
+        def ask(batch: Batch, answers: ResponseLog) -> Batch:
             shares = [judged and judged[0] for judged in judge(texts_of(batch), answers)]
             return batch.put(self.column, pa.array(shares, pa.float32(), from_pandas=True))
 
@@ -62,7 +62,7 @@ class ProxDoc(Refining):
         prompts, window = self.text_prompts(asker.encoder), self.window or _WINDOW
         yes, no = prompts.first_words(KEEP_DOC), prompts.first_words(DROP_DOC)
 
-        def judge(texts: Sequence[str | None], answers: Answers) -> list[Judged | None]:
+        def judge(texts: Sequence[str | None], answers: ResponseLog) -> list[Judged | None]:
             asks = [Ask(prompts.document(text, window)[0], yes=yes - no, no=no - yes) for text in texts if text is not None]
             decided = iter(asker.decide(asks, answers))
             found = [next(decided) if text is not None else None for text in texts]
@@ -71,11 +71,11 @@ class ProxDoc(Refining):
         return judge
 
 
-Judge = Callable[[Sequence[str | None], Answers], list[Judged | None]]
+Judge = Callable[[Sequence[str | None], ResponseLog], list[Judged | None]]
 
 
-def _by_reading(reader: LineReader) -> Judge:
-    def judge(texts: Sequence[str | None], answers: Answers) -> list[Judged | None]:
+def _by_reading(reader: LineClassifier) -> Judge:
+    def judge(texts: Sequence[str | None], answers: ResponseLog) -> list[Judged | None]:
         return [(reading.keep, reading.mass) if reading else None for reading in reader.read(texts, answers, overlapping=False)]
 
     return judge

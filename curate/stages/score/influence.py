@@ -25,7 +25,7 @@ from curate.config.options import AssetPath
 from curate.models.card import check_column
 from curate.models.influence import load_influence_card
 from curate.stages.refine.lm_stage import texts_of
-from curate.storage.response_log import Answers
+from curate.storage.response_log import ResponseLog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Influence(Stage):
         )
         about = f"{card.sha256} {self.dtype}"
 
-        def ask(batch: Batch, answers: Answers) -> Batch:
+        def ask(batch: Batch, answers: ResponseLog) -> Batch:
             texts = texts_of(batch)
             keys = [text and hashlib.sha256(f"{about}\0{text}".encode()).hexdigest() for text in texts]
             wanted = {key: text for key, text in zip(keys, texts, strict=True) if key and text}

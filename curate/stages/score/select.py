@@ -31,8 +31,7 @@ import pyarrow.compute as pc
 from annotated_types import Ge, Gt, Le
 
 from curate.api.batch import Batch, drop_where
-from curate.api.global_stage import Poll, Question
-from curate.api.stage import Decision
+from curate.api.global_stage import Aggregate, Decision, NextRound
 from curate.schema import ID, ORDINAL, TEXT, keyed_hash
 from curate.stages.dedup.cluster_winner import descending
 
@@ -44,7 +43,7 @@ _MASK = np.uint64(2**_DIGIT_BITS - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Select(Poll):
+class Select(Aggregate):
     """The top share by a column."""
 
     column: str
@@ -59,9 +58,9 @@ class Select(Poll):
     """Of the noise, and of the order of documents with equal scores."""
 
     reasons = ("no_score", "below_top")
-    sketch_options = ("column", "by", "gumbel", "gumbel_rule", "seed")
+    summary_options = ("column", "by", "gumbel", "gumbel_rule", "seed")
     footprint = "24 bytes per document on disk, at most 64 MB in its decide task"
-    sketches = {ORDINAL: pa.uint64(), "score": pa.float64(), "weight": pa.int64()}
+    summary_columns = {ORDINAL: pa.uint64(), "score": pa.float64(), "weight": pa.int64()}
 
     @property
     def reads(self) -> Mapping[str, pa.DataType]:
@@ -76,10 +75,10 @@ class Select(Poll):
     def judged(self) -> Mapping[str, str]:
         return {} if self.gumbel else {"below_top": self.column}
 
-    def sketch(self, batch: Batch) -> pa.RecordBatch:
+    def summarize(self, batch: Batch) -> pa.RecordBatch:
         scores = self._scores(batch)
         columns = [batch[ORDINAL], scores, pa.array(self._weights(batch))]
-        rows = pa.RecordBatch.from_arrays(columns, names=list(self.sketches))
+        rows = pa.RecordBatch.from_arrays(columns, names=list(self.summary_columns))
         return rows.filter(pc.invert(pc.is_null(scores, nan_is_null=True)))
 
     def _scores(self, batch: Batch) -> pa.Array:
@@ -97,7 +96,7 @@ class Select(Poll):
             return batch.chars
         return np.asarray(pc.fill_null(batch["tokens"].cast(pa.int64()), 0).to_numpy(zero_copy_only=False))
 
-    def match(self, rows: pa.Table, question: Question | None) -> pa.Table:
+    def map_shard(self, rows: pa.Table, question: NextRound | None) -> pa.Table:
         """Sums per bin of the next digit among rows that start with the question's digits; or those rows themselves."""
         high, low = self._ranks(rows["score"].to_numpy(), rows[ORDINAL].to_numpy())
         weights = rows["weight"].to_numpy()
@@ -114,7 +113,7 @@ class Select(Poll):
         np.add.at(sums, index, weights[inside])
         return pa.table({"digit": bins, "count": counts, "weight": sums})
 
-    def decide(self, summaries: Iterable[pa.Table], question: Question | None) -> Question | Decision:
+    def reduce(self, summaries: Iterable[pa.Table], question: NextRound | None) -> NextRound | Decision:
         if question is not None and question.rows.schema.metadata[b"collect"] == b"1":
             return self._cut(pa.concat_tables(summaries), _number(question, b"budget"))
         counts, weights = np.zeros(2**_DIGIT_BITS, np.int64), np.zeros(2**_DIGIT_BITS, np.int64)
@@ -149,7 +148,7 @@ class Select(Poll):
         }
         return Decision(pa.table(columns))
 
-    def mark(self, batch: Batch, decision: Decision) -> Batch:
+    def apply_decision(self, batch: Batch, decision: Decision) -> Batch:
         scores = self._scores(batch)
         batch = drop_where(batch, pc.is_null(scores, nan_is_null=True), "no_score")
         cut = decision.rows.to_pylist()[0]
@@ -181,11 +180,11 @@ def _digit(high: U64, low: U64, place: int) -> U64:
     return (word >> shift) & _MASK
 
 
-def _ask(prefix: list[int], budget: int, collect: bool) -> Question:
+def _ask(prefix: list[int], budget: int, collect: bool) -> NextRound:
     rows = pa.table({"digit": pa.array(prefix, pa.int64())})
-    return Question(rows.replace_schema_metadata({"budget": str(budget), "collect": str(int(collect))}))
+    return NextRound(rows.replace_schema_metadata({"budget": str(budget), "collect": str(int(collect))}))
 
 
-def _number(question: Question | None, key: bytes) -> int:
+def _number(question: NextRound | None, key: bytes) -> int:
     assert question is not None
     return int(question.rows.schema.metadata[key])

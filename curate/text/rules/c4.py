@@ -152,7 +152,7 @@ class Phrases:
 
 
 @dataclass(frozen=True)
-class Cleaning:
+class CleanedText:
     """What came of some texts."""
 
     counts: npt.NDArray[np.int64]
@@ -163,7 +163,9 @@ class Cleaning:
     """Shape (rows + 1,): the edits of row r are edits[edit_ends[r]:edit_ends[r + 1]]."""
 
 
-def c4_cleaner(cleaner: Cleaner, cut_words: Callable[[TextBuffers], Words]) -> Callable[[TextBuffers, Words | None], Cleaning]:
+def c4_cleaner(
+    cleaner: Cleaner, cut_words: Callable[[TextBuffers], Words]
+) -> Callable[[TextBuffers, Words | None], CleanedText]:
     """A function from texts to what becomes of them. It wants their words when sentences are counted by spaCy's tokens."""
     phrases = build_phrases(cleaner.any_case)
     table = character_table(cleaner, phrases.letters)
@@ -171,7 +173,7 @@ def c4_cleaner(cleaner: Cleaner, cut_words: Callable[[TextBuffers], Words]) -> C
     bytes_[table[:256] & (SPACE | MARK) != 0] |= STOP
     switches = _switches(cleaner)
 
-    def clean(texts: TextBuffers, words: Words | None = None) -> Cleaning:
+    def clean(texts: TextBuffers, words: Words | None = None) -> CleanedText:
         rows = len(texts.starts)
         counts = np.zeros((rows, len(COUNTS)), np.int64)
         edit_ends = np.zeros(rows + 1, np.int64)
@@ -198,7 +200,7 @@ def c4_cleaner(cleaner: Cleaner, cut_words: Callable[[TextBuffers], Words]) -> C
             cut = cut_words(lines)
             np.add.at(counts[:, SENTENCES], rows_of, count_sentences(lines, cut))
             np.add.at(counts[:, KEPT_WORDS], rows_of, cut.counts)
-        return Cleaning(counts, edits[: used[0]], edit_ends)
+        return CleanedText(counts, edits[: used[0]], edit_ends)
 
     return clean
 
@@ -731,7 +733,7 @@ def _count_sentences(data, starts, ends, spaces, word_firsts, word_lasts, word_k
             counts[row] += 1
 
 
-def apply_edits(texts: pa.Array, cleaning: Cleaning, where: npt.NDArray[np.bool_]) -> pa.Array:
+def apply_edits(texts: pa.Array, cleaning: CleanedText, where: npt.NDArray[np.bool_]) -> pa.Array:
     """The texts, edited where `where` is true."""
     buffers = text_buffers(texts)
     edits, bounds = cleaning.edits, cleaning.edit_ends
@@ -764,7 +766,7 @@ def _apply(data, starts, ends, edits, bounds, where, out, offsets):  # type: ign
         out[at : at + ends[row] - i] = data[i : ends[row]]
 
 
-def edit_column(cleaning: Cleaning, where: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
+def edit_column(cleaning: CleanedText, where: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
     """The edits as a list column of type `kind` (`EDITS_TYPE`), null where `where` is false."""
     sizes = np.diff(cleaning.edit_ends)
     edits = cleaning.edits[np.repeat(where, sizes)]

@@ -29,10 +29,10 @@ from curate.models.refiner import load_refiner_card
 from curate.prox import line_prompt
 from curate.prox.execute import execute_chunks
 from curate.prox.program import parse
-from curate.stages.refine.line_classifier import LineReader, chunk_of
+from curate.stages.refine.line_classifier import LineClassifier, chunk_of
 from curate.stages.refine.lm_stage import Asker
 from curate.stages.refine.prox import Prox
-from curate.storage.response_log import Answers
+from curate.storage.response_log import ResponseLog
 
 ROOT = Path(__file__).parents[3]
 ROUNDS = 7
@@ -45,18 +45,18 @@ def main() -> None:
     stage, card = Prox(scorer=scorer), load_refiner_card(scorer)
     cap = card.max_program_tokens
 
-    reading = LineReader(stage.asker(card.window + 1, reads=True), card)
+    reading = LineClassifier(stage.asker(card.window + 1, reads=True), card)
     windows = [prompt for text in texts for prompt in reading.prompts(text, overlapping=False)]
     tokens = sum(len(prompt.ids) for prompt in windows)
     print(f"{len(texts)} pages, {len(windows)} windows, {tokens / len(texts):,.0f} prompt tokens a page", flush=True)
 
     def clean(overlapping: bool) -> None:
-        for text, found in zip(texts, reading.read(texts, Answers(), overlapping=overlapping), strict=True):
+        for text, found in zip(texts, reading.read(texts, ResponseLog(), overlapping=overlapping), strict=True):
             assert found is not None
             execute_chunks(text, stage.chunks_of(text, found, card).chunks)
 
     def two_stages(overlapping: bool) -> None:
-        reading.read(texts, Answers(), overlapping=False)
+        reading.read(texts, ResponseLog(), overlapping=False)
         clean(overlapping)
 
     ways: dict[str, list[float]] = {}
@@ -65,13 +65,13 @@ def main() -> None:
         ways[f"fused{name}"] = _times(lambda some=overlapping: clean(some))  # type: ignore[misc]
     lengths = [
         len(line_prompt.program_ids((found.lines[prompt.first : prompt.stop] < card.threshold).tolist()))
-        for text, found in zip(texts, reading.read(texts, Answers(), overlapping=False), strict=True)
+        for text, found in zip(texts, reading.read(texts, ResponseLog(), overlapping=False), strict=True)
         for prompt in reading.prompts(text, overlapping=False)
         if found is not None
     ]
     reading.asker.close()
 
-    writing = LineReader(stage.asker(card.window + cap, reads=False), card)
+    writing = LineClassifier(stage.asker(card.window + cap, reads=False), card)
     base = _times(lambda: _published(writing, texts, lengths))
     for name, seconds in {"published": base, **ways}.items():
         middle = statistics.median(seconds)
@@ -85,7 +85,7 @@ def main() -> None:
     writing.asker.close()
 
 
-def _published(writing: LineReader, texts: Sequence[str], lengths: Sequence[int]) -> None:
+def _published(writing: LineClassifier, texts: Sequence[str], lengths: Sequence[int]) -> None:
     """Both generations, each over prompts of its own, and programs of the right length executed."""
     from vllm import SamplingParams, TokensPrompt
 
@@ -110,7 +110,7 @@ def _times(way: Callable[[], None]) -> list[float]:
     return found
 
 
-def _malformed(asker: Asker, windows: Sequence[line_prompt.MarkedPrompt], cap: int) -> None:
+def _malformed(asker: Asker, windows: Sequence[line_prompt.LinePrompt], cap: int) -> None:
     for name, grammar in (("free", None), ("in a grammar", line_prompt.GRAMMAR)):
         programs = asker.model.write([prompt.ids for prompt in windows], cap, grammar)
         parsed = [parse(str(chunk_of(p, w).program)) for p, w in zip(windows, programs, strict=True)]

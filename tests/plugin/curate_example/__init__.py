@@ -15,9 +15,9 @@ import pyarrow as pa
 from annotated_types import Ge
 
 from curate.api.batch import Batch, drop_where, edit_text
-from curate.api.global_stage import Poll, Question
+from curate.api.global_stage import Aggregate, Decision, NextRound
 from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
-from curate.api.stage import Decision, Stage
+from curate.api.stage import Stage
 
 _RUN = re.compile("-{3,}")
 
@@ -116,25 +116,25 @@ class Broken(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Longest(Poll):
+class Longest(Aggregate):
     """Write how long the longest text of the corpus is, and cut every text to half of that: a barrier that writes."""
 
     reasons = ()
-    sketch_options = ()
-    sketches = {"ordinal": pa.uint64(), "chars": pa.int64()}
+    summary_options = ()
+    summary_columns = {"ordinal": pa.uint64(), "chars": pa.int64()}
     writes = {"longest": pa.int64(), "text": pa.large_string()}
 
-    def sketch(self, batch: Batch) -> pa.RecordBatch:
-        return pa.RecordBatch.from_arrays([batch["ordinal"], pa.array(batch.chars)], names=list(self.sketches))
+    def summarize(self, batch: Batch) -> pa.RecordBatch:
+        return pa.RecordBatch.from_arrays([batch["ordinal"], pa.array(batch.chars)], names=list(self.summary_columns))
 
-    def match(self, rows: pa.Table, question: Question | None) -> pa.Table:
+    def map_shard(self, rows: pa.Table, question: NextRound | None) -> pa.Table:
         return pa.table({"longest": pa.array([max(rows["chars"].to_pylist(), default=0)], pa.int64())})
 
-    def decide(self, summaries: Iterable[pa.Table], question: Question | None) -> Decision:
+    def reduce(self, summaries: Iterable[pa.Table], question: NextRound | None) -> Decision:
         longest = max((table["longest"][0].as_py() for table in summaries), default=0)
         return Decision(pa.table({"longest": pa.array([longest], pa.int64())}))
 
-    def mark(self, batch: Batch, decision: Decision) -> Batch:
+    def apply_decision(self, batch: Batch, decision: Decision) -> Batch:
         longest = decision.rows["longest"][0].as_py()
         texts = batch["text"].to_pylist()
         edits = [[("cut", longest // 2, len(t), "")] if t and len(t) > longest // 2 else None for t in texts]
