@@ -3,7 +3,8 @@
 A run killed at any moment goes on from its last checkpoint, and on a CPU ends with the parameters, bit for bit, and the log of
 a run that was never killed (for a given torch and number of threads). The batch of a step depends on its number, the seed and
 the length of the stream, so there is no state of a reader to lose. A training may change its stream on the way
-(`TrainSegment`): the optimizer and the learning rate go on, which takes a schedule with a plateau (Hu et al. 2024, "MiniCPM", section 4).
+(`TrainSegment`): the optimizer and the learning rate go on, which takes a schedule with a plateau (Hu et al. 2024,
+"MiniCPM", section 4).
 """
 
 from __future__ import annotations

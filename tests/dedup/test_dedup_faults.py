@@ -10,7 +10,7 @@ import pytest
 import curate
 from tests.conftest import contents
 from tests.dedup.corpora import write_families
-from tests.test_faults import finish, start
+from tests.execution.test_faults import finish, start
 
 PIPELINE = """
 name: dedup

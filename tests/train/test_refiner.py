@@ -294,7 +294,7 @@ def test_a_page_gets_the_content_of_another_between_its_own_menus() -> None:
     assert list(nothing.with_content_of(article).lines) == ["weed", "share", "rock", "home", "about"]
 
 
-TOKENIZER = Path(__file__).parents[1] / "scorers" / "bpe-v1" / "tokenizer.json"
+TOKENIZER = Path(__file__).parents[2] / "scorers" / "bpe-v1" / "tokenizer.json"
 BASE = Shape(vocab_size=16_384, width=32, layers=1, heads=2, hidden=32, context=400, bos=0, kv_heads=1, tied=False)
 
 

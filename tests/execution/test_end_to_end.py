@@ -524,7 +524,7 @@ def test_an_account_that_does_not_balance_is_an_error() -> None:
 def test_a_piece_that_does_not_begin_where_the_one_before_ended_is_an_error(
     tmp_path: Path, write_pipeline: WritePipeline
 ) -> None:
-    sample = Path(__file__).parents[1] / "pipelines" / "sample" / "crawl-00000.warc.gz"
+    sample = Path(__file__).parents[2] / "pipelines" / "sample" / "crawl-00000.warc.gz"
     path = write_pipeline(f"source: {{warc: {{paths: {sample}, split_bytes: 100000}}}}\nstages: []\n")
     run(path, tmp_path / "out")
     (tmp_path / "out" / "manifest.json").unlink()

@@ -12,7 +12,7 @@ import yaml
 import curate
 from curate.execution.dataset_card import _languages
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

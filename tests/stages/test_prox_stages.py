@@ -31,7 +31,7 @@ from curate.stages.refine.lm_stage import Asker
 from curate.storage.response_log import ResponseLog, key_of
 from curate.storage.store import Store
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCORER = str(ROOT / "scorers" / "prox-mini-v1")
 BPE = ROOT / "scorers" / "bpe-v1" / "tokenizer.json"
 PAGES = [*GOOD, JUNK]

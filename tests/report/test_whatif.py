@@ -204,7 +204,7 @@ def test_columns_that_the_corpus_has_are_not_written_twice(corpus: Path, write_p
 def test_lengths_of_texts_are_not_claimed_where_they_are_not_known(
     corpus: Path, write_pipeline: WritePipeline, tmp_path: Path, after: str
 ) -> None:
-    tokenizer = Path(__file__).parents[1] / "scorers" / "bpe-v1" / "tokenizer.json"
+    tokenizer = Path(__file__).parents[2] / "scorers" / "bpe-v1" / "tokenizer.json"
     stages = "  - keep: {column: count, min: 5, values: true}\n" + after.replace("TOKENIZER", str(tokenizer))
     text = f"source: {{parquet: {{paths: corpus/*.parquet}}}}\nstages:\n{stages}"
     run(write_pipeline(text), tmp_path / "out")

@@ -28,7 +28,7 @@ from curate.prox.program import parse
 from curate.prox.self_test_pages import GOOD, JUNK
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCORER = ROOT / "scorers" / "prox-mini-v1"
 VLLM = ROOT / ".venv-vllm" / "bin"
 CURATE = Path(sys.executable).parent / "curate"

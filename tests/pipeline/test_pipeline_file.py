@@ -19,7 +19,7 @@ from curate.stages import STAGES as OWN_STAGES
 from curate.stages.extract.language import PY3LANGID
 from tests.conftest import WritePipeline, write_corpus
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "pipelines").glob("*.yaml"))
 
 SOURCE = "source: {parquet: {paths: corpus/*.parquet}}\n"

@@ -16,7 +16,7 @@ from curate.prox import ExecutionResult, execute
 from curate.prox.execute import MAX_NORMALIZES, Chunk, Edit, Limits, execute_chunks
 from curate.prox.program import Call, KeepChunk, KeepDoc, Normalize, Program, RemoveLines, parse, write
 from curate.prox.published_executor import run_published
-from tests.test_prox_published import FORTY, LINES, TEXT, TOP, URL, joined, marked, words
+from tests.prox.test_prox_published import FORTY, LINES, TEXT, TOP, URL, joined, marked, words
 
 OPEN = Limits(drop_removed_frac=None, min_words=0)
 """Drops nothing but texts without a word."""

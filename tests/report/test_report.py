@@ -25,7 +25,7 @@ from curate.report.inspect_run import sample_documents
 from curate.report.run import write_report
 
 HOSTILE = "</script><script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
-SCORERS = Path(__file__).parents[1] / "scorers"
+SCORERS = Path(__file__).parents[2] / "scorers"
 TOKENIZER = SCORERS / "bpe-v1" / "tokenizer.json"
 GOOD = "The tide goes out and the crabs wait under the weed until it comes back. "
 

@@ -22,7 +22,7 @@ from curate.mates import loop as rounds
 from curate.mates.loop import flops_report, rounds_file
 from curate.mates.probe_recipe import draw_order
 from curate.report.mates_report import write_loop_report
-from tests.test_oracle import texts
+from tests.mates.test_probe_recipe import texts
 
 ROUNDS: dict[str, Any] = {
     "rounds": 3, "tokens": 12_800, "top": 0.3, "gumbel": 0.2, "holdout": 0.25, "judge": 0.05, "reference": ["items.jsonl"],

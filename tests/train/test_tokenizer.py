@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "scorers" / "bpe-v1"
 SPECIAL = "<|endoftext|>"
 # Licences under which text may be trained on for a product that is shipped.

@@ -21,8 +21,8 @@ from curate.config.registry import load_class
 from curate.schema import DROP, TEXT
 from curate.stages import STAGES
 
-FOLDER = Path(__file__).parent / "stages"
-LISTS = Path(__file__).parent / "lists"
+FOLDER = Path(__file__).parents[1] / "stages"
+LISTS = Path(__file__).parents[1] / "lists"
 KEYS = {"why", "options", "text", "columns", "drop", "value", "limit", "detail", "expect"}
 
 

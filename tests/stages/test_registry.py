@@ -16,9 +16,9 @@ from curate.config.registry import load_class
 from curate.sources import SOURCES
 from curate.stages import STAGES
 
-ROOT = Path(__file__).parents[1]
-CASES = Path(__file__).parent / "stages"
-# Cases for these are built in code (pages, models, whole corpora): tests/test_extract.py and so on.
+ROOT = Path(__file__).parents[2]
+CASES = Path(__file__).parents[1] / "stages"
+# Cases for these are built in code (pages, models, whole corpora): tests/stages/test_extract.py and so on.
 OWN_TESTS = {
     "annotate", "bloom_dedup", "exact_dedup", "extract", "influence", "label_lines", "line_dedup_global", "minhash", "prox",
     "prox_chunk", "prox_doc", "score", "select", "tokens", "toxicity",

@@ -23,8 +23,8 @@ from curate.pipeline.steps import Step
 from curate.schema import DROP, IDENTITY, PROVENANCE, TEXT
 from curate.stages import STAGES
 
-CASES = Path(__file__).parent / "stages"
-LISTS = str(Path(__file__).parent / "lists")
+CASES = Path(__file__).parents[1] / "stages"
+LISTS = str(Path(__file__).parents[1] / "lists")
 TEXTS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=300), min_size=1, max_size=8)
 
 

@@ -14,7 +14,7 @@ from curate.errors import SpecError
 from tests.conftest import WritePipeline, rows
 from tests.scorers import train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 CARD = """---
 kind: fasttext

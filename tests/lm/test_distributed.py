@@ -16,7 +16,7 @@ from curate.lm.checkpoint import Base, open_model, save_model
 from curate.lm.launch import train_together
 from curate.lm.model import CausalLM, save
 from curate.lm.train import TrainSegment, train
-from tests.test_probe import SHORT, SMALL, TINY, TOKENIZER, Killed, killed_after
+from tests.lm.test_lm import SHORT, SMALL, TINY, TOKENIZER, Killed, killed_after
 
 NEOX: dict[str, Any] = {
     "vocab_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,

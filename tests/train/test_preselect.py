@@ -291,7 +291,7 @@ def test_a_family_of_other_documents_or_settings_is_refused_and_other_evals_are_
         fit(models={"a": {**recipe["models"]["a"], "width": 15}})
 
 
-VLLM = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "curate"
+VLLM = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "curate"
 
 
 @pytest.mark.slow

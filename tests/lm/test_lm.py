@@ -26,7 +26,7 @@ from curate.lm.model import CausalLM, Shape, load, num_parameters, save
 from curate.lm.token_stream import Tokens, token_stream, window_order
 from curate.lm.train import StepLog, Trained, Training, TrainSegment, train
 
-TOKENIZER = Path(__file__).parents[1] / "scorers" / "bpe-v1" / "tokenizer.json"
+TOKENIZER = Path(__file__).parents[2] / "scorers" / "bpe-v1" / "tokenizer.json"
 BOS = 0
 SMALL = Shape(vocab_size=16_384, width=16, layers=2, heads=2, hidden=24, context=32, bos=BOS, rope_base=500.0)
 TINY = Shape(vocab_size=8, width=16, layers=2, heads=2, hidden=24, context=16, bos=BOS)
