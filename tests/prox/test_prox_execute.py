@@ -532,6 +532,10 @@ def test_compat_keeps_a_text_without_words(text: str) -> None:
     assert execute(text, "remove_lines(all=True)", compat=True) == ExecutionResult(text, text, 0, (), "kept")
 
 
+def test_compat_edits_by_the_stripped_program_from_which_the_final_text_comes() -> None:
+    assert execute(TEXT, f" {TOP}", compat=True) == execute(TEXT, TOP, compat=True)
+
+
 def test_compat_has_no_other_limits() -> None:
     with pytest.raises(ValueError, match="compat=True has the limits of the published code"):
         execute(TEXT, TOP, compat=True, limits=OPEN)

@@ -114,13 +114,39 @@ def test_the_words_of_the_rows_that_count_them() -> None:
         ("lines without any", "remove_lines", TEXT, 1),
         ("a third number is not read", "remove_lines(start=0, end=2, x=9)", joined(*LINES[3:]), 0),
         ("an end before the first line", "remove_lines(start=-5, end=-2)", TEXT, 0),
-        ("ranges one behind the other are two", "remove_lines(start=50, end=60)\nremove_lines(start=61, end=70)", TEXT, 2),
+        ("ranges that touch are merged before they are held against the last line: one error",
+         "remove_lines(start=50, end=60)\nremove_lines(start=61, end=70)", TEXT, 1),
+        ("ranges that touch at the last line are one error too",
+         "remove_lines(start=8, end=9)\nremove_lines(start=10, end=12)", joined(*LINES[:8]), 1),
+        ("ranges with a line between them are two errors", "remove_lines(start=50, end=60)\nremove_lines(start=62, end=70)",
+         TEXT, 2),
+        ("ranges of equal start are merged in the order of the program, the longer one first",
+         "remove_lines(start=50, end=60)\nremove_lines(start=50, end=40)", TEXT, 1),
+        ("or not merged, the reversed one first", "remove_lines(start=50, end=40)\nremove_lines(start=50, end=60)", TEXT, 2),
+        ("all=True is no range that others are merged with", "remove_lines(all=True)\nremove_lines(start=10, end=3)", "", 1),
         ("a line with all=True anywhere", "remove_lines(start=0, end=1) # all=True", "", 0),
         ("errors of ranges and of calls are added up", "remove_lines(x)\nremove_lines(start=8, end=60)", joined(*LINES[:8]), 2),
     ],
 )  # fmt: skip
 def test_what_the_record_says_in_words(why: str, program: str, edited: str, num_errors: int) -> None:
     assert run_published(TEXT, program)[::2] == (edited, num_errors)
+
+
+@pytest.mark.parametrize(
+    ("why", "program", "edited", "final", "num_errors"),
+    [
+        ("the call behind a blank is executed for the final text, not for the edits", f" {TOP}", TEXT, joined(*LINES[3:]), 0),
+        ("its errors are counted neither", f"  remove_lines(0)\nremove_lines(1)\n{TOP}", joined(*LINES[3:]), TEXT, 1),
+        ("a tabulator is not stripped", f"\t{TOP}", TEXT, TEXT, 0),
+        ("blanks before later calls are not stripped", f"keep_chunk()\n {TOP}", TEXT, TEXT, 0),
+        ("a blank at the end is lost in place of a digit, but for the final text it is stripped",
+         "remove_lines(start=0, end=12 ", "", joined(*LINES[2:]), 2),
+    ],
+)  # fmt: skip
+def test_blanks_around_a_program_are_stripped_for_the_final_text(
+    why: str, program: str, edited: str, final: str, num_errors: int
+) -> None:
+    assert run_published(TEXT, program) == (edited, final, num_errors)
 
 
 @pytest.mark.parametrize(
