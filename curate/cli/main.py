@@ -12,10 +12,24 @@ from typing import Any
 import click
 
 from curate.errors import CurateError
+from curate.version import VERSION
+
+SECTIONS = {
+    "Run": ("check", "plan", "run", "status", "stages", "index"),
+    "Inspect": ("report", "serve", "sample", "explain", "whatif", "diff"),
+    "Train": ("fit", "probe", "rounds", "watch"),
+    "Share": ("push",),
+}
+"""The commands as `curate --help` lists them. Every command is in one section."""
 
 
 class _Group(click.Group):
-    """The error boundary: one message, no traceback, the exit code the error carries."""
+    """The error boundary: one message, no traceback, the exit code the error carries. Lists commands in sections."""
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, names in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(100)) for name in names], col_max=10)
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -35,9 +49,9 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="curate")
+@click.version_option(VERSION, prog_name="curate")
 def main() -> None:
-    """Turn raw web crawl into a pretraining corpus, with an account of every document."""
+    """Turn raw web crawl into a pretraining corpus, with a reason for every document that was dropped."""
 
 
 _pipeline = click.argument("pipeline", type=click.Path())
@@ -46,24 +60,24 @@ _directory = click.argument("directory", metavar="DIR", type=click.Path())
 
 
 def _complete_stage(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """Names of stages that begin so: of the run that was named, or all there are."""
+    """Names of stages that begin with what was typed: stages of the run on the command line, or all stages."""
     from curate.config.registry import table_of
-    from curate.pipeline import lockfile as recipe
+    from curate.pipeline import lockfile
     from curate.stages import STAGES
 
     try:
         # Behind an option that has no value yet, click leaves arguments where they are.
         run = context.params.get("directory") or next(iter(context.args), None)
-        names = ["source", *recipe.opened(run)[1]["identities"]] if run else sorted(table_of("curate.stages", STAGES))
+        names = ["source", *lockfile.opened(run)[1]["identities"]] if run else sorted(table_of("curate.stages", STAGES))
     except Exception:  # whatever is wrong with it, a shell that completes says nothing
         names = []
     return [name for name in names if name.startswith(begun)]
 
 
 def _where_models_run(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of commands that train models or ask them."""
+    """Add the options of commands that train or run models."""
     for option in (
-        click.option("--device", default="cpu", show_default=True, metavar="D", help="As torch names it: cpu, cuda."),
+        click.option("--device", default="cpu", show_default=True, metavar="D", help="A device of torch: cpu, cuda."),
         click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Of the local Ray. Default: one per core."),
         click.option("--inline", is_flag=True, help="Everything in this process, without Ray."),
         click.option(
@@ -74,9 +88,9 @@ def _where_models_run(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@main.command()
+@main.command(short_help="Run a pipeline file, or continue it.")
 @_pipeline
-@click.option("--out", required=True, metavar="DIR", help="Where the corpus goes: a folder or URL. The same again continues.")
+@click.option("--out", required=True, metavar="DIR", help="Where the corpus goes: a folder or URL. The same command continues.")
 @click.option("--ray", metavar="ADDRESS", help="A running Ray cluster, e.g. 'auto'. Default: Ray on this machine.")
 @click.option("--inline", is_flag=True, help="Everything in this process, without Ray: for debuggers.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Workers of the local Ray. Default: one per core.")
@@ -99,7 +113,7 @@ def _check_inline(options: dict[str, Any]) -> None:
         raise click.UsageError("--inline runs without Ray: leave out --ray and --workers")
 
 
-@main.command()
+@main.command(short_help="Find mistakes in a pipeline file, without reading documents.")
 @_pipeline
 @_source
 @click.option("--offline", is_flag=True, help="Structure only: do not look at inputs or models.")
@@ -115,7 +129,7 @@ def check(pipeline: str, source: str | None, offline: bool) -> None:
         click.echo(f"{pipeline}: {len(loaded.stages)} stages, structure is sound (inputs and models not looked at)")
         return
     plan, inputs, shards = survey(loaded)
-    size = sum(found.size for found in inputs)
+    size = sum(file.size for file in inputs)
     click.echo(
         f"{pipeline}: {len(plan.steps)} stages, {len(inputs)} files, {len(shards)} shards, {size / 1e6:,.1f} MB. All sound."
     )
@@ -123,11 +137,11 @@ def check(pipeline: str, source: str | None, offline: bool) -> None:
         click.echo(f"note: {missing} On a cluster its workers must have it.", err=True)
 
 
-@main.command()
+@main.command(short_help="Show the steps, all options, and estimates of disk and memory.")
 @_pipeline
 @_source
 def plan(pipeline: str, source: str | None) -> None:
-    """Show the steps, where the run is cut, every option with its default, and what it needs."""
+    """Show the steps, every option with its value, the columns written, and estimates of disk and memory."""
     from curate.execution.runner import survey
     from curate.pipeline.explain import describe_plan
     from curate.pipeline.spec import load
@@ -135,16 +149,16 @@ def plan(pipeline: str, source: str | None) -> None:
     click.echo(describe_plan(*survey(load(pipeline, source_file=source))))
 
 
-@main.command()
+@main.command(short_help="List the stages, or show one stage's options and rules.")
 @click.argument("name", required=False, shell_complete=_complete_stage)
 def stages(name: str | None) -> None:
-    """List the stages, or show one stage's options, reasons and reference."""
+    """List the stages, or show one: a line of YAML, options, drop reasons, columns, rules of its profiles, sources."""
     from curate.pipeline.explain import describe_stage, describe_stages
 
     click.echo(describe_stage(name) if name else describe_stages())
 
 
-@main.command()
+@main.command(short_help="Say how far a run is, and how long it will take.")
 @_directory
 def status(directory: str) -> None:
     """Say how far a run is: done, running, slowest shard, time left, failures."""
@@ -153,17 +167,17 @@ def status(directory: str) -> None:
     click.echo(describe_status(directory))
 
 
-@main.command()
+@main.command(short_help="Follow one document, by id or URL, through a run.")
 @_directory
 @click.argument("document", metavar="ID")
 def explain(directory: str, document: str) -> None:
-    """One document's whole way through a run, by id or URL."""
+    """Follow one document, by id or URL, through a run: what edited it, what dropped it, or its text."""
     from curate.report.inspect_run import explain_document
 
     click.echo(explain_document(directory, document))
 
 
-@main.command()
+@main.command(short_help="Recount a run with other thresholds; no text is read.")
 @_directory
 @click.argument("changes", metavar="STAGE.OPTION=VALUE...", nargs=-1, required=True)
 @click.option("-n", "--num", default=10, show_default=True, type=click.IntRange(min=0), help="Flipped documents to show.")
@@ -185,7 +199,7 @@ def whatif(directory: str, changes: tuple[str, ...], num: int, as_json: bool) ->
         print_whatif(result)
 
 
-@main.command()
+@main.command(short_help="Index a run's documents, to deduplicate later runs against.")
 @_directory
 @click.argument("stage", shell_complete=_complete_stage)
 @click.option("--out", required=True, metavar="INDEX", help="Where the index goes: a folder or URL.")
@@ -198,11 +212,11 @@ def index(directory: str, stage: str, out: str) -> None:
     from curate.execution.build_dedup_index import make_index
 
     with Progress() as progress:
-        made = make_index(directory, stage, out, progress)
-    click.echo(f"{made.documents:,} documents of {directory} in {out}, {len(made.parts):,} files")
+        written = make_index(directory, stage, out, progress)
+    click.echo(f"{written.documents:,} documents of {directory} in {out}, {len(written.parts):,} files")
 
 
-@main.command()
+@main.command(short_help="Train a scorer, a refiner or small language models.")
 @click.argument("recipe", type=click.Path())
 @click.option(
     "--out", metavar="DIR", help="Where the result goes. Default: the recipe's folder if it is NAME, else scorers/NAME."
@@ -212,18 +226,18 @@ def index(directory: str, stage: str, out: str) -> None:
 def fit(recipe: str, **options: Any) -> None:
     """Train what a recipe says: a fastText or PreSelect scorer, a refiner, an influence model, small language models.
 
-    Its 'kind' says which. The same again continues. With one thread, and without autotune_s, it gives the same bytes.
+    The recipe's 'kind' says which. The same command continues. One thread, without autotune_s, gives the same bytes.
     """
     from curate.cli.progress import Progress
     from curate.train.recipe import fit_file
 
     _check_inline(options)
     with Progress() as progress:
-        told = fit_file(recipe, listener=progress, **options)
-    click.echo(told)
+        message = fit_file(recipe, listener=progress, **options)
+    click.echo(message)
 
 
-@main.command()
+@main.command(short_help="Measure the influence of documents on a model.")
 @click.argument("recipe", type=click.Path())
 @click.option("--out", metavar="DIR", help="Where probes.parquet goes. Default: out/probe/NAME.")
 @click.option("--work", metavar="DIR", help="Where influences are kept as they come. Default: out/fit/NAME.")
@@ -231,34 +245,34 @@ def fit(recipe: str, **options: Any) -> None:
 def probe(recipe: str, **options: Any) -> None:
     """Measure the influence of documents on a model: a recipe of kind 'oracle'.
 
-    Influence is by how much one step of training on a document lowers the loss on a reference. The same again continues.
+    Influence is how much one training step on a document lowers the loss on a reference. The same command continues.
     """
     from curate.cli.progress import Progress
     from curate.mates.probe_recipe import probe_file
 
     _check_inline(options)
     with Progress() as progress:
-        told = probe_file(recipe, listener=progress, **options)
-    click.echo(told)
+        message = probe_file(recipe, listener=progress, **options)
+    click.echo(message)
 
 
-@main.command()
+@main.command(short_help="Train a model in rounds on what helps it most (MATES).")
 @_pipeline
-@click.option("--out", required=True, metavar="DIR", help="Where everything goes. The same again continues.")
+@click.option("--out", required=True, metavar="DIR", help="Where everything goes. The same command continues.")
 @_source
 @_where_models_run
 def rounds(pipeline: str, out: str, **options: Any) -> None:
-    """Train a model in rounds, each on what the last one says it would learn most from: the section 'rounds' of a pipeline."""
+    """Train a model in rounds (MATES), each on the documents that help it most by now: section 'rounds' of a pipeline file."""
     from curate.cli.progress import Progress
     from curate.mates.loop import rounds_file
 
     _check_inline(options)
     with Progress() as progress:
-        told = rounds_file(pipeline, out=out, listener=progress, **options)
-    click.echo(told)
+        message = rounds_file(pipeline, out=out, listener=progress, **options)
+    click.echo(message)
 
 
-@main.command()
+@main.command(short_help="Upload a corpus and its data card to the Hugging Face hub.")
 @_directory
 @click.argument("repo", metavar="REPO")
 @click.option("--public", is_flag=True, help="Make a new repository public. Default: private.")
@@ -266,14 +280,14 @@ def rounds(pipeline: str, out: str, **options: Any) -> None:
 def push(directory: str, repo: str, public: bool, verdicts: bool) -> None:
     """Upload a finished corpus with its data card to a dataset REPO of the Hugging Face hub, such as me/my-corpus.
 
-    recipe.yaml and manifest.json go too, and name inputs by their full paths.
+    The lockfile (recipe.yaml) and manifest.json are uploaded too, and name inputs by their full paths.
     """
     from curate.execution.publish import push as upload
 
     click.echo(upload(directory, repo, public=public, verdicts=verdicts))
 
 
-@main.command()
+@main.command(short_help="Browse all documents of a run, and judge them.")
 @_directory
 @click.option("--port", default=0, type=click.IntRange(0, 65535), metavar="N", help="Default: a free one.")
 def serve(directory: str, port: int) -> None:
@@ -283,7 +297,7 @@ def serve(directory: str, port: int) -> None:
     listen(directory, port, click.echo)
 
 
-@main.command()
+@main.command(short_help="Compare two runs: which documents fared otherwise, and why.")
 @click.argument("first", metavar="A", type=click.Path())
 @click.argument("second", metavar="B", type=click.Path())
 @click.option("--num", default=5, show_default=True, type=click.IntRange(min=0), help="Examples of every flip.")
@@ -296,13 +310,13 @@ def diff(first: str, second: str, num: int, html: str | None, as_json: bool) -> 
 
     from curate.report.diff import diff_runs
 
-    found = diff_runs(first, second, num=num)
+    comparison = diff_runs(first, second, num=num)
     if html:
-        Path(html).write_text(found.as_html(), encoding="utf-8")
-    click.echo(json.dumps(found.as_json(), ensure_ascii=False) if as_json else found.as_text())
+        Path(html).write_text(comparison.as_html(), encoding="utf-8")
+    click.echo(json.dumps(comparison.as_json(), ensure_ascii=False) if as_json else comparison.as_text())
 
 
-@main.command()
+@main.command(short_help="Write one HTML page, and JSON, of what a run did.")
 @_directory
 @click.option(
     "--beside", multiple=True, metavar="DIR", type=click.Path(), help="A loop whose curves are drawn too. Repeatable."
@@ -320,7 +334,7 @@ def report(directory: str, beside: tuple[str, ...]) -> None:
         click.echo(write_report(directory))
 
 
-@main.command()
+@main.command(short_help="Probe the checkpoints of a training that goes on.")
 @click.argument("checkpoints", metavar="DIR", type=click.Path())
 @click.argument("recipe", type=click.Path())
 @click.option("--every", type=click.FloatRange(min=1), metavar="S", help="Look again after S seconds, until interrupted.")
@@ -336,12 +350,12 @@ def watch(checkpoints: str, recipe: str, **options: Any) -> None:
 
     _check_inline(options)
     with Progress() as progress:
-        told = watch_folder(checkpoints, recipe, listener=progress, **options)
-    for line in told or ["no new checkpoint"]:
+        lines = watch_folder(checkpoints, recipe, listener=progress, **options)
+    for line in lines or ["no new checkpoint"]:
         click.echo(line)
 
 
-@main.command()
+@main.command(short_help="Read documents that were kept, dropped or edited.")
 @_directory
 @click.option(
     "--stage",
@@ -355,11 +369,11 @@ def watch(checkpoints: str, recipe: str, **options: Any) -> None:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--json", "as_json", is_flag=True, help="JSON lines instead of text.")
 def sample(directory: str, **options: Any) -> None:
-    """Documents of a run to read: kept, dropped (with the verdict), or edited (as a diff)."""
+    """Read documents of a run: kept, dropped (with the reason and the measured value), or edited (as a diff)."""
     from curate.report.inspect_run import sample_documents
 
-    found = list(sample_documents(directory, **options))
-    for one in found:
-        click.echo(one)
-    if not found:
+    documents = list(sample_documents(directory, **options))
+    for document in documents:
+        click.echo(document)
+    if not documents:
         click.echo("no such documents", err=True)

@@ -10,8 +10,12 @@ import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
 
-from curate.cli.main import main
+from curate.cli.main import SECTIONS, main
+from curate.errors import SpecError
 from curate.pipeline import lockfile
+from curate.pipeline.explain import stage_notes
+from curate.pipeline.spec import load
+from curate.stages import STAGES
 from tests.conftest import WritePipeline, document
 
 PIPELINE = """
@@ -59,19 +63,20 @@ def test_plan_shows_steps_options_and_needs(corpus: Path, write_pipeline: WriteP
     for part in (
         "300 documents",
         "step 00-keep",
-        "sketch for the barrier select",
+        "summary for the global stage select",
         'keep: column: "score", min: 0.2, max: null',
     ):
         assert part in text
-    assert "after the barrier select" in text and "memory: about" in text and "output: id, url" in text
+    assert "after the global stage select" in text and "memory: about" in text and "output: id, url" in text
 
 
 def test_stages_lists_all_and_describes_one() -> None:
     listing = call("stages").stdout
-    assert "example_dashes" in listing and "gopher_quality" in listing and "(barrier)" not in listing
+    assert "example_dashes" in listing and "gopher_quality" in listing and "(global stage)" not in listing
     one = call("stages", "select").stdout
-    assert one.startswith("select  (barrier)") and "top: number 0..1, required" in one
-    assert 'by: one of docs, chars, tokens, default "docs"' in one and "reasons: no_score, below_top" in one
+    assert one.startswith("select  (global stage)\n\n  - select: {column: preselect, top: 0.1}\n\noptions:\n")
+    assert "top: number 0..1, required" in one and 'by: one of docs, chars, tokens, default "docs"' in one
+    assert "drop reasons: no_score, below_top\nreads: preselect (number)\nwrites: nothing\n" in one
     unknown = call("stages", "selct")
     assert unknown.exit_code == 1 and "Did you mean 'select'?" in unknown.stderr
 
@@ -175,6 +180,29 @@ COMMANDS = {
     "status": {"directory"},
     "whatif": {"directory", "changes", "num", "as_json"},
 }
+
+
+def test_limits_are_shown_as_the_default_profile_has_them() -> None:
+    text = call("stages", "gopher_quality").stdout
+    assert "min_words: whole number 0.. or null, default 50\n" in text
+    assert "max_symbol_ratio: number 0.. or null, default null\n" in text
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_the_line_of_yaml_that_is_shown_is_a_stage(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(f"source: {{parquet: {{paths: '*.parquet'}}}}\nstages:\n  {stage_notes(name).example}\n")
+    try:
+        assert [spec.type for spec in load(str(path)).stages] == [name]
+    except SpecError as error:  # the model of an example need not be there
+        assert "is not there" in str(error) and "scorer:" in stage_notes(name).example
+
+
+def test_help_lists_every_command_in_one_section() -> None:
+    """On one screen, in lines of 80 columns, none cut short."""
+    assert sorted(name for names in SECTIONS.values() for name in names) == sorted(main.commands)
+    lines = call("--help").stdout.splitlines()[1:]
+    assert len(lines) <= 45 and max(map(len, lines)) <= 80 and not any(line.endswith("...") for line in lines)
 
 
 def test_a_shell_completes_commands_and_names_of_stages(out: Path) -> None:
