@@ -88,7 +88,7 @@ def print_summary(summary: Summary) -> None:
     if others:
         click.echo(f"records, not documents: {', '.join(f'{kind} {count:,}' for kind, count in others)}")
     for name, account in summary.stages.items():
-        counts = {**account.counts, **summary.barriers.get(name, {})}
+        counts = {**account.counts, **summary.decision_counts.get(name, {})}
         if counts:
             click.echo(f"{name}: {', '.join(f'{what} {count:,}' for what, count in counts.items())}")
     for shard, error in summary.failed_shards.items():

@@ -1,8 +1,8 @@
-"""Settle one batch after one stage: check the contract, count, take out the dropped rows, keep their verdicts.
+"""Account for one batch after one stage: check the contract, count, take out the dropped rows, record their drop reasons.
 
-The books: per stage, rows in = rows out + dropped + failed, and characters (code points of `text`)
-out = in - dropped - removed + inserted, where removed and inserted are what the stage's own edits say. A stage that
-rebases (extraction) starts new books at `chars_rebased`. Anything else raises: nothing is lost silently.
+Per stage, rows in = rows out + dropped + failed, and characters (code points of `text`)
+out = in - dropped - removed + inserted, where removed and inserted are what the stage's own edits say. For a stage that
+rebases (extraction), characters are counted anew from `chars_rebased`. Anything else raises: nothing is lost silently.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from curate.schema import DROP, EDITED, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT, UR
 
 SOURCE = "source"
 KILLED = "killed_worker"
-"""Verdict on a document that takes its worker process down; counted as failed, not as dropped."""
+"""Drop reason of a document that kills its worker process. It is counted as failed, not as dropped."""
 
-_PLACE = {
+_LOCATION = {
     ORDINAL: pa.uint64(),
     ID: pa.string(),
     URL: pa.string(),
@@ -37,12 +37,12 @@ _PLACE = {
     "offset": pa.int64(),
     "length": pa.int64(),
 }
-_VERDICT = {"reason": pa.string(), "value": pa.float64(), "limit": pa.float64(), "detail": pa.string()}
-DROPPED_SCHEMA = pa.schema({**_PLACE, "stage": pa.string(), **_VERDICT, TEXT: pa.large_string()})
+_DROP_REASON = {"reason": pa.string(), "value": pa.float64(), "limit": pa.float64(), "detail": pa.string()}
+DROPPED_SCHEMA = pa.schema({**_LOCATION, "stage": pa.string(), **_DROP_REASON, TEXT: pa.large_string()})
 VALUES = "values"
 EDITED_SCHEMA = pa.schema(
     {
-        **_PLACE, "stage": pa.string(), EDITS: EDITS_TYPE, "chars_before": pa.int64(), "chars_after": pa.int64(),
+        **_LOCATION, "stage": pa.string(), EDITS: EDITS_TYPE, "chars_before": pa.int64(), "chars_after": pa.int64(),
         "before": pa.large_string(), "after": pa.large_string(),
     }
 )  # fmt: skip
@@ -61,7 +61,7 @@ def _values_type(values: Sequence[str]) -> pa.DataType:
 
 @dataclass
 class StageCounts:
-    """One stage's books; adding accounts of shards gives the account of the run."""
+    """What one stage did to rows and characters (code points). The counts of all shards add up to the counts of the run."""
 
     rows_in: int = 0
     rows_out: int = 0
@@ -75,24 +75,25 @@ class StageCounts:
     chars_inserted: int = 0
     chars_rebased: int | None = None
     counts: Counter[str] = field(default_factory=Counter)
-    """What the stage counts besides: values replaced by kind, documents by benchmark."""
+    """Further counts of the stage: values replaced by type, documents by benchmark."""
     seconds: float = 0.0
 
     def add(self, other: StageCounts) -> None:
+        """Add the counts of another shard."""
         for name, value in vars(other).items():
             mine = getattr(self, name)
             if value is not None:
                 setattr(self, name, value if mine is None else mine + value)
 
     def check(self, where: str) -> None:
-        """Raises BooksError unless rows and characters balance."""
+        """Raises AccountingError unless rows and characters balance."""
         out = self.rows_out + sum(self.dropped.values()) + self.failed
         if self.rows_in != out:
             raise AccountingError(f"{where}: {self.rows_in} rows in, but {out} accounted for. This is a bug: please report it.")
         base = self.chars_in - self.chars_dropped - self.chars_removed + self.chars_inserted
         expected = base if self.chars_rebased is None else self.chars_rebased - self.chars_dropped
         if self.chars_out != expected:
-            raise AccountingError(f"{where}: {self.chars_out} characters out, but the account says {expected}.")
+            raise AccountingError(f"{where}: {self.chars_out} characters out, but {expected} accounted for.")
 
     def as_json(self) -> dict[str, Any]:
         named = {"dropped": dict(sorted(self.dropped.items())), "counts": dict(sorted(self.counts.items()))}
@@ -108,7 +109,7 @@ Sink = Callable[[pa.RecordBatch], None]
 
 @dataclass
 class ShardAccounting:
-    """The ledger of one segment over one shard: accounts per stage, verdicts and edits as they come."""
+    """Accounting of one segment over one shard: counts per stage. Dropped and edited documents go to the sinks as they come."""
 
     shard: str
     keep_text: bool
@@ -117,77 +118,80 @@ class ShardAccounting:
     on_dropped: Sink
     on_edited: Sink
     values: Sequence[str] = ()
-    """Measured columns that verdicts of this segment may carry."""
+    """Measured columns that documents dropped in this segment may have."""
     values_by: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Those that are measured by the end of a stage."""
-    accounts: dict[str, StageCounts] = field(default_factory=dict)
+    """Stage -> the measured columns that are known after it."""
+    stages: dict[str, StageCounts] = field(default_factory=dict)
 
-    def open_account(self, name: str) -> StageCounts:
-        return self.accounts.setdefault(name, StageCounts())
+    def counts_of(self, name: str) -> StageCounts:
+        return self.stages.setdefault(name, StageCounts())
 
-    def settle(self, step: Step, before: Batch, after: Batch, started: float) -> Batch:
-        """The surviving rows, with the columns still needed. Raises ContractError naming stage, shard and document."""
+    def account_for(self, step: Step, before: Batch, after: Batch, started: float) -> Batch:
+        """Check and count what a stage made of a batch. Returns the surviving rows, with the columns still needed.
+
+        `started` is the time.perf_counter() before the stage. Raises ContractError naming stage, shard and document.
+        """
         where = f"{step.location}: stage {step.name!r}, shard {self.shard!r}"
         check_rows(where, before, after)
         check_columns(where, step, before, after)
-        account = self.open_account(step.name)
-        account.seconds += time.perf_counter() - started
-        account.rows_in += len(before)
-        account.chars_in += int(before.chars.sum())
+        counts = self.counts_of(step.name)
+        counts.seconds += time.perf_counter() - started
+        counts.rows_in += len(before)
+        counts.chars_in += int(before.chars.sum())
         if step.stage.rebases:
-            account.chars_rebased = (account.chars_rebased or 0) + int(after.chars.sum())
+            counts.chars_rebased = (counts.chars_rebased or 0) + int(after.chars.sum())
         elif TEXT in step.stage.writes:
-            self._settle_edits(where, step, before, after, account)
-        account.counts.update(step.stage.counts(after))
+            self._account_for_edits(where, step, before, after, counts)
+        counts.counts.update(step.stage.counts(after))
         after = _note_edited(step, after)
-        return self._settle_verdicts(where, step.name, (*step.stage.reasons, KILLED), after, account, list(step.columns))
+        return self._take_out_dropped(where, step.name, (*step.stage.reasons, KILLED), after, counts, list(step.columns))
 
-    def settle_source(self, batch: Batch, reasons: tuple[str, ...], columns: list[str]) -> Batch:
-        """The same for what a source delivers: only its verdicts."""
-        account = self.open_account(SOURCE)
-        account.rows_in += len(batch)
-        account.chars_in += int(batch.chars.sum())
-        return self._settle_verdicts(f"shard {self.shard!r}", SOURCE, reasons, batch, account, columns)
+    def account_for_source(self, batch: Batch, reasons: tuple[str, ...], columns: list[str]) -> Batch:
+        """Count a batch of the source and take out the rows it dropped. Returns the others, with `columns`."""
+        counts = self.counts_of(SOURCE)
+        counts.rows_in += len(batch)
+        counts.chars_in += int(batch.chars.sum())
+        return self._take_out_dropped(f"shard {self.shard!r}", SOURCE, reasons, batch, counts, columns)
 
-    def _settle_verdicts(
-        self, where: str, name: str, reasons: tuple[str, ...], batch: Batch, account: StageCounts, columns: list[str]
+    def _take_out_dropped(
+        self, where: str, name: str, reasons: tuple[str, ...], batch: Batch, counts: StageCounts, columns: list[str]
     ) -> Batch:
         gone = batch.dropped
         if gone.any():
             lost = Batch(batch.records.filter(pa.array(gone)))
-            self._record_dropped(where, name, reasons, lost, account)
+            self._record_dropped(where, name, reasons, lost, counts)
             batch = batch.filter(~gone)
-        account.rows_out += len(batch)
-        account.chars_out += int(batch.chars.sum())
+        counts.rows_out += len(batch)
+        counts.chars_out += int(batch.chars.sum())
         kept = [*columns, EDITED] if EDITED in batch else columns
         return batch.select(kept)
 
-    def _record_dropped(self, where: str, name: str, reasons: tuple[str, ...], lost: Batch, account: StageCounts) -> None:
-        verdicts = lost[DROP].flatten()
-        counts = Counter(verdicts[0].to_pylist())
-        unknown = sorted(str(reason) for reason in counts if reason not in reasons)
+    def _record_dropped(self, where: str, name: str, reasons: tuple[str, ...], lost: Batch, counts: StageCounts) -> None:
+        reason_columns = lost[DROP].flatten()
+        by_reason = Counter(reason_columns[0].to_pylist())
+        unknown = sorted(str(reason) for reason in by_reason if reason not in reasons)
         if unknown:
             raise ContractError(
                 f"{where}, document {lost[ID][0].as_py()!r}: reason {unknown[0]!r} is not declared. "
                 f"Declared: {', '.join(reasons) or 'none'}. Add it to the stage's reasons."
             )
-        account.failed += counts.pop(KILLED, 0)
-        account.dropped.update(counts)
-        account.chars_dropped += int(lost.chars.sum())
+        counts.failed += by_reason.pop(KILLED, 0)
+        counts.dropped.update(by_reason)
+        counts.chars_dropped += int(lost.chars.sum())
         text = lost[TEXT].cast(pa.large_string()) if TEXT in lost else pa.nulls(len(lost), pa.large_string())
         if not self.keep_text:
-            keys = [f"{name}/{reason}" for reason in verdicts[0].to_pylist()]
+            keys = [f"{name}/{reason}" for reason in reason_columns[0].to_pylist()]
             text = sampled_texts(text, self.drop_samples, keys, lost.ordinals)
-        columns = [*(lost[column] for column in ALWAYS), pa.repeat(pa.scalar(name), len(lost)), *verdicts, text]
+        columns = [*(lost[column] for column in ALWAYS), pa.repeat(pa.scalar(name), len(lost)), *reason_columns, text]
         columns += [pa.array(lost.chars), self._values(name, lost)] if self.values else []
         self.on_dropped(pa.RecordBatch.from_arrays(columns, schema=dropped_schema(self.values)))
 
     def _values(self, name: str, lost: Batch) -> pa.Array:
-        """What was measured up to the verdict; null where a document did not come so far, or killed its worker."""
+        """What was measured before the document was dropped; null for what later stages measure, and where the worker died."""
         known = {column: lost[column] for column in self.values_by.get(name, ()) if column in lost}
         return _struct(known, self.values, len(lost))
 
-    def _settle_edits(self, where: str, step: Step, before: Batch, after: Batch, account: StageCounts) -> None:
+    def _account_for_edits(self, where: str, step: Step, before: Batch, after: Batch, counts: StageCounts) -> None:
         if EDITS not in after:
             if after[TEXT].cast(pa.large_string()).equals(before[TEXT].cast(pa.large_string())):
                 return
@@ -197,10 +201,10 @@ class ShardAccounting:
         if wrong is not None:
             document = before[ID][wrong].as_py()
             raise ContractError(f"{where}, document {document!r}: the edits do not lead from the old text to the new one.")
-        account.chars_removed += int(removed.sum())
-        account.chars_inserted += int(inserted.sum())
+        counts.chars_removed += int(removed.sum())
+        counts.chars_inserted += int(inserted.sum())
         edited = np.asarray(after[EDITS].is_valid().to_numpy(zero_copy_only=False)) & ~after.dropped
-        account.edited += int(edited.sum())
+        counts.edited += int(edited.sum())
         if edited.any():
             self._record_edited(step.name, before, after, edited)
 
@@ -233,7 +237,7 @@ def _struct(known: Mapping[str, pa.Array], names: Sequence[str], size: int) -> p
 
 
 def _note_edited(step: Step, after: Batch) -> Batch:
-    """Remember which texts are new, where only those are written at the end of the segment."""
+    """Mark the texts that are new, in a segment that writes only new texts."""
     if EDITED not in after or TEXT not in step.stage.writes or not (step.stage.rebases or EDITS in after):
         return after
     new = pa.repeat(pa.scalar(True), len(after)) if step.stage.rebases else after[EDITS].is_valid()

@@ -70,7 +70,7 @@ def _join(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
 
 
-def read_layers(
+def read_documents(
     plan: Plan,
     segments: Sequence[Segment],
     shard: Shard,

@@ -19,7 +19,7 @@ def open_kernels(segment: Segment) -> list[tuple[Step, Kernel]]:
     return [(step, _opened(step)) for step in segment.steps]
 
 
-def open_marking(segment: Segment, store: Store, shard: str) -> Kernel:
+def open_decision(segment: Segment, store: Store, shard: str) -> Kernel:
     """The marking of the barrier before a segment, for one shard."""
     assert segment.global_stage is not None
     barrier = segment.global_stage.stage
@@ -41,11 +41,11 @@ def _opened(step: Step) -> Kernel:
 def open_kernel(segment: Segment, store: Store, shard: str, step: Step) -> Kernel:
     """Load what one step needs, for one shard."""
     if step is segment.global_stage:
-        return open_marking(segment, store, shard)
-    return with_log(_opened(step), segment, store, shard)
+        return open_decision(segment, store, shard)
+    return with_response_log(_opened(step), segment, store, shard)
 
 
-def with_log(kernel: Kernel, segment: Segment, store: Store, shard: str) -> Kernel:
+def with_response_log(kernel: Kernel, segment: Segment, store: Store, shard: str) -> Kernel:
     """A kernel that asks a model keeps its answers with the shard; others have nothing to keep."""
     if isinstance(kernel, LoggedKernel):
         return kernel.logging_to(ResponseLog(store, response_log(segment.name, shard)))

@@ -12,11 +12,10 @@ from typing import Any
 
 from curate.errors import RunError, SpecError
 from curate.pipeline import lockfile
-from curate.storage.run_dir import CORPUS, DATA_CARD, LOCKFILE, MANIFEST
+from curate.storage.run_dir import CORPUS, DATA_CARD, DROPPED_AND_EDITED, LOCKFILE, MANIFEST
 from curate.storage.store import is_url
 
 _ALWAYS = (DATA_CARD, CORPUS, LOCKFILE, MANIFEST)
-_VERDICTS = ("dropped/*.parquet", "edited/*.parquet")
 
 
 def push(directory: str, repo: str, *, public: bool = False, verdicts: bool = False, endpoint: str | None = None) -> str:
@@ -35,7 +34,7 @@ def push(directory: str, repo: str, *, public: bool = False, verdicts: bool = Fa
         raise SpecError(f"{directory!r} is not complete, and half a corpus is not to be published. 'curate run' continues it.")
     if not store.exists(DATA_CARD):
         raise SpecError(f"{directory!r} has no {DATA_CARD}: an earlier version made it. Run its recipe again, or write one.")
-    patterns: Sequence[str] = (*_ALWAYS, *_VERDICTS) if verdicts else _ALWAYS
+    patterns: Sequence[str] = (*_ALWAYS, *DROPPED_AND_EDITED) if verdicts else _ALWAYS
     api = HfApi(endpoint=endpoint)
     # Those of its HTTP client as well, whichever that is.
     refusals: tuple[Any, ...] = (*HfHubHTTPError.__bases__, OSError, LocalTokenNotFoundError)
@@ -43,7 +42,7 @@ def push(directory: str, repo: str, *, public: bool = False, verdicts: bool = Fa
         api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo, folder_path=directory, repo_type="dataset", allow_patterns=list(patterns),
-            delete_patterns=[CORPUS, *_VERDICTS], commit_message="Upload with curate",
+            delete_patterns=[CORPUS, *DROPPED_AND_EDITED], commit_message="Upload with curate",
         )  # fmt: skip
     except HFValidationError as error:
         raise SpecError(f"{repo!r} is no name of a repository, such as 'me/my-corpus': {error}") from error

@@ -9,8 +9,8 @@ import re
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import curate
 from curate.errors import CurateError, DataError, RunError, SpecError, TransientError
@@ -26,6 +26,8 @@ from curate.execution.engine import (
     label_of,
 )
 from curate.execution.worker import Function, after_deaths
+
+logger = logging.getLogger(__name__)
 
 
 class RayEngine:
@@ -63,109 +65,49 @@ class RayEngine:
                 raise SpecError(
                     f"--ray: no cluster answers at {address!r}: {error}. Start one with 'ray start --head'."
                 ) from error
-        self._window = 2 * max(1, int(self._cluster().get("CPU", 1)))
 
     def map(self, function: Function, context: Any, items: Iterable[Any], resources: Resources) -> Iterator[TaskResult | None]:
-        ray = self._ray
-        task = ray.remote(max_retries=0, max_calls=0, **_ray_options(resources))(_on_worker)
-        shared = ray.put(context)
-        source = iter(items)
-        again: deque[Any] = deque()
-        flying: dict[Any, Any] = {}
-        deaths: Counter[Any] = Counter()
-        faults: Counter[Any] = Counter()
-        while True:
-            while len(flying) < self._window and not (self._draining and not again):
-                item = again.popleft() if again else next(source, None)
-                if item is None:
-                    break
-                flying[task.remote(function, shared, item)] = item
-                self.running[item] = time.time()
-            if not flying:
-                return
-            ready, _ = ray.wait(list(flying), timeout=TICK_S)
-            if not ready:
-                yield None
-            for reference in ready:
-                item = flying.pop(reference)
-                self.running.pop(item, None)
-                outcome = self._outcome(reference, item, again, deaths, faults)
-                if outcome:
-                    yield outcome
-
-    def _outcome(
-        self, reference: Any, item: Any, again: deque[Any], deaths: Counter[Any], faults: Counter[Any]
-    ) -> TaskResult | None:
-        """What became of a finished task; None when the item will be tried again."""
-        ray = self._ray
-        try:
-            return TaskResult(item, ray.get(reference))
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, CurateError) else RunError(f"{label_of(item)}: {error}")
-            if isinstance(cause, TransientError) and faults[item] < MAX_TRANSIENT_RETRIES:
-                time.sleep(backoff(faults[item]))
-                faults[item] += 1
-                again.append(item)
-                return None
-            return TaskResult(item, error=cause)
-        except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
-            key = label_of(item)
-            deaths[key] += 1
-            retry = after_deaths(item, deaths[key])
-            if retry is None:
-                return TaskResult(
-                    item, error=DataError(f"{key}: its worker died {deaths[key]} times, outside any stage: {error}")
-                )
-            again.append(retry)
-            return None
+        return self._run(_Tasks(self._ray, function, context, items, resources, 2 * max(1, int(self._cluster().get("CPU", 1)))))
 
     def hold(self, open: Open, context: Any, work: Work, resources: Resources) -> Iterator[TaskResult | None]:
-        """An actor per key. Those that find no place yet wait in Ray's queue, and begin when another key is done."""
-        ray = self._ray
+        """One actor per key. Actors for which there are no resources yet wait in Ray's queue until another key is done."""
         self._check_resources(resources)
-        holder = ray.remote(max_restarts=0, **_ray_options(resources))(_Holder)
-        shared = ray.put(context)
-        left = {key: deque(items) for key, items in work.items() if items}
-        actors = {key: holder.remote(open, shared, key) for key in left}
-        flying: dict[Any, tuple[str, Any]] = {}
-        deaths: Counter[str] = Counter()
-        faults: Counter[Any] = Counter()
+        yield from self._run(_Actors(self._ray, open, context, work, resources))
+
+    def _run(self, source: _Source) -> Iterator[TaskResult | None]:
+        """Submit items and wait for results, until nothing runs and the source starts nothing more."""
+        ray = self._ray
+        running: dict[Any, Any] = {}
+        retries: Counter[Any] = Counter()
         while True:
-            idle = [key for key in actors if key not in {busy for busy, _ in flying.values()}]
-            for key in idle:
-                if left[key] and not self._draining:
-                    item = left[key].popleft()
-                    flying[actors[key].apply.remote(item)] = key, item
-                    self.running[item] = time.time()
-                else:
-                    ray.kill(actors.pop(key))
-            if not flying:
+            for reference, item in source.start(running, self._draining):
+                running[reference] = item
+                self.running[item] = time.time()
+            if not running:
                 return
-            ready, _ = ray.wait(list(flying), timeout=TICK_S)
+            ready, _ = ray.wait(list(running), timeout=TICK_S)
             if not ready:
                 yield None
             for reference in ready:
-                key, item = flying.pop(reference)
+                item = running.pop(reference)
                 self.running.pop(item, None)
+                label = source.finished(reference, item)
                 try:
-                    yield TaskResult(item, ray.get(reference))
+                    outcome: TaskResult | None = TaskResult(item, ray.get(reference))
                 except ray.exceptions.RayTaskError as error:
-                    known = error.cause if isinstance(error.cause, CurateError) else None
-                    if isinstance(known, TransientError) and faults[item] < MAX_TRANSIENT_RETRIES:
-                        time.sleep(backoff(faults[item]))
-                        faults[item] += 1
-                        left[key].appendleft(item)
+                    cause = error.cause if isinstance(error.cause, CurateError) else RunError(f"{label}: {error}")
+                    if isinstance(cause, TransientError) and retries[item] < MAX_TRANSIENT_RETRIES:
+                        logger.info("%s: attempt %d failed, trying again: %s", label, retries[item] + 1, cause)
+                        time.sleep(backoff(retries[item]))
+                        retries[item] += 1
+                        source.retry(item)
                         continue
-                    yield TaskResult(item, error=known or RunError(f"{key}, {label_of(item)}: {error}"))
-                except ray.exceptions.RayActorError as error:
-                    deaths[key] += 1
-                    if deaths[key] > MAX_HOLDER_DEATHS:
-                        yield TaskResult(
-                            item, error=RunError(f"{key}, {label_of(item)}: its worker died {deaths[key]} times: {error}")
-                        )
-                    else:
-                        left[key].appendleft(item)
-                    actors[key] = holder.remote(open, shared, key)
+                    outcome = TaskResult(item, error=cause)
+                except source.deaths as error:
+                    logger.warning("%s: its worker died: %s", label, str(error).split("\n")[0])
+                    outcome = source.worker_died(item, error)
+                if outcome:
+                    yield outcome
 
     def _check_resources(self, resources: Resources) -> None:
         """Raises SpecError for what no node of the cluster will ever have, which Ray would wait for."""
@@ -220,6 +162,107 @@ def _check_listening(address: str) -> None:
             socket.create_connection((match.group(1), int(match.group(2))), timeout=10).close()
         except OSError as error:
             raise SpecError(f"--ray: no cluster answers at {address!r}: {error}. Start one with 'ray start --head'.") from error
+
+
+class _Source(Protocol):
+    """Where the engine's loop gets its items: it starts them on Ray, and decides what becomes of one whose worker died."""
+
+    deaths: tuple[Any, ...]
+    """Ray's exceptions for the death of a worker."""
+
+    def start(self, running: Mapping[Any, Any], draining: bool) -> Iterator[tuple[Any, Any]]:
+        """Start what may start now. Yields (reference, item); the caller adds it to `running` before the next is asked for."""
+
+    def finished(self, reference: Any, item: Any) -> str:
+        """The item runs no more, with whatever result. Returns its name for messages."""
+
+    def retry(self, item: Any) -> None:
+        """Queue an item for another attempt."""
+
+    def worker_died(self, item: Any, error: BaseException) -> TaskResult | None:
+        """The error to give up with; None when the item is queued for another attempt."""
+
+
+class _Tasks:
+    """Items as independent Ray tasks, `window` of them at a time."""
+
+    def __init__(
+        self, ray: Any, function: Function, context: Any, items: Iterable[Any], resources: Resources, window: int
+    ) -> None:
+        errors = ray.exceptions
+        self.deaths: tuple[Any, ...] = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
+        self._task: Any = ray.remote(max_retries=0, max_calls=0, **_ray_options(resources))(_on_worker)
+        self._function, self._context = function, ray.put(context)
+        self._items, self._again, self._window = iter(items), deque[Any](), window
+        self._num_deaths: Counter[str] = Counter()
+
+    def start(self, running: Mapping[Any, Any], draining: bool) -> Iterator[tuple[Any, Any]]:
+        while len(running) < self._window and not (draining and not self._again):
+            item = self._again.popleft() if self._again else next(self._items, None)
+            if item is None:
+                return
+            yield self._task.remote(self._function, self._context, item), item
+
+    def finished(self, reference: Any, item: Any) -> str:
+        return label_of(item)
+
+    def retry(self, item: Any) -> None:
+        self._again.append(item)
+
+    def worker_died(self, item: Any, error: BaseException) -> TaskResult | None:
+        label = label_of(item)
+        self._num_deaths[label] += 1
+        again = after_deaths(item, self._num_deaths[label])
+        if again is None:
+            deaths = self._num_deaths[label]
+            return TaskResult(item, error=DataError(f"{label}: its worker died {deaths} times, outside any stage: {error}"))
+        self._again.append(again)
+        return None
+
+
+class _Actors:
+    """Items by key: one actor per key, which runs the key's items one after the other."""
+
+    def __init__(self, ray: Any, open: Open, context: Any, work: Work, resources: Resources) -> None:
+        self.deaths: tuple[Any, ...] = (ray.exceptions.RayActorError,)
+        self._kill = ray.kill
+        shared: Any = ray.put(context)
+        actor: Any = ray.remote(max_restarts=0, **_ray_options(resources))(_Holder)
+        self._new_actor: Callable[[str], Any] = lambda key: actor.remote(open, shared, key)
+        self._left = {key: deque(items) for key, items in work.items() if items}
+        self._actors = {key: self._new_actor(key) for key in self._left}
+        self._busy: dict[Any, str] = {}
+        """Reference -> key."""
+        self._key_of: dict[Any, str] = {}
+        """Item -> key of the attempt that finished last."""
+        self._num_deaths: Counter[str] = Counter()
+
+    def start(self, running: Mapping[Any, Any], draining: bool) -> Iterator[tuple[Any, Any]]:
+        for key in [key for key in self._actors if key not in self._busy.values()]:
+            if self._left[key] and not draining:
+                item = self._left[key].popleft()
+                reference = self._actors[key].apply.remote(item)
+                self._busy[reference] = key
+                yield reference, item
+            else:
+                self._kill(self._actors.pop(key))
+
+    def finished(self, reference: Any, item: Any) -> str:
+        self._key_of[item] = key = self._busy.pop(reference)
+        return f"{key}, {label_of(item)}"
+
+    def retry(self, item: Any) -> None:
+        self._left[self._key_of[item]].appendleft(item)
+
+    def worker_died(self, item: Any, error: BaseException) -> TaskResult | None:
+        key = self._key_of[item]
+        self._num_deaths[key] += 1
+        self._actors[key] = self._new_actor(key)
+        if self._num_deaths[key] > MAX_HOLDER_DEATHS:
+            deaths = self._num_deaths[key]
+            return TaskResult(item, error=RunError(f"{key}, {label_of(item)}: its worker died {deaths} times: {error}"))
+        self.retry(item)
+        return None
 
 
 class _Holder:

@@ -20,7 +20,7 @@ from curate.api.global_stage import GlobalStage, SequentialScan
 from curate.api.stage import Stage
 from curate.errors import AccountingError, ContractError, CurateError
 from curate.execution.accounting import EDITED_SCHEMA, SOURCE, ShardAccounting, StageCounts, dropped_schema
-from curate.execution.assemble import read_layers
+from curate.execution.assemble import read_documents
 from curate.execution.quarantine import isolated
 from curate.execution.sampling import BottomK
 from curate.pipeline.plan import Plan
@@ -33,7 +33,7 @@ from curate.schema import (
 )
 from curate.sources.source import ReadReport, Shard
 from curate.storage.parquet import FileRecord, TableWriter, schema
-from curate.storage.run_dir import shard_file, shard_manifest
+from curate.storage.run_dir import SUMMARY, shard_file, shard_manifest
 from curate.storage.store import Store
 
 
@@ -53,59 +53,59 @@ class SegmentTask:
 class SegmentResult:
     """What comes back to the driver: counts, a few hundred bytes."""
 
-    work: SegmentTask
+    task: SegmentTask
     rows_out: int
-    accounts: Mapping[str, StageCounts]
+    stages: Mapping[str, StageCounts]
     records: Mapping[str, int]
     seconds: float
 
 
-def run_segment(plan: Plan, work: SegmentTask, store: Store, kernels: list[tuple[Step, Kernel]]) -> SegmentResult:
-    """Run a shard through a segment and commit it. Raises DataError, ContractError, BooksError, TransientError."""
+def run_segment(plan: Plan, task: SegmentTask, store: Store, kernels: list[tuple[Step, Kernel]]) -> SegmentResult:
+    """Run a shard through a segment and commit it. Raises DataError, ContractError, AccountingError, TransientError."""
     started = time.perf_counter()
-    segment, shard = plan.segments[work.segment], work.shard
+    segment, shard = plan.segments[task.segment], task.shard
     with ExitStack() as stack:
-        if work.isolate:
+        if task.isolate:
             kernels = [(step, stack.enter_context(isolated(segment, store, shard.name, step))) for step, _ in kernels]
         output = _Output(stack, plan, segment, shard, store)
         reading = ReadReport()
-        for batch in _batches(plan, work, store, reading, output.ledger):
+        for batch in _batches(plan, task, store, reading, output.accounting):
             for step, kernel in kernels:
                 if not len(batch):
                     break
-                batch = _apply(step, kernel, batch, output.ledger)
+                batch = _apply(step, kernel, batch, output.accounting)
             output.write(batch)
-    _check_books(segment, shard, output)
+    _check_counts(segment, shard, output)
     seconds = time.perf_counter() - started
-    _commit(store, segment, work, output, reading, seconds)
-    return SegmentResult(work, output.files["data"].rows, output.ledger.accounts, reading.records, seconds)
+    _commit(store, segment, task, output, reading, seconds)
+    return SegmentResult(task, output.files["data"].rows, output.accounting.stages, reading.records, seconds)
 
 
-def _check_books(segment: Segment, shard: Shard, output: _Output) -> None:
-    """Every account balances, each stage got what the one before let through, and the last wrote what it has left."""
+def _check_counts(segment: Segment, shard: Shard, output: _Output) -> None:
+    """Raises AccountingError unless every stage balances, gets what the stage before let through, and all of it is written."""
     where = f"{segment.name}, shard {shard.name!r}"
     rows: int | None = None
     for name in [SOURCE] * (segment.index == 0) + [step.name for step in segment.stages]:
-        account = output.ledger.open_account(name)
-        account.check(f"{where}, stage {name!r}")
-        if rows is not None and account.rows_in != rows:
-            raise AccountingError(f"{where}: {rows} documents on their way to {name!r}, {account.rows_in} arrived.")
-        rows = account.rows_out
+        counts = output.accounting.counts_of(name)
+        counts.check(f"{where}, stage {name!r}")
+        if rows is not None and counts.rows_in != rows:
+            raise AccountingError(f"{where}: {rows} documents on their way to {name!r}, {counts.rows_in} arrived.")
+        rows = counts.rows_out
     if rows is not None and output.files["data"].rows != rows:
         raise AccountingError(f"{where}: {rows} documents left, {output.files['data'].rows} written.")
 
 
-def _batches(plan: Plan, work: SegmentTask, store: Store, reading: ReadReport, ledger: ShardAccounting) -> Iterator[Batch]:
-    segment, shard = plan.segments[work.segment], work.shard
+def _batches(plan: Plan, task: SegmentTask, store: Store, reading: ReadReport, accounting: ShardAccounting) -> Iterator[Batch]:
+    segment, shard = plan.segments[task.segment], task.shard
     if segment.index:
-        for records in read_layers(plan, plan.segments[: segment.index], shard, store, segment.reads):
+        for records in read_documents(plan, plan.segments[: segment.index], shard, store, segment.reads):
             batch = Batch(records)
             yield batch.put(EDITED, pa.repeat(pa.scalar(False), len(batch))) if EDITED in segment.writes else batch
         return
-    left = work.limit
+    left = task.limit
     for records in plan.source.read(shard, reading):
         records = records if left is None else records.slice(0, left)
-        batch = ledger.settle_source(Batch(records), plan.source.reasons, list(segment.reads))
+        batch = accounting.account_for_source(Batch(records), plan.source.reasons, list(segment.reads))
         yield batch.put(EDITED, pa.repeat(pa.scalar(False), len(batch))) if EDITED in segment.writes else batch
         if left is not None:
             left -= records.num_rows
@@ -113,18 +113,18 @@ def _batches(plan: Plan, work: SegmentTask, store: Store, reading: ReadReport, l
                 return
 
 
-def _apply(step: Step, kernel: Kernel, batch: Batch, ledger: ShardAccounting) -> Batch:
+def _apply(step: Step, kernel: Kernel, batch: Batch, accounting: ShardAccounting) -> Batch:
     started = time.perf_counter()
     try:
         after = kernel(batch)
     except CurateError:
         raise
     except Exception as error:
-        raise _located(step, kernel, batch, ledger.shard, error) from error
-    return ledger.settle(step, batch, after, started)
+        raise _error_at_document(step, kernel, batch, accounting.shard, error) from error
+    return accounting.account_for(step, batch, after, started)
 
 
-def _located(step: Step, kernel: Kernel, batch: Batch, shard: str, error: Exception) -> ContractError:
+def _error_at_document(step: Step, kernel: Kernel, batch: Batch, shard: str, error: Exception) -> ContractError:
     """Find the document on which a stage raises, by running the rows one by one."""
     document = "not one document alone"
     for row in range(len(batch)):
@@ -135,7 +135,7 @@ def _located(step: Step, kernel: Kernel, batch: Batch, shard: str, error: Except
             break
     return ContractError(
         f"{step.location}: stage {step.name!r}, shard {shard!r}, {document}: {type(error).__name__}: {error}. "
-        "A stage gives bad documents a verdict and does not raise."
+        "A stage drops bad documents and does not raise."
     )
 
 
@@ -149,12 +149,12 @@ class _Output:
         self._schemas = {"data": schema(segment.writes), "dropped": dropped_schema(values), "edited": EDITED_SCHEMA}
         if segment.summarizes:
             assert isinstance(segment.summarizes.stage, GlobalStage)
-            self._schemas["sketch"] = schema(segment.summarizes.stage.summary_columns)
+            self._schemas[SUMMARY] = schema(segment.summarizes.stage.summary_columns)
         output = plan.pipeline.output
         size = output.sample_per_reason
         self._dropped: list[pa.RecordBatch] = []
         self._edited: list[pa.RecordBatch] = []
-        self.ledger = ShardAccounting(
+        self.accounting = ShardAccounting(
             shard.name, output.keep_text, BottomK(size), BottomK(size), self._dropped.append, self._edited.append, values,
             {step.name: step.recorded for step in segment.stages},
         )  # fmt: skip
@@ -162,7 +162,7 @@ class _Output:
         self.summary: dict[str, Any] | None = {"first": None, "weight": 0} if segment.summarizes else None
         """The smallest ordinal in the sketch, and what its rows weigh."""
         if segment.summarizes:
-            self._writer("sketch")
+            self._writer(SUMMARY)
             assert isinstance(segment.summarizes.stage, GlobalStage)
             self._summarizer = segment.summarizes.stage.open_summarizer()
 
@@ -196,7 +196,7 @@ class _Output:
             self.summary["first"] = rows.column(ORDINAL)[0].as_py()
         if isinstance(stage, SequentialScan):
             self.summary["weight"] += stage.weight_of(rows)
-        self._writer("sketch").write(rows)
+        self._writer(SUMMARY).write(rows)
 
 
 def _written(batch: Batch, segment: Segment) -> pa.RecordBatch:
@@ -208,9 +208,9 @@ def _written(batch: Batch, segment: Segment) -> pa.RecordBatch:
     return records.cast(schema(segment.writes))
 
 
-def _commit(store: Store, segment: Segment, work: SegmentTask, output: _Output, reading: ReadReport, seconds: float) -> None:
-    shard, limit = work.shard, work.limit
-    ledger = output.ledger
+def _commit(store: Store, segment: Segment, task: SegmentTask, output: _Output, reading: ReadReport, seconds: float) -> None:
+    shard, limit = task.shard, task.limit
+    accounting = output.accounting
     store.write_json(
         shard_manifest(segment.name, shard.name),
         {
@@ -218,27 +218,27 @@ def _commit(store: Store, segment: Segment, work: SegmentTask, output: _Output, 
             "limit": limit,
             "fingerprint": segment.key,
             "files": {kind: asdict(record) for kind, record in output.files.items()},
-            "sketch": output.summary,
+            SUMMARY: output.summary,
             "records": dict(sorted(reading.records.items())),
             "first": reading.first,
             "next": reading.next,
-            "stages": {name: account.as_json() for name, account in ledger.accounts.items()},
-            "samples": {"dropped": ledger.drop_samples.as_json(), "edited": ledger.edit_samples.as_json()},
+            "stages": {name: counts.as_json() for name, counts in accounting.stages.items()},
+            "samples": {"dropped": accounting.drop_samples.as_json(), "edited": accounting.edit_samples.as_json()},
             "seconds": round(seconds, 3),
         },
     )
 
 
-def load_done(store: Store, segment: Segment, work: SegmentTask) -> SegmentResult | None:
-    """The result of a shard that is done; None when it is not."""
-    name = shard_manifest(segment.name, work.shard.name)
+def load_result(store: Store, segment: Segment, task: SegmentTask) -> SegmentResult | None:
+    """The result of a shard that is done under the same limit; None when it is not."""
+    name = shard_manifest(segment.name, task.shard.name)
     if not store.exists(name):
         return None
-    value = store.read_json(name)
-    return done_of(value, work) if value["limit"] == work.limit else None
+    manifest = store.read_json(name)
+    return result_of(manifest, task) if manifest["limit"] == task.limit else None
 
 
-def done_of(ledger: Mapping[str, Any], work: SegmentTask) -> SegmentResult:
-    """The result that a ledger file tells of."""
-    accounts = {stage: StageCounts.from_json(account) for stage, account in ledger["stages"].items()}
-    return SegmentResult(work, ledger["files"]["data"]["rows"], accounts, ledger["records"], ledger["seconds"])
+def result_of(manifest: Mapping[str, Any], task: SegmentTask) -> SegmentResult:
+    """The result that a shard manifest records."""
+    stages = {name: StageCounts.from_json(counts) for name, counts in manifest["stages"].items()}
+    return SegmentResult(task, manifest["files"]["data"]["rows"], stages, manifest["records"], manifest["seconds"])

@@ -1,4 +1,4 @@
-"""What a run comes to: counts of every stage, files, failed shards."""
+"""The outcome of a run: counts of every stage, files, failed shards."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ class Summary:
     documents_out: int = 0
     stages: dict[str, StageCounts] = field(default_factory=dict)
     records: Counter[str] = field(default_factory=Counter)
-    barriers: dict[str, dict[str, int]] = field(default_factory=dict)
-    """What barriers counted on their way to a decision: clusters by size, and the like."""
+    decision_counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What global stages counted on their way to a decision: clusters by size, and the like. `barriers` in the manifest."""
     failed_shards: dict[str, str] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     already_done: bool = False
 
-    def add(self, done: SegmentResult) -> None:
-        for name, account in done.accounts.items():
-            self.stages.setdefault(name, StageCounts()).add(account)
-        self.records.update(done.records)
+    def add(self, result: SegmentResult) -> None:
+        """Add the counts of one shard in one segment."""
+        for name, counts in result.stages.items():
+            self.stages.setdefault(name, StageCounts()).add(counts)
+        self.records.update(result.records)
 
     def as_json(self) -> dict[str, Any]:
+        keys = {"decision_counts": "barriers"}
         return {
-            **dataclasses.asdict(self),
-            "stages": {name: account.as_json() for name, account in self.stages.items()},
+            **{keys.get(name, name): value for name, value in dataclasses.asdict(self).items()},
+            "stages": {name: counts.as_json() for name, counts in self.stages.items()},
             "records": dict(sorted(self.records.items())),
         }
 
@@ -43,5 +45,6 @@ class Summary:
     def from_json(cls, value: Mapping[str, Any]) -> Summary:
         names = {item.name for item in dataclasses.fields(cls)}
         own = {name: item for name, item in value.items() if name in names}
-        stages = {name: StageCounts.from_json(account) for name, account in value["stages"].items()}
-        return cls(**{**own, "stages": stages, "records": Counter(value["records"])})
+        stages = {name: StageCounts.from_json(counts) for name, counts in value["stages"].items()}
+        typed = {"stages": stages, "records": Counter(value["records"]), "decision_counts": value["barriers"]}
+        return cls(**{**own, **typed})

@@ -8,28 +8,28 @@ from typing import Any
 
 from curate.api.batch import Batch, Kernel
 from curate.execution.global_stages.partition import Context
-from curate.execution.open_stages import open_kernels, open_marking, with_log
+from curate.execution.open_stages import open_decision, open_kernels, with_response_log
 from curate.execution.segment import SegmentResult, SegmentTask, run_segment
 from curate.pipeline.steps import Step
 
 _opened: dict[tuple[str, str], list[tuple[Step, Kernel]]] = {}
 
 
-def run_work(context: Context, work: SegmentTask) -> SegmentResult:
+def run_segment_task(context: Context, task: SegmentTask) -> SegmentResult:
     """One shard through one segment. The segment's kernels stay open for the next shard."""
-    segment = context.plan.segments[work.segment]
+    segment = context.plan.segments[task.segment]
     key = (context.store.root, segment.cache_key)
-    if work.isolate:
+    if task.isolate:
         kernels: list[tuple[Step, Kernel]] = [(step, _never) for step in segment.stages]
     else:
         if key not in _opened:
             _opened.clear()
             _opened[key] = open_kernels(segment)
-        store, shard = context.store, work.shard.name
-        kernels = [(step, with_log(kernel, segment, store, shard)) for step, kernel in _opened[key]]
+        store, shard = context.store, task.shard.name
+        kernels = [(step, with_response_log(kernel, segment, store, shard)) for step, kernel in _opened[key]]
         if segment.global_stage:
-            kernels = [(segment.global_stage, open_marking(segment, store, shard)), *kernels]
-    return run_segment(context.plan, work, context.store, kernels)
+            kernels = [(segment.global_stage, open_decision(segment, store, shard)), *kernels]
+    return run_segment(context.plan, task, context.store, kernels)
 
 
 def _never(batch: Batch) -> Batch:

@@ -25,7 +25,7 @@ from curate.version import VERSION
 _PACKAGES = ("pyarrow", "numpy", "ray", "trafilatura", "resiliparse", "py3langid", "fasttext", "tokenizers", "ftfy")
 
 
-def recipe_of(plan: Plan, inputs: Sequence[InputFile]) -> dict[str, Any]:
+def contents(plan: Plan, inputs: Sequence[InputFile]) -> dict[str, Any]:
     """The recipe as plain values."""
     pipeline = plan.pipeline
     stages = []
@@ -63,7 +63,7 @@ def versions() -> dict[str, str]:
 def save(store: Store, plan: Plan, inputs: Sequence[InputFile]) -> None:
     """Write the recipe; the listing of the inputs beside it, first."""
     store.write_json(INPUTS, [[found.url, found.size, found.tag] for found in inputs])
-    text = yaml.safe_dump(recipe_of(plan, inputs), sort_keys=False, allow_unicode=True, width=120)
+    text = yaml.safe_dump(contents(plan, inputs), sort_keys=False, allow_unicode=True, width=120)
     store.write_text(LOCKFILE, f"# Written by curate {VERSION}. Defaults are spelled out.\n{text}")
 
 
@@ -89,7 +89,7 @@ def check(store: Store, plan: Plan, inputs: Sequence[InputFile]) -> None:
     saved = load(store)
     if saved is None or saved["fingerprint"] == plan.cache_key:
         return
-    changes = list(_changes(saved, recipe_of(plan, inputs))) + list(_input_changes(store, inputs))
+    changes = list(_changes(saved, contents(plan, inputs))) + list(_input_changes(store, inputs))
     raise DriftError(
         f"{store.root} was built from another recipe: {'; '.join(changes[:3]) or 'the order of stages changed'}. "
         f"Use another --out (with --reuse {store.root} to take over the steps that did not change), or delete it."

@@ -16,9 +16,8 @@ import pyarrow.dataset as ds
 from curate.errors import SpecError, known_values
 from curate.execution.accounting import VALUES
 from curate.pipeline import lockfile
-from curate.storage.lease import NAME as LEASE
 from curate.storage.lease import holds
-from curate.storage.run_dir import MANIFEST, STATUS, shard_manifests, shards_folder
+from curate.storage.run_dir import LEASE, MANIFEST, STATUS, shard_manifests, shards_folder
 from curate.storage.store import Store, file_system
 
 _PREVIEW_CHARS = 1_000

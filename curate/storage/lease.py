@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import Any
 
 from curate.errors import LeaseError, TransientError
+from curate.storage.run_dir import LEASE
 from curate.storage.store import Store
 
-NAME = "lease.json"
 STALE_S = 120.0
 _BEAT_S = 20.0
 
@@ -31,21 +31,21 @@ class Lease:
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Lease:
-        if not self._store.create_once(NAME, self._mine()):
+        if not self._store.create_once(LEASE, self._mine()):
             holder = _read(self._store)
             if holder and holds(holder):
                 raise LeaseError(
                     f"{self._store.root} is being written by process {holder['pid']} on {holder['host']}. "
                     f"Wait for it, stop it, or use another --out. A dead holder's lease ends after {STALE_S:.0f} s."
                 )
-            self._store.write_text(NAME, self._mine())
+            self._store.write_text(LEASE, self._mine())
         self._heart.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
         self._heart.join()
-        self._store.delete(NAME)
+        self._store.delete(LEASE)
 
     def _mine(self) -> str:
         return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "beat": time.time()})
@@ -53,13 +53,13 @@ class Lease:
     def _beat(self) -> None:
         while not self._stop.wait(_BEAT_S):
             with contextlib.suppress(OSError, TransientError):  # the next beat may come through; STALE_S allows for five
-                self._store.write_text(NAME, self._mine())
+                self._store.write_text(LEASE, self._mine())
 
 
 def _read(store: Store) -> dict[str, Any] | None:
     """The lease; None where it is gone by now, or no lease at all."""
     try:
-        holder = store.read_json(NAME)
+        holder = store.read_json(LEASE)
     except (FileNotFoundError, ValueError):
         return None
     return holder if isinstance(holder, dict) and {"host", "pid", "born", "beat"} <= set(holder) else None

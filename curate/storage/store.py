@@ -323,19 +323,20 @@ class Store:
             for path in Path(self._base).rglob(f"*{TEMPORARY}"):
                 path.unlink(missing_ok=True)
 
-    def adopt(self, other: Store, folder: str) -> None:
-        """Take over a folder of another store: hard links on one local disk, copies otherwise; what means "done" last.
+    def find(self, folder: str) -> Iterator[str]:
+        """Names of all files in `folder` and below it."""
+        start = len(self._base.rstrip("/")) + 1
+        for path in self._fs.find(self.path(folder)):
+            yield path[start:]
 
-        A decision is taken over, and not what it was made of.
-        """
-        found = [path for path in other._fs.find(other.path(folder)) if "/barrier/" not in path]
-        for path in sorted(found, key=lambda path: ("/ledger/" in path, path.endswith("/decision/counts.json"), path)):
-            name = path[len(other._base.rstrip("/")) + 1 :]
+    def adopt(self, other: Store, names: Iterable[str]) -> None:
+        """Copy files of another store, in the order given: as hard links where both are on one local disk."""
+        for name in names:
             if self.is_local and other.is_local:
-                _link(path, self.path(name))
+                _link(other.path(name), self.path(name))
             else:
                 with self.create(name) as copy:
-                    other._fs.get_file(path, copy)
+                    other._fs.get_file(other.path(name), copy)
 
 
 def _flush(path: str) -> None:

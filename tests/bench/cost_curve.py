@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.execution.global_stages.execute import counted, decide
+from curate.execution.global_stages.execute import counts_of_decision, run_global_stage
 from curate.execution.global_stages.partition import Context
 from curate.execution.runner import survey
 from curate.pipeline.plan import Plan
@@ -35,7 +35,7 @@ from curate.schema import keyed_hash
 from curate.sources.source import Shard
 from curate.stages.dedup.minhash import Minhash
 from curate.storage.parquet import TableWriter, schema
-from curate.storage.run_dir import shard_file, shard_manifest
+from curate.storage.run_dir import SUMMARY, shard_file, shard_manifest
 from curate.storage.store import Store
 from tests.bench.corpora import many
 from tests.bench.near_pairs import components
@@ -62,7 +62,7 @@ def drawn(ordinals: Keys, documents: int, bands: int) -> tuple[Keys, Keys]:
 
 
 def write_sketches(plan: Plan, store: Store, documents: int) -> list[Shard]:
-    """Sketches and what the ledgers say of them: all that deciding reads."""
+    """Write summaries, and what the shard manifests say of them: all that a global stage reads."""
     before = plan.segments[0]
     assert before.summarizes and isinstance(before.summarizes.stage, Minhash)
     stage, shards = before.summarizes.stage, []
@@ -78,14 +78,14 @@ def write_sketches(plan: Plan, store: Store, documents: int) -> list[Shard]:
             "signature": as_bytes(values.view(np.uint8)[:, : stage.buckets * stage.rows]),
         }
         shard = Shard(number, f"shard-{number:05}", "", 0, start, start + len(ordinals), 0)
-        with TableWriter(store, shard_file(before.name, "sketch", shard.name), schema(stage.summary_columns)) as writer:
+        with TableWriter(store, shard_file(before.name, SUMMARY, shard.name), schema(stage.summary_columns)) as writer:
             for some in pa.table(columns).to_batches(1024):
                 writer.write(some)
-        ledger = {
+        manifest = {
             "files": {"sketch": {"rows": len(ordinals), "bytes": writer.record.bytes}},
             "sketch": {"first": start, "weight": 0},
         }
-        store.write_json(shard_manifest(before.name, shard.name), ledger)
+        store.write_json(shard_manifest(before.name, shard.name), manifest)
         shards.append(shard)
     return shards
 
@@ -101,9 +101,9 @@ def opened(folder: Path) -> tuple[Plan, Store]:
 
 
 def shuffle(plan: Plan, store: Store, shards: Sequence[Shard]) -> tuple[dict[str, float], Mapping[str, int]]:
-    """THE PART THAT CALLS THE SHUFFLE: seconds per phase, and what the barrier counted. Needs of
-    `curate.execution.global_stages.execute` the name of a sketch, the two entries of a ledger that `write_sketches` makes, and
-    `decide`; nothing else here does."""
+    """THE PART THAT CALLS THE SHUFFLE: seconds per phase, and what the global stage counted. It depends on the
+    name of a summary file, on the two entries of a manifest that `write_sketches` makes, and on `run_global_stage` of
+    `curate.execution.global_stages.execute`; nothing else here does."""
     took: dict[str, float] = {}
     context = Context(plan, store)
 
@@ -114,8 +114,8 @@ def shuffle(plan: Plan, store: Store, shards: Sequence[Shard]) -> tuple[dict[str
         name = label.split(": ")[-1]
         took[name] = took.get(name, 0.0) + time.perf_counter() - started
 
-    decide(plan, plan.segments[1], store, shards, run_all)
-    return took, counted(store, plan.segments[1])
+    run_global_stage(plan, plan.segments[1], store, shards, run_all)
+    return took, counts_of_decision(store, plan.segments[1])
 
 
 def child(folder: Path, documents: int) -> None:

@@ -1,7 +1,7 @@
 """Ray Data over shard descriptors against plain Ray tasks, under the same work: throughput, overhead, a worker's death.
 
-Both engines run `curate.execution.worker.run_work`. `many`: 400 shards of 50 documents, where the engine's own cost shows.
-`large`: 1 GB of text in 25 shards, where it should not. Start-up of Ray is outside both clocks. Every figure is the
+Both engines run `curate.execution.worker.run_segment_task`. `many`: 400 shards of 50 documents, where the engine's own cost
+shows. `large`: 1 GB of text in 25 shards, where it should not. Start-up of Ray is outside both clocks. Every figure is the
 median of three runs in one Ray session, the engines in turn.
 """
 
@@ -22,7 +22,7 @@ from curate.execution.global_stages.partition import Context
 from curate.execution.ray_engine import RayEngine
 from curate.execution.runner import survey
 from curate.execution.segment import SegmentTask
-from curate.execution.worker import run_work
+from curate.execution.worker import run_segment_task
 from curate.pipeline.spec import load
 from curate.storage.store import Store
 from tests.bench.corpora import large, many
@@ -93,7 +93,7 @@ def _run_once(run: Map, source: Path, out: Path) -> float:
     pipeline.write_text(f"source: {{parquet: {{paths: '{source}/*.parquet'}}}}\nstages: []\n")
     plan, _, shards = survey(load(str(pipeline)))
     started = time.perf_counter()
-    done = list(run(run_work, Context(plan, Store(str(out))), [SegmentTask(0, shard) for shard in shards]))
+    done = list(run(run_segment_task, Context(plan, Store(str(out))), [SegmentTask(0, shard) for shard in shards]))
     assert len(done) == len(shards)
     return time.perf_counter() - started
 

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.execution.global_stages import partition as layout
-from curate.execution.global_stages import scan as folds
+from curate.execution.global_stages import partition, scan
 
 VOCABULARY = [f"{first}{middle}{last}" for first in "bdfgklmnprst" for middle in "aeiou" for last in "bdgklmnprst"]
 
@@ -80,6 +79,6 @@ def connected(pairs: list[tuple[int, int]], count: int) -> list[set[int]]:
 
 def deal_finely(monkeypatch: pytest.MonkeyPatch, share: int) -> None:
     """Give tasks no more than so many bytes of sketches: many bundles and groups, of small corpora too."""
-    monkeypatch.setattr(layout, "BUNDLE_BYTES", share)
-    monkeypatch.setattr(folds, "BUNDLE_BYTES", share)
-    monkeypatch.setattr(layout, "BLOCK_BYTES", 0)
+    monkeypatch.setattr(partition, "SHARD_GROUP_BYTES", share)
+    monkeypatch.setattr(scan, "SHARD_GROUP_BYTES", share)
+    monkeypatch.setattr(partition, "BLOCK_BYTES", 0)

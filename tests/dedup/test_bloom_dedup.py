@@ -10,7 +10,7 @@ import pytest
 
 import curate
 from curate.errors import SpecError
-from curate.execution.global_stages import scan as folds
+from curate.execution.global_stages import scan
 from tests.conftest import WritePipeline, contents, rows
 from tests.dedup.corpora import deal_finely
 
@@ -84,7 +84,7 @@ def test_the_same_comes_out_however_the_work_is_dealt(
     path = write_pipeline(PIPELINE.format(options=f", filters: {filters}"))
     curate.run(str(path), out=str(tmp_path / "one"), inline=True)
     deal_finely(monkeypatch, 1)
-    monkeypatch.setattr(folds, "CHECKPOINT", 0)
+    monkeypatch.setattr(scan, "CHECKPOINT", 0)
     path.write_text(path.read_text().replace("split_bytes: 4000", "split_bytes: 1500"))
     curate.run(str(path), out=str(tmp_path / "many"), inline=True)
     assert len(list((tmp_path / "many").glob("steps/*/barrier/leg-0-*"))) > 5

@@ -82,7 +82,7 @@ def test_all_of_a_cluster_goes_but_its_winner(
     texts = {document["id"]: shingles_of(document["text"]) for document in families}
     errors = [row["value"] - jaccard(texts[row["id"]], texts[row["detail"]]) for row in dropped]
     assert abs(np.mean(errors)) < 0.03 and np.max(np.abs(errors)) < 0.2  # four standard errors of one estimate
-    assert summary.barriers["minhash"]["documents in clusters"] == len({*lost, *lost.values()})
+    assert summary.decision_counts["minhash"]["documents in clusters"] == len({*lost, *lost.values()})
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ stages:
   - example_dashes: {as: again, replacement: "-"}
 output: {rows_per_file: 60}
 """
-POINTS = ["write", "commit", "match", "decide", "compaction", "marker", "manifest"]
+POINTS = ["write", "commit", "map", "reduce", "compaction", "marker", "manifest"]
 COMMAND = [sys.executable, "-c", "from curate.cli.main import main; main()", "run"]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from curate.api.global_stage import KEY, key_ranges
 from curate.errors import AccountingError
-from curate.execution.global_stages.spill import read_blocks, read_group, write_spill
+from curate.execution.global_stages.spill import read_block, write_spill
 from curate.storage.store import Store
 
 SCHEMA = pa.schema([(KEY, pa.uint64()), ("id", pa.string()), ("more", pa.large_list(pa.uint32()))])
@@ -37,8 +37,8 @@ def test_every_row_is_in_its_group_once(
     every = [key for keys in parts for key in keys]
     for group in range(count):
         mine = [key for key in every if key * count >> 64 == group]
-        assert read_group(store, names, group, count, SCHEMA).equals(table(mine))
-    whole = read_group(store, names, None, count, SCHEMA)
+        assert read_block(store, names, group, count, SCHEMA).equals(table(mine))
+    whole = read_block(store, names, None, count, SCHEMA)
     assert sorted(whole[KEY].to_pylist()) == sorted(every)
 
 
@@ -49,4 +49,4 @@ def test_a_file_that_was_cut_is_no_group(tmp_path: Path) -> None:
     for size in (0, 10, len(whole) // 2, len(whole) - 1):
         (tmp_path / "a.rows").write_bytes(whole[:size])
         with pytest.raises(AccountingError, match=r"has been cut\. Delete"):
-            list(read_blocks(store, "a.rows", 1, 2))
+            read_block(store, ["a.rows"], 1, 2, SCHEMA)

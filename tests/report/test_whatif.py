@@ -232,7 +232,7 @@ def test_neither_the_split_nor_the_order_of_shards_nor_a_stop_moves_a_byte(
         def map(self, function: Any, context: Any, items: Any, resources: Any) -> Any:
             return super().map(function, context, list(items)[::-1], resources)
 
-    Run(plan, shards, Store(str(tmp_path / "split")), Silent()).to_the_end(Backwards())
+    Run(plan, shards, Store(str(tmp_path / "split")), Silent()).execute(Backwards())
     assert contents(tmp_path / "split", KINDS) == contents(out, KINDS)
     files = manifest(tmp_path / "split")["files"]
     assert sorted(files) == sorted(contents(out, KINDS))

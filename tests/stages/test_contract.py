@@ -77,9 +77,9 @@ def test_a_stage_keeps_its_promises_wherever_a_batch_is_cut(
 
     columns = {**{n: batch[n].type for n in batch.names}, **stage.writes}
     step = Step(name, name, stage, "test", None, columns, (), {}, "")
-    ledger = ShardAccounting("shard", True, BottomK(0), BottomK(0), lambda records: None, lambda records: None)
-    ledger.settle(step, batch, after, time.perf_counter())
-    ledger.accounts[name].check("test")
+    accounting = ShardAccounting("shard", True, BottomK(0), BottomK(0), lambda records: None, lambda records: None)
+    accounting.account_for(step, batch, after, time.perf_counter())
+    accounting.stages[name].check("test")
 
     cut = min(cut, len(texts))
     parts = [kernel(Batch(part)) for part in (batch.records.slice(0, cut), batch.records.slice(cut)) if part.num_rows]

@@ -1,4 +1,4 @@
-"""Polls: summaries of every sketch, then a decision or the next question, until there is a decision."""
+"""Aggregates: each round maps the summary of every shard and reduces the results, until there is a decision."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from curate.api.global_stage import Aggregate, Decision, NextRound
-from curate.execution.global_stages.partition import Context, RunAll, barrier_of, write_table
+from curate.execution.global_stages.partition import Context, RunAll, global_stage_of, write_table
 from curate.pipeline.steps import Segment
 from curate.sources.source import Shard
-from curate.storage.run_dir import decision_file, global_stage_folder, shard_file
+from curate.storage.run_dir import SUMMARY, decision_file, mapped_shard_file, round_file, shard_file
 from curate.storage.store import Store
 
 
 @dataclass(frozen=True)
 class MapTask:
-    """The sketch of one shard to summarise, in one round."""
+    """Map the summary of one shard, in one round."""
 
     segment: int
     shard: Shard
@@ -26,55 +26,53 @@ class MapTask:
 
 @dataclass(frozen=True)
 class ReduceTask:
-    """All summaries of a round, in shard order."""
+    """Reduce the mapped summaries of a round, in shard order."""
 
     segment: int
     shards: tuple[Shard, ...]
     round: int
 
-
-def question_file(segment: Segment, number: int) -> str:
-    return f"{global_stage_folder(segment.name)}/question-{number}.parquet"
-
-
-def summary_file(segment: Segment, item: MapTask) -> str:
-    return f"{global_stage_folder(segment.name)}/round-{item.round}/{item.shard.name}.parquet"
+    @property
+    def name(self) -> str:
+        return "reduce"
 
 
-def _question(store: Store, segment: Segment, number: int) -> NextRound | None:
-    return NextRound(pq.read_table(store.open(question_file(segment, number)))) if number else None
+def _this_round(store: Store, segment: Segment, number: int) -> NextRound | None:
+    return NextRound(pq.read_table(store.open(round_file(segment.name, number)))) if number else None
 
 
-def run_match(context: Context, item: MapTask) -> None:
-    """Summarise one sketch for the barrier before segment `item.segment`."""
+def run_map(context: Context, task: MapTask) -> None:
+    """Map one summary for the global stage before segment `task.segment`, and write the result."""
     plan, store = context.plan, context.store
-    segment = plan.segments[item.segment]
-    rows = pq.read_table(store.open(shard_file(plan.segments[item.segment - 1].name, "sketch", item.shard.name)))
-    poll = barrier_of(segment, Aggregate)
-    write_table(store, summary_file(segment, item), poll.map_shard(rows, _question(store, segment, item.round)))
+    segment = plan.segments[task.segment]
+    summary = pq.read_table(store.open(shard_file(plan.segments[task.segment - 1].name, SUMMARY, task.shard.name)))
+    mapped = global_stage_of(segment, Aggregate).map_shard(summary, _this_round(store, segment, task.round))
+    write_table(store, mapped_shard_file(segment.name, task.round, task.shard.name), mapped)
 
 
-def run_decide(context: Context, item: ReduceTask) -> None:
-    """Write the decision or the next round's question."""
-    store, segment = context.store, context.plan.segments[item.segment]
-    names = (summary_file(segment, MapTask(item.segment, shard, item.round)) for shard in item.shards)
-    summaries = (pq.read_table(store.open(name)) for name in names)
-    answer = barrier_of(segment, Aggregate).reduce(summaries, _question(store, segment, item.round))
-    if isinstance(answer, Decision):
-        write_table(store, decision_file(segment.name), answer.rows)
+def run_reduce(context: Context, task: ReduceTask) -> None:
+    """Write the decision, or what the next round needs to know."""
+    store, segment = context.store, context.plan.segments[task.segment]
+    names = (mapped_shard_file(segment.name, task.round, shard.name) for shard in task.shards)
+    tables = (pq.read_table(store.open(name)) for name in names)
+    outcome = global_stage_of(segment, Aggregate).reduce(tables, _this_round(store, segment, task.round))
+    if isinstance(outcome, Decision):
+        write_table(store, decision_file(segment.name), outcome.rows)
     else:
-        write_table(store, question_file(segment, item.round + 1), answer.rows)
+        write_table(store, round_file(segment.name, task.round + 1), outcome.rows)
 
 
-def poll(store: Store, segment: Segment, shards: Sequence[Shard], run_all: RunAll) -> None:
-    """Ask until the decision is written."""
+def run_aggregate(store: Store, segment: Segment, shards: Sequence[Shard], run_all: RunAll) -> None:
+    """Run rounds until the decision is written. Rounds that were finished earlier are skipped."""
     number = 0
     while not store.exists(decision_file(segment.name)):
-        items = [MapTask(segment.index, shard, number) for shard in shards]
-        label = f"{segment.name}: match, round {number + 1}"
-        run_all(label, run_match, items, lambda item: store.exists(summary_file(segment, item)))
-        number += 1
-        decide = [ReduceTask(segment.index, tuple(shards), number - 1)]
+        maps = [MapTask(segment.index, shard, number) for shard in shards]
         run_all(
-            f"{segment.name}: decide", run_decide, decide, lambda item: store.exists(question_file(segment, item.round + 1))
+            f"{segment.name}: map, round {number + 1}", run_map, maps,
+            lambda task: store.exists(mapped_shard_file(segment.name, task.round, task.shard.name)),
         )  # fmt: skip
+        run_all(
+            f"{segment.name}: reduce", run_reduce, [ReduceTask(segment.index, tuple(shards), number)],
+            lambda task: store.exists(round_file(segment.name, task.round + 1)),
+        )  # fmt: skip
+        number += 1

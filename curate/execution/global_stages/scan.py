@@ -1,4 +1,4 @@
-"""Folds: chains of legs, each of which takes in some sketches and saves the state for the next."""
+"""Sequential scans: every partition is scanned chunk by chunk, and each chunk saves the state for the next."""
 
 from __future__ import annotations
 
@@ -11,100 +11,99 @@ import pyarrow as pa
 
 from curate.api.global_stage import SequentialScan
 from curate.execution.global_stages.partition import (
-    BUNDLE_BYTES,
+    SHARD_GROUP_BYTES,
     Context,
     Partition,
     RunAll,
-    SketchFile,
-    barrier_of,
-    counted_in,
-    sketches_of,
+    SummaryFile,
+    global_stage_of,
+    read_summaries,
+    total_of_markers,
     write_table,
 )
 from curate.pipeline.steps import Segment
 from curate.schema import POSITION_BITS
 from curate.storage.parquet import schema
-from curate.storage.run_dir import global_stage_folder, shard_decision_file
+from curate.storage.run_dir import checkpoint_file, chunk_marker, shard_decision_file
 from curate.storage.store import Store
 
 CHECKPOINT = 4
-"""A state is saved after so many times its size in sketches."""
+"""A state is saved after this many times its size in bytes of summaries."""
 
 
 @dataclass(frozen=True)
 class ScanChunk:
-    """Neighbouring sketches of one chain, between two savings of its state."""
+    """Neighbouring summary files of one partition, between two checkpoints of its state."""
 
     segment: int
-    chain: int
+    partition: int
     number: int
     weight: int
-    """Of the whole chain."""
-    files: tuple[SketchFile, ...]
+    """Of the whole partition."""
+    files: tuple[SummaryFile, ...]
 
     @property
     def name(self) -> str:
-        return f"chain {self.chain}, leg {self.number}"
+        return f"partition {self.partition}, chunk {self.number}"
 
 
-def _state_file(segment: Segment, chain: int, number: int) -> str:
-    return f"{global_stage_folder(segment.name)}/state-{chain}-{number}.bin"
-
-
-def _leg_marker(segment: Segment, chain: int, number: int) -> str:
-    return f"{global_stage_folder(segment.name)}/leg-{chain}-{number}.json"
-
-
-def run_leg(context: Context, item: ScanChunk) -> None:
-    """Decisions on the shards of a leg, then the state after it, then the marker."""
-    store, segment = context.store, context.plan.segments[item.segment]
-    barrier, counts = barrier_of(segment, SequentialScan), Counter[str]()
-    if item.number:
-        with store.reading(_state_file(segment, item.chain, item.number - 1)) as file:
-            state = barrier.load_state(file)
+def run_chunk(context: Context, chunk: ScanChunk) -> None:
+    """Write the decisions on the shards of a chunk, then the state after it, then the marker."""
+    store, segment = context.store, context.plan.segments[chunk.segment]
+    stage, counts = global_stage_of(segment, SequentialScan), Counter[str]()
+    if chunk.number:
+        with store.reading(checkpoint_file(segment.name, chunk.partition, chunk.number - 1)) as file:
+            state = stage.load_state(file)
     else:
-        state = barrier.initial_state(item.weight)
-    for sketch in item.files:
-        done = [barrier.scan(state, records) for records in sketches_of(context, [sketch], barrier.summary_columns)]
-        for worked in done:
-            counts.update(worked.counts)
-        rows = pa.concat_tables([schema(barrier.decision_columns).empty_table(), *(worked.rows for worked in done)])
-        write_table(store, shard_decision_file(segment.name, sketch.shard), rows)
-    with store.create(_state_file(segment, item.chain, item.number)) as path, open(path, "wb") as target:
-        barrier.save_state(state, target)
-    store.write_json(_leg_marker(segment, item.chain, item.number), {"rows": 0, "counts": dict(counts)})
-    if item.number:
-        store.delete(_state_file(segment, item.chain, item.number - 1))
+        state = stage.initial_state(chunk.weight)
+    for summary in chunk.files:
+        results = [stage.scan(state, records) for records in read_summaries(context, [summary], stage.summary_columns)]
+        for result in results:
+            counts.update(result.counts)
+        rows = pa.concat_tables([schema(stage.decision_columns).empty_table(), *(result.rows for result in results)])
+        write_table(store, shard_decision_file(segment.name, summary.shard), rows)
+    with store.create(checkpoint_file(segment.name, chunk.partition, chunk.number)) as path, open(path, "wb") as target:
+        stage.save_state(state, target)
+    marker = {"rows": 0, "counts": dict(counts)}
+    store.write_json(chunk_marker(segment.name, chunk.partition, chunk.number), marker)
+    if chunk.number:
+        store.delete(checkpoint_file(segment.name, chunk.partition, chunk.number - 1))
 
 
-def fold(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str, Any]:
-    """Run all legs, those of different chains side by side; what they counted."""
-    barrier, layout = barrier_of(segment, SequentialScan), Partition.load(store, segment)
-    chains = [list(_legs(segment, barrier, layout, chain)) for chain in range(barrier.num_partitions)]
+def run_scan(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str, Any]:
+    """Run all chunks, those of different partitions side by side. Returns what they counted."""
+    stage, partition = global_stage_of(segment, SequentialScan), Partition.load(store, segment)
+    partitions = [list(_chunks(segment, stage, partition, number)) for number in range(stage.num_partitions)]
     total: Counter[str] = Counter()
-    for number in range(max(map(len, chains), default=0)):
-        items = [legs[number] for legs in chains if number < len(legs)]
-        label = f"{segment.name}: leg {number + 1}"
-        run_all(label, run_leg, items, lambda leg: store.exists(_leg_marker(segment, leg.chain, leg.number)))
-        total.update(counted_in(store, [_leg_marker(segment, leg.chain, number) for leg in items])[1])
-    for legs in filter(None, chains):
-        store.delete(_state_file(segment, legs[-1].chain, legs[-1].number))
+    for number in range(max(map(len, partitions), default=0)):
+        tasks = [chunks[number] for chunks in partitions if number < len(chunks)]
+        run_all(
+            f"{segment.name}: chunk {number + 1}", run_chunk, tasks,
+            lambda chunk: store.exists(chunk_marker(segment.name, chunk.partition, chunk.number)),
+        )  # fmt: skip
+        total.update(total_of_markers(store, [chunk_marker(segment.name, task.partition, number) for task in tasks])[1])
+    for chunks in filter(None, partitions):
+        store.delete(checkpoint_file(segment.name, chunks[-1].partition, chunks[-1].number))
     return total
 
 
-def _legs(segment: Segment, barrier: SequentialScan, layout: Partition, chain: int) -> Iterator[ScanChunk]:
-    files = [file for file in layout.files if (file.first >> POSITION_BITS) % barrier.num_partitions == chain or not file.rows]
-    files = [file for file in files if file.rows or chain == 0]
-    weight = sum(file.weight for file in files)
-    most = max(BUNDLE_BYTES, CHECKPOINT * barrier.state_bytes(weight))
-    legs: list[list[SketchFile]] = [[]]
+def _chunks(segment: Segment, stage: SequentialScan, partition: Partition, number: int) -> Iterator[ScanChunk]:
+    """The chunks of partition `number`. Files without rows are in partition 0, so that each shard gets its decision file."""
+    of_partition = [
+        file
+        for file in partition.files
+        if (file.rows and (file.first >> POSITION_BITS) % stage.num_partitions == number) or (not file.rows and number == 0)
+    ]
+    weight = sum(file.weight for file in of_partition)
+    chunk_bytes = max(SHARD_GROUP_BYTES, CHECKPOINT * stage.state_bytes(weight))
+    chunks: list[list[SummaryFile]] = [[]]
     held = 0
-    for file in files:
-        if held and held + file.bytes > most:
-            legs.append([])
+    for file in of_partition:
+        if held and held + file.bytes > chunk_bytes:
+            chunks.append([])
             held = 0
-        legs[-1].append(file)
+        chunks[-1].append(file)
         held += file.bytes
-    for number, leg in enumerate(legs):
-        if leg:
-            yield ScanChunk(segment.index, chain, number, weight, tuple(leg))
+    for index, files in enumerate(chunks):
+        if files:
+            yield ScanChunk(segment.index, number, index, weight, tuple(files))

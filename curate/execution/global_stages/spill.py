@@ -1,8 +1,8 @@
-"""Rows on their way from many writers to many groups: one file per writer, one block per group, each block read alone.
+"""Spill files carry rows from the tasks of one phase to the tasks of the next: one file per writer, one block per reader.
 
-A file is Arrow IPC streams one after the other (an empty group takes no bytes), then where they begin: one little-endian
-64-bit number per group and one for the end of the last. A reader who knows how many groups there are reads two of these
-numbers and then the block, so that a group is gathered from thousands of files with two small requests each.
+A file is a sequence of Arrow IPC streams (an empty block takes no bytes), followed by their offsets: one little-endian
+64-bit integer per block, and one for the end of the last. A reader knows the number of blocks, so it reads two offsets and
+then its block. Gathering a reader's rows from thousands of files costs two small requests per file.
 """
 
 from __future__ import annotations
@@ -14,42 +14,43 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.errors import AccountingError
+from curate.storage.run_dir import global_stage_folder_around
 from curate.storage.store import Store
 
-_NUMBER = 8
+_OFFSET_BYTES = 8
 
 
-def write_spill(target: Store, name: str, rows: pa.Table, groups: npt.NDArray[np.int64], count: int) -> None:
-    """Write `rows`; row r belongs to group groups[r], of `count` groups. Whole or absent."""
-    order = np.argsort(groups, kind="stable")
+def write_spill(target: Store, name: str, rows: pa.Table, blocks: npt.NDArray[np.int64], num_blocks: int) -> None:
+    """Write `rows` as one file, whole or absent. Row r goes into block `blocks[r]` of `num_blocks`."""
+    order = np.argsort(blocks, kind="stable")
     rows = rows.take(pa.array(order)).combine_chunks()
-    edges = np.searchsorted(groups[order], np.arange(count + 1))
-    places = np.zeros(count + 1, "<i8")
+    edges = np.searchsorted(blocks[order], np.arange(num_blocks + 1))
+    offsets = np.zeros(num_blocks + 1, "<i8")
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with target.create(name) as path, open(path, "wb") as file:
-        for group in range(count):
-            places[group] = file.tell()
-            block = rows.slice(edges[group], edges[group + 1] - edges[group])
+        for number in range(num_blocks):
+            offsets[number] = file.tell()
+            block = rows.slice(edges[number], edges[number + 1] - edges[number])
             if block.num_rows:
                 with pa.ipc.new_stream(file, rows.schema, options=options) as writer:
                     writer.write_table(block)
-        places[count] = file.tell()
-        file.write(places.tobytes())
+        offsets[num_blocks] = file.tell()
+        file.write(offsets.tobytes())
 
 
-def read_blocks(source: Store, name: str, group: int | None, count: int) -> Iterator[pa.Table]:
-    """The rows of one group (None: of all), as far as it has any. Raises BooksError where the file has been cut."""
-    table = _NUMBER * (count + 1)
+def _read_tables(source: Store, name: str, block: int | None, num_blocks: int) -> Iterator[pa.Table]:
+    """The rows of one block (None: of all) of a file. Raises AccountingError where the file has been truncated."""
+    footer = _OFFSET_BYTES * (num_blocks + 1)
     with source.reading(name) as file:
         size = file.seek(0, 2)
         start = end = -1
-        if size >= table:
-            file.seek(size - table + _NUMBER * (group or 0))
-            read = np.frombuffer(file.read(2 * _NUMBER if group is not None else table), "<i8")
-            start, end = int(read[0]), int(read[-1])
-        if not 0 <= start <= end <= size - table:
-            folder = name.split("/barrier/")[0]
-            raise AccountingError(f"{name} has been cut. Delete {folder}/barrier and run the same command again.")
+        if size >= footer:
+            file.seek(size - footer + _OFFSET_BYTES * (block or 0))
+            offsets = np.frombuffer(file.read(2 * _OFFSET_BYTES if block is not None else footer), "<i8")
+            start, end = int(offsets[0]), int(offsets[-1])
+        if not 0 <= start <= end <= size - footer:
+            folder = global_stage_folder_around(name)
+            raise AccountingError(f"{name} has been cut. Delete {folder} and run the same command again.")
         file.seek(start)
         data = pa.BufferReader(file.read(end - start))
     while data.tell() < end - start:
@@ -57,7 +58,10 @@ def read_blocks(source: Store, name: str, group: int | None, count: int) -> Iter
             yield reader.read_all()
 
 
-def read_group(source: Store, names: Iterable[str], group: int | None, count: int, schema: pa.Schema) -> pa.Table:
-    """The rows of one group (None: of all) from all files, in the order of the files."""
-    blocks = (block for name in names for block in read_blocks(source, name, group, count))
-    return pa.concat_tables([schema.empty_table(), *blocks])
+def read_block(source: Store, names: Iterable[str], block: int | None, num_blocks: int, schema: pa.Schema) -> pa.Table:
+    """The rows of one block (None: of all) from all files, in the order of the files.
+
+    Raises AccountingError where a file has been truncated.
+    """
+    tables = (table for name in names for table in _read_tables(source, name, block, num_blocks))
+    return pa.concat_tables([schema.empty_table(), *tables])

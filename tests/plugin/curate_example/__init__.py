@@ -189,8 +189,8 @@ def _arm() -> None:
     owner, method, name_part = {
         "write": (TableWriter, "_flush", ""),
         "commit": (Store, "write_json", "/ledger/"),
-        "match": (Select, "match", ""),
-        "decide": (Select, "decide", ""),
+        "map": (Select, "map_shard", ""),
+        "reduce": (Select, "reduce", ""),
         "compaction": (TableWriter, "_write_canonical", ""),
         "marker": (Store, "write_json", "steps/output/"),
         "manifest": (Store, "write_json", "manifest.json"),
