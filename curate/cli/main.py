@@ -120,7 +120,7 @@ def _check_inline(options: dict[str, Any]) -> None:
 def check(pipeline: str, source: str | None, offline: bool) -> None:
     """Find everything that can be wrong in a pipeline file, without reading documents."""
     from curate.execution.runner import missing_packages, survey
-    from curate.mates.loop import load_rounds
+    from curate.mates.options import load_rounds
     from curate.pipeline.spec import load
 
     loaded = load(pipeline, source_file=source)

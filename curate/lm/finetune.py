@@ -28,14 +28,14 @@ _CHECKPOINT_STEPS = 500
 
 @dataclass(frozen=True)
 class Example:
-    """One sequence: at places[i] the id targets[i] is to be predicted, with a weight. Arrays of one length but `ids`."""
+    """One sequence: the target at positions[i] is the id targets[i], with a weight. All arrays but `ids` have one length."""
 
     ids: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
     causal: bool
-    """Every place sees what comes before it only, not the whole sequence."""
+    """Causal attention; otherwise bidirectional."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +174,13 @@ def _step(
     weight = float(sum(example.weights.sum() for example in batch))
     total = 0.0
     for part in _parts(batch, _CPU_TOKENS_AT_ONCE if device == "cpu" else _GPU_TOKENS_AT_ONCE):
-        rows = torch.tensor([row for row, example in enumerate(part) for _ in example.places])
-        places, targets, weights = (
+        rows = torch.tensor([row for row, example in enumerate(part) for _ in example.positions])
+        positions, targets, weights = (
             torch.from_numpy(np.concatenate([getattr(example, name) for example in part])).to(device)
-            for name in ("places", "targets", "weights")
+            for name in ("positions", "targets", "weights")
         )
         ids, seen = padded(part, model.shape.bos)
-        hidden = model.hidden(ids.to(device), seen.to(device))[rows.to(device), places]
+        hidden = model.hidden(ids.to(device), seen.to(device))[rows.to(device), positions]
         loss = (F.cross_entropy(model.logits(hidden), targets, reduction="none") * weights).sum() / weight
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()

@@ -32,7 +32,7 @@ _POLL_SECONDS = 0.5
 
 
 def train_together(
-    processes: int, begins: Shape | Base, training: Training, stream: Tokens, folder: Path, *, leg: TrainSegment,
+    processes: int, begins: Shape | Base, training: Training, stream: Tokens, folder: Path, *, segment: TrainSegment,
     listener: Callable[[int], None] | None = None, device: str = "cpu", threads: int | None = None,
 ) -> Trained[Any]:  # fmt: skip
     """As `train`, by so many processes, of which each has a GPU of its own if device is `cuda`; the listener hears the number
@@ -42,7 +42,7 @@ def train_together(
     job = {
         "begins": {**asdict(begins), "folder": str(begins.folder.resolve())} if isinstance(begins, Base) else asdict(begins),
         "training": asdict(training),
-        "leg": {**asdict(leg), "begin": str(leg.begin.resolve()) if leg.begin else None},
+        "leg": {**asdict(segment), "begin": str(segment.begin.resolve()) if segment.begin else None},
         "device": device,
         "threads": threads or (max(1, (os.cpu_count() or 1) // processes) if device == "cpu" else None),
     }
@@ -61,7 +61,7 @@ def train_together(
     if running.returncode:
         raise RunError(f"training by {processes} processes failed:\n{(folder / _SAID).read_text()[-4000:]}")
     (folder / _STREAM).unlink()
-    return train(begins, training, stream, folder, leg=leg, device=device)
+    return train(begins, training, stream, folder, segment=segment, device=device)
 
 
 def main(folder: Path) -> None:
@@ -70,7 +70,7 @@ def main(folder: Path) -> None:
     given = job["begins"]
     begins = Base(Path(given["folder"]), given["context"]) if "folder" in given else Shape(**given)
     training = Training(**{**job["training"], "betas": tuple(job["training"]["betas"])})
-    leg = TrainSegment(**{**job["leg"], "begin": Path(job["leg"]["begin"]) if job["leg"]["begin"] else None})
+    segment = TrainSegment(**{**job["leg"], "begin": Path(job["leg"]["begin"]) if job["leg"]["begin"] else None})
     on_gpu = job["device"].startswith("cuda")
     device = f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else job["device"]
     if on_gpu:
@@ -79,7 +79,7 @@ def main(folder: Path) -> None:
     try:
         stream = np.load(folder / _STREAM, mmap_mode="r")  # one copy in memory for all processes
         team = ProcessGroup(torch.distributed.get_rank(), torch.distributed.get_world_size())
-        train(begins, training, stream, folder, leg=leg, device=device, threads=job["threads"], team=team)
+        train(begins, training, stream, folder, segment=segment, device=device, threads=job["threads"], team=team)
         torch.distributed.barrier()
     finally:
         torch.distributed.destroy_process_group()

@@ -31,8 +31,8 @@ from curate.lm.token_stream import Tokens, window_order
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
-_OF_LEG = ("stream", "first", "begin")
-"""What a checkpoint says of the leg that it was written in."""
+_OF_SEGMENT = ("stream", "first", "begin")
+"""What a checkpoint says of the segment that it was written in."""
 # A batch goes through the model in parts, whose gradients add up. On one core, with 4,096 entries in the vocabulary, logits of
 # 1,024 tokens at once train 8,400 tokens/s and those of 4,096 tokens 7,000.
 _CPU_TOKENS_AT_ONCE, _GPU_TOKENS_AT_ONCE = 2**10, 2**16
@@ -84,7 +84,7 @@ class TrainSegment:
     until: int | None = None
     """The step after the last; None for the end of the training."""
     begin: Path | None = None
-    """The checkpoint, with `first` steps behind it, that the leg goes on from."""
+    """The checkpoint, with `first` steps behind it, that the segment goes on from."""
 
 
 @dataclass(frozen=True)
@@ -156,26 +156,28 @@ class State:
 
 
 def train(
-    begins: InitModel[M], training: Training, stream: Tokens, folder: Path, *, leg: TrainSegment | None = None,
+    begins: InitModel[M], training: Training, stream: Tokens, folder: Path, *, segment: TrainSegment | None = None,
     listener: Callable[[StepLog], None] | None = None, device: str = "cpu", threads: int | None = None,
     team: ProcessGroup = ALONE,
 ) -> Trained[M]:  # fmt: skip
-    """Train to the end, or to that of a leg, from the last checkpoint in `folder` if there is one. `threads` are torch's,
+    """Train to the end, or to that of a segment, from the last checkpoint in `folder` if there is one. `threads` are torch's,
     meanwhile; with a team, each of its processes calls this. Raises SpecError for checkpoints of another training, RunError
     when the loss is no number any more."""
-    leg = leg or TrainSegment()
-    plan = _Plan(begins, training, stream, leg)
+    segment = segment or TrainSegment()
+    plan = _Plan(begins, training, stream, segment)
     if training.batch % team.size:
         raise SpecError(f"batch ({training.batch}) is not a multiple of the {team.size} processes that share it")
     with torch_threads(threads):
         model = begins.begin(training.seed).to(device)
-        state = State(_about(begins, training, stream, leg), model, adamw(model, training), [])
+        state = State(_about(begins, training, stream, segment), model, adamw(model, training), [])
         if (folder / CHECKPOINT).exists():
             state.read(folder / CHECKPOINT)
-        elif leg.begin is not None:
-            state.read(leg.begin, frozenset(_OF_LEG))
-            if len(state.losses) != leg.first:
-                raise SpecError(f"{leg.begin} has {len(state.losses)} steps behind it, and the leg begins after {leg.first}")
+        elif segment.begin is not None:
+            state.read(segment.begin, frozenset(_OF_SEGMENT))
+            if len(state.losses) != segment.first:
+                raise SpecError(
+                    f"{segment.begin} has {len(state.losses)} steps behind it, and the segment begins after {segment.first}"
+                )
         folder.mkdir(parents=True, exist_ok=True)
         # The log is written anew from the checkpoint, which leaves out steps that were logged and lost.
         with open(folder / LOG if team.leads else os.devnull, "w", buffering=1) as log:
@@ -195,16 +197,18 @@ def train(
 class _Plan:
     """What every step sees and how far it goes, as functions of its number."""
 
-    def __init__(self, begins: InitModel[nn.Module], training: Training, stream: Tokens, leg: TrainSegment) -> None:
-        self.context, self.training, self.stream, self.first = begins.context, training, stream, leg.first
+    def __init__(self, begins: InitModel[nn.Module], training: Training, stream: Tokens, segment: TrainSegment) -> None:
+        self.context, self.training, self.stream, self.first = begins.context, training, stream, segment.first
         self.tokens_per_step = training.batch * begins.context
         self.steps = training.tokens // self.tokens_per_step
-        self.until = self.steps if leg.until is None else leg.until
+        self.until = self.steps if segment.until is None else segment.until
         self.num_windows = (len(stream) - 1) // begins.context
         if not self.steps:
             raise SpecError(f"tokens ({training.tokens}) are less than one step of {self.tokens_per_step}. Raise tokens")
-        if not 0 <= leg.first < self.until <= self.steps:
-            raise SpecError(f"a leg from step {leg.first} to {self.until}, and the training has steps 0 to {self.steps}")
+        if not 0 <= segment.first < self.until <= self.steps:
+            raise SpecError(
+                f"a segment from step {segment.first} to {self.until}, and the training has steps 0 to {self.steps}"
+            )
         if not self.num_windows:
             raise SpecError(f"a stream of {len(stream)} tokens has no window of {begins.context + 1}. Give more text")
         if stream.max() >= begins.vocab_size:
@@ -274,14 +278,14 @@ def adamw(model: torch.nn.Module, training: Training) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=training.lr, betas=training.betas, fused=True)
 
 
-def _about(begins: InitModel[nn.Module], training: Training, stream: Tokens, leg: TrainSegment) -> dict[str, Any]:
+def _about(begins: InitModel[nn.Module], training: Training, stream: Tokens, segment: TrainSegment) -> dict[str, Any]:
     """All that parameters depend on. How often to write a checkpoint is not part of it."""
     fields = {name: value for name, value in asdict(training).items() if name != "checkpoint_every"}
     if training.dtype == "float32":
         del fields["dtype"]  # which a checkpoint of an earlier version does not know
-    begin = hashlib.sha256(leg.begin.read_bytes()).hexdigest() if leg.begin else None
+    begin = hashlib.sha256(segment.begin.read_bytes()).hexdigest() if segment.begin else None
     stream_sha256 = hashlib.sha256(np.ascontiguousarray(stream).data).hexdigest()
-    return begins.facts() | fields | dict(zip(_OF_LEG, (stream_sha256, leg.first, begin), strict=True))
+    return begins.facts() | fields | dict(zip(_OF_SEGMENT, (stream_sha256, segment.first, begin), strict=True))
 
 
 def _line(step: StepLog) -> str:

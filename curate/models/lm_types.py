@@ -1,4 +1,4 @@
-"""What language models of every backend have in common: questions, answers, what serves them."""
+"""What the backends of language models share: the protocol, the settings, tokenizers, and line classifiers on hidden states."""
 
 from __future__ import annotations
 
@@ -14,84 +14,66 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import SpecError
+from curate.lm.query import Query, QueryScores
 from curate.storage import store
 
-TOP = 20
-"""Likeliest first words of an answer that are looked at."""
-
-
-MAX_CONCURRENT_REQUESTS = 32
-
-
+TOP_LOGPROBS = 20
+"""How many of the likeliest next tokens an engine gives log-probabilities for."""
+BIDIRECTIONAL: Mapping[str, Any] = {"is_causal": False}
+"""vLLM's override of a Llama's configuration that gives it bidirectional attention."""
+POOLER: Mapping[str, Any] = {"task": "token_embed"}
+"""vLLM's pooler for the hidden states of every token."""
 _HIDDEN_AT_ONCE = 2**17
-"""Tokens whose hidden states are held."""
+"""Tokens whose hidden states are held in memory."""
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A prompt to decide on."""
+class Completion:
+    """Generated text."""
 
-    ids: Sequence[int]
-    places: Sequence[int] = ()
-    """Of a reader: where something is decided."""
-    pair: tuple[int, int] = (0, 0)
-    """At `places`, the probability of the first against the second."""
-    yes: frozenset[int] = frozenset()
-    no: frozenset[int] = frozenset()
-    """At the end, the probability that the answer begins with one of these against one of those."""
-
-
-@dataclass(frozen=True)
-class Decided:
-    places: npt.NDArray[np.float32]
-    """Shape (places,)."""
-    end: float
-    """NaN where neither answer is among the likeliest."""
-    end_mass: float
-    """How likely it is that either comes."""
-
-
-@dataclass(frozen=True)
-class Written:
     text: str
     finished: bool
-    """The model came to an end; it was not cut off."""
+    """Whether the model ended it; False if it was truncated at the maximum length."""
     num_tokens: int
 
 
-class Model(Protocol):
-    """A model that is loaded."""
+class LanguageModel(Protocol):
+    """A loaded model."""
 
     encoder: Any
     """Its `tokenizers.Tokenizer`."""
 
-    def decide(self, asks: Sequence[Ask]) -> list[Decided]: ...
-    def write(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Written]: ...
+    def score(self, queries: Sequence[Query]) -> list[QueryScores]:
+        """Probabilities from one forward pass per query."""
+
+    def generate(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Completion]:
+        """Greedy completions of prompts of token ids. `grammar` is in GBNF; engines without grammars ignore it."""
+
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Serving:
-    """Which model, where, and how much of it."""
+    """A model and the engine that runs it."""
 
     model: str
-    """A folder, or a name of the hub."""
+    """A folder, or a name on the Hugging Face hub."""
     engine: str
     """`vllm`, `torch`, or the address of a server."""
     max_tokens: int
-    """Of prompt and answer together."""
+    """Maximum length of prompt and completion together."""
     dtype: str = "auto"
     revision: str | None = None
     memory_frac: float = 0.9
-    """Of a GPU's memory, for vLLM."""
-    reads: bool = False
-    """A model of our own that reads in both directions and writes nothing."""
+    """Fraction of a GPU's memory that vLLM reserves."""
+    bidirectional: bool = False
+    """Run a line classifier with bidirectional attention: it scores queries and generates nothing."""
     served_as: str | None = field(default=None, compare=False)
     """The model's name on the server."""
 
 
 def identity(model: str, revision: str | None = None) -> str:
-    """What a model is: the hash of its files; of one on the hub, name and revision."""
+    """What identifies a model's weights: the hash of the files in its folder, or name and revision on the hub."""
     return _folder_hash(model, _state_of(model)) if os.path.isdir(model) else f"{model}@{revision or 'main'}"
 
 
@@ -108,7 +90,10 @@ def _folder_hash(folder: str, state: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def load_encoder(model: str, revision: str | None) -> Any:
-    """The tokenizer of a model as it encodes documents: a special token in a text is text."""
+    """The `tokenizers.Tokenizer` of a model for encoding documents: special tokens in a text are encoded as text.
+
+    Raises SpecError where there is no readable `tokenizer.json`.
+    """
     from tokenizers import Tokenizer
 
     path = Path(model) / "tokenizer.json"
@@ -124,10 +109,17 @@ def load_encoder(model: str, revision: str | None) -> Any:
     return loaded
 
 
-class BaseLineClassifier:
-    """A scorer of ours: whoever serves it gives what logits are made of, and the few that are needed are made here.
+def next_token_scores(query: Query, logprobs: Mapping[int, float]) -> QueryScores:
+    """The scores of a query without positions, from the log-probabilities of the likeliest next tokens."""
+    yes, no = (sum(float(np.exp(logprobs[token])) for token in ids if token in logprobs) for ids in (query.yes, query.no))
+    end = yes / (yes + no) if yes + no else float("nan")
+    return QueryScores(np.zeros(0, np.float32), end, yes + no)
 
-    Asked for log-probabilities instead, vLLM makes all logits at all places, sorts them, and puts them into objects.
+
+class BaseLineClassifier:
+    """A bidirectional line classifier in an engine that gives hidden states. The few logits that are needed are computed here.
+
+    Asked for log-probabilities instead, vLLM computes and sorts all logits at all positions and makes objects of them.
     """
 
     def __init__(self, serving: Serving) -> None:
@@ -135,15 +127,18 @@ class BaseLineClassifier:
 
         with safe_open(Path(serving.model) / "model.safetensors", framework="np") as tensors:
             head = "lm_head.weight" if "lm_head.weight" in tensors.keys() else "model.embed_tokens.weight"  # noqa: SIM118
-            self._embeddings = tensors.get_tensor(head)
+            self.output_embeddings: npt.NDArray[np.float32] = tensors.get_tensor(head)
         self.encoder = load_encoder(serving.model, None)
 
     def hidden(self, prompts: Sequence[Sequence[int]]) -> Iterator[npt.NDArray[np.float32]]:
-        """Hidden states (tokens, width) of every prompt, before they are turned to logits."""
+        """The last hidden states of every prompt, shape (tokens, width)."""
         raise NotImplementedError
 
-    def check(self, way_out: str) -> None:
-        """Ask two prompts that begin alike. A model that reads forwards only knows nothing there of what follows: SpecError."""
+    def check_bidirectional(self, way_out: str) -> None:
+        """Raises SpecError, ending in `way_out`, for an engine without hidden states, or with causal attention.
+
+        Under causal attention, the first hidden states of two prompts with the same first token are equal.
+        """
         try:
             one, other = (hidden[0].astype(np.float64) for hidden in self.hidden([[0, *[1] * 30], [0, *[2] * 30]]))
         except (SpecError, KeyError, ValueError) as error:
@@ -152,38 +147,29 @@ class BaseLineClassifier:
         if not np.linalg.norm(one - other) > 0.01 * np.linalg.norm(one):
             raise SpecError(f"engine: the model is read forwards only, and this one decides by what follows too. {way_out}")
 
-    def decide(self, asks: Sequence[Ask]) -> list[Decided]:
-        found, start = [], 0
-        while start < len(asks):
+    def score(self, queries: Sequence[Query]) -> list[QueryScores]:
+        scores, start = [], 0
+        while start < len(queries):
             stop, tokens = start, 0
-            while stop < len(asks) and (stop == start or tokens + len(asks[stop].ids) <= _HIDDEN_AT_ONCE):
-                tokens += len(asks[stop].ids)
+            while stop < len(queries) and (stop == start or tokens + len(queries[stop].ids) <= _HIDDEN_AT_ONCE):
+                tokens += len(queries[stop].ids)
                 stop += 1
-            some = asks[start:stop]
-            states = self.hidden([ask.ids for ask in some])
-            found += [self.as_decided(ask, hidden) for ask, hidden in zip(some, states, strict=True)]
+            batch = queries[start:stop]
+            states = self.hidden([query.ids for query in batch])
+            scores += [self._scores_of(query, hidden) for query, hidden in zip(batch, states, strict=True)]
             start = stop
-        return found
+        return scores
 
-    def as_decided(self, ask: Ask, hidden: npt.NDArray[np.float32]) -> Decided:
-        one, other = (hidden[list(ask.places)] @ self._embeddings[number] for number in ask.pair)
-        shares = 1 / (1 + np.exp(other - one))
-        if not ask.yes:
-            return Decided(shares, float("nan"), 0.0)
-        logits = (self._embeddings @ hidden[-1]).astype(np.float64)
-        likely = np.exp(logits - logits.max())
-        yes, no = (float(likely[sorted(ids)].sum()) for ids in (ask.yes, ask.no))
-        return Decided(shares, yes / (yes + no) if yes + no else float("nan"), (yes + no) / float(likely.sum()))
+    def _scores_of(self, query: Query, hidden: npt.NDArray[np.float32]) -> QueryScores:
+        one, other = (hidden[list(query.positions)] @ self.output_embeddings[token] for token in query.pair)
+        first_of_pair = 1 / (1 + np.exp(other - one))
+        if not query.yes:
+            return QueryScores(first_of_pair, float("nan"), 0.0)
+        logits = (self.output_embeddings @ hidden[-1]).astype(np.float64)
+        unnormalized = np.exp(logits - logits.max())
+        yes, no = (float(unnormalized[sorted(ids)].sum()) for ids in (query.yes, query.no))
+        end = yes / (yes + no) if yes + no else float("nan")
+        return QueryScores(first_of_pair, end, (yes + no) / float(unnormalized.sum()))
 
-    def write(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Written]:
+    def generate(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Completion]:
         raise SpecError("this engine was opened to read in both directions, and a model writes in one. Set 'written'.")
-
-
-BIDIRECTIONAL, POOLER = {"is_causal": False}, {"task": "token_embed"}
-"""What vLLM is told of a Llama that reads in both directions, and of whose hidden states are wanted."""
-
-
-def as_decided(ask: Ask, first: Mapping[int, float]) -> Decided:
-    yes, no = (sum(float(np.exp(first[token])) for token in ids if token in first) for ids in (ask.yes, ask.no))
-    end = yes / (yes + no) if yes + no else float("nan")
-    return Decided(np.zeros(0, np.float32), end, yes + no)

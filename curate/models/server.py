@@ -1,4 +1,4 @@
-"""Language models behind a server that speaks the API of OpenAI."""
+"""Language models behind a server with the OpenAI API, such as `vllm serve`."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import CurateError, SpecError
+from curate.lm.query import Query, QueryScores
 from curate.models.http import JsonServer
 from curate.models.lm_types import (
     BIDIRECTIONAL,
-    MAX_CONCURRENT_REQUESTS,
     POOLER,
-    TOP,
-    Ask,
+    TOP_LOGPROBS,
     BaseLineClassifier,
-    Decided,
+    Completion,
     Serving,
-    Written,
-    as_decided,
     load_encoder,
+    next_token_scores,
 )
 
-SERVE_READER = (
+LINE_CLASSIFIER_ARGUMENTS = (
     f"--runner pooling --convert embed --pooler-config '{json.dumps(POOLER)}' --hf-overrides '{json.dumps(BIDIRECTIONAL)}' "
     "--dtype float32"
 )
-"""How `vllm serve` is started for a reader."""
+"""Arguments of `vllm serve` for a line classifier."""
+_MAX_CONCURRENT_REQUESTS = 32
 
 
 class ServedLineClassifier(BaseLineClassifier):
-    """In `vllm serve`."""
+    """A line classifier behind `vllm serve`, as a pooling model."""
 
     def __init__(self, serving: Serving) -> None:
         super().__init__(serving)
-        self._server = JsonServer("engine", serving.engine, MAX_CONCURRENT_REQUESTS)
+        self._server = JsonServer("engine", serving.engine, _MAX_CONCURRENT_REQUESTS)
         try:
             self._name = serving.served_as or _served_name(self._server, serving)
-            self.check(f"Start it so: vllm serve {serving.model} {SERVE_READER}")
+            self.check_bidirectional(f"Start it so: vllm serve {serving.model} {LINE_CLASSIFIER_ARGUMENTS}")
         except CurateError:
             self.close()
             raise
 
     def hidden(self, prompts: Sequence[Sequence[int]]) -> Iterator[npt.NDArray[np.float32]]:
-        how = {
+        request = {
             "model": self._name, "task": "token_embed", "use_activation": False, "encoding_format": "base64",
             "embed_dtype": "float32", "endianness": "little",
         }  # fmt: skip
-        width = self._embeddings.shape[1]
-        for answer in self._server.post("pooling", [{**how, "input": list(ids)} for ids in prompts]):
-            yield np.frombuffer(base64.b64decode(answer.result()["data"][0]["data"]), "<f4").reshape(-1, width)
+        width = self.output_embeddings.shape[1]
+        for response in self._server.post("pooling", [{**request, "input": list(ids)} for ids in prompts]):
+            yield np.frombuffer(base64.b64decode(response.result()["data"][0]["data"]), "<f4").reshape(-1, width)
 
     def close(self) -> None:
         self._server.close()
 
 
 def _served_name(server: JsonServer, serving: Serving) -> str:
+    """The model's name on the server. Raises SpecError where several models are served, none of which has its name."""
     names = [str(entry["id"]) for entry in server.get("v1/models")["data"]]
     if serving.model in names or len(names) == 1:
         return serving.model if serving.model in names else names[0]
@@ -67,39 +67,41 @@ def _served_name(server: JsonServer, serving: Serving) -> str:
 
 
 class ServedModel:
-    """A server of the kind of `vllm serve`, asked with several requests at once."""
+    """A causal language model behind a server, with concurrent requests."""
 
     def __init__(self, serving: Serving) -> None:
-        self._server = JsonServer("engine", serving.engine, MAX_CONCURRENT_REQUESTS)
+        self._server = JsonServer("engine", serving.engine, _MAX_CONCURRENT_REQUESTS)
         self.encoder = load_encoder(serving.model, serving.revision)
         self._name = serving.served_as or _served_name(self._server, serving)
 
+    def score(self, queries: Sequence[Query]) -> list[QueryScores]:
+        options = {"max_tokens": 1, "logprobs": TOP_LOGPROBS, "return_tokens_as_token_ids": True}
+        choices = self._complete([{"prompt": list(query.ids), **options} for query in queries])
+        scores = []
+        for query, choice in zip(queries, choices, strict=True):
+            top = (choice.get("logprobs") or {}).get("top_logprobs") or [{}]
+            scores.append(next_token_scores(query, {_token_id(name): value for name, value in top[0].items()}))
+        return scores
+
+    def generate(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Completion]:
+        options = {"structured_outputs": {"grammar": grammar}} if grammar else {}
+        bodies = [{"prompt": list(ids), "max_tokens": max_tokens, "skip_special_tokens": False, **options} for ids in prompts]
+        return [Completion(c["text"], c["finish_reason"] == "stop", max_tokens) for c in self._complete(bodies)]
+
     def _complete(self, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
-        asked = [{"model": self._name, "temperature": 0.0, **body} for body in bodies]
-        for answer in self._server.post("v1/completions", asked):
-            yield answer.result()["choices"][0]
-
-    def decide(self, asks: Sequence[Ask]) -> list[Decided]:
-        more = {"max_tokens": 1, "logprobs": TOP, "return_tokens_as_token_ids": True}
-        found = []
-        for ask, choice in zip(asks, self._complete([{"prompt": list(ask.ids), **more} for ask in asks]), strict=True):
-            tops = (choice.get("logprobs") or {}).get("top_logprobs") or [{}]
-            found.append(as_decided(ask, {_token_id(name): value for name, value in tops[0].items()}))
-        return found
-
-    def write(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Written]:
-        more = {"structured_outputs": {"grammar": grammar}} if grammar else {}
-        bodies = [{"prompt": list(ids), "max_tokens": max_tokens, "skip_special_tokens": False, **more} for ids in prompts]
-        return [Written(c["text"], c["finish_reason"] == "stop", max_tokens) for c in self._complete(bodies)]
+        """The first choice of every response."""
+        requests = [{"model": self._name, "temperature": 0.0, **body} for body in bodies]
+        for response in self._server.post("v1/completions", requests):
+            yield response.result()["choices"][0]
 
     def close(self) -> None:
         self._server.close()
 
 
 def _token_id(name: str) -> int:
-    """Of `token_id:17`. Raises SpecError for a word, which a server gives that does not know what it was asked for."""
-    kind, _, number = name.partition(":")
-    if kind != "token_id" or not number.isdigit():
+    """17 for `token_id:17`. Raises SpecError for the token's text, which servers give that do not know the option."""
+    prefix, _, number = name.partition(":")
+    if prefix != "token_id" or not number.isdigit():
         raise SpecError(
             f"engine: the server names a token {name!r}, not by its id. Use one that knows return_tokens_as_token_ids."
         )

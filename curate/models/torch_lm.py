@@ -1,4 +1,4 @@
-"""Language models in torch, in this process."""
+"""Line classifiers in torch, in this process, in float32."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curate.errors import SpecError
-from curate.models.lm_types import (
-    Ask,
-    Decided,
-    Serving,
-    Written,
-    load_encoder,
-)
+from curate.lm.query import Query, QueryScores
+from curate.models.lm_types import Completion, Serving, load_encoder
 
 
 class TorchLineClassifier:
-    """A model of our own, in float32."""
+    """A refiner that `curate fit` trained. Raises SpecError for a model that is not a folder."""
 
     def __init__(self, serving: Serving) -> None:
         import torch
@@ -30,17 +25,12 @@ class TorchLineClassifier:
         self._model = load(Path(serving.model)).to(self._device).eval()
         self.encoder = load_encoder(serving.model, None)
 
-    def decide(self, asks: Sequence[Ask]) -> list[Decided]:
-        from curate.lm.pair_scoring import pair_probabilities
+    def score(self, queries: Sequence[Query]) -> list[QueryScores]:
+        from curate.lm.pair_scoring import score_queries
 
-        return [
-            Decided(places, *end)
-            for places, end in pair_probabilities(
-                self._model, [(a.ids, a.places, a.pair, sorted(a.yes), sorted(a.no)) for a in asks], self._device
-            )
-        ]
+        return score_queries(self._model, queries, self._device)
 
-    def write(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Written]:
+    def generate(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Completion]:
         raise SpecError("engine: torch reads probabilities and writes no programs. Use 'engine: vllm', or a server.")
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ KINDS = {
     "fasttext": "curate.train.fasttext_recipe:FastText",
     "influence": "curate.train.influence_model:InfluenceModel",
     "oracle": "curate.mates.probe_recipe:Oracle",
-    "prox": "curate.train.prox_refiner:Refiner",
+    "prox": "curate.train.prox_refiner:RefinerOptions",
     "preselect": "curate.train.preselect:PreSelect",
 }
 

@@ -77,13 +77,13 @@ def test_a_base_that_sees_too_little_or_is_another_one_by_now_is_refused(tmp_pat
 
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
-    """The sums differ in their order only; killed in the middle of a leg, they go on to the same bits."""
+    """The sums differ in their order only; killed in the middle of a segment, they go on to the same bits."""
     alone = train(TINY, SHORT, STREAM, tmp_path / "alone", threads=1)
     heard: list[int] = []
-    leg = TrainSegment(until=12)
-    half = train_together(2, TINY, SHORT, STREAM, tmp_path / "half", leg=leg, listener=heard.append)
-    whole = train_together(2, TINY, SHORT, STREAM, tmp_path / "half", leg=TrainSegment())
-    again = train_together(2, TINY, SHORT, STREAM, tmp_path / "again", leg=TrainSegment())
+    segment = TrainSegment(until=12)
+    half = train_together(2, TINY, SHORT, STREAM, tmp_path / "half", segment=segment, listener=heard.append)
+    whole = train_together(2, TINY, SHORT, STREAM, tmp_path / "half", segment=TrainSegment())
+    again = train_together(2, TINY, SHORT, STREAM, tmp_path / "again", segment=TrainSegment())
     assert half.steps == 12
     assert heard == sorted(heard) and heard[-1] <= 12
     np.testing.assert_allclose(whole.losses, alone.losses, rtol=1e-4)
@@ -96,4 +96,4 @@ def test_processes_that_fail_say_why(tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=r"(?s)training by 2 processes failed:.*batch \(3\) is not a multiple of the 2 processes"
     ):
-        train_together(2, TINY, replace(SHORT, batch=3), STREAM, tmp_path, leg=TrainSegment())
+        train_together(2, TINY, replace(SHORT, batch=3), STREAM, tmp_path, segment=TrainSegment())

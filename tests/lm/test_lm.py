@@ -273,31 +273,31 @@ def test_a_plateau_ends_in_a_straight_line_down(tmp_path: Path) -> None:
     assert rates == pytest.approx([0.005, *[0.01] * 14, 0.0082, 0.0064, 0.0046, 0.0028, 0.001])
 
 
-def legs(folder: Path, streams: Sequence[Tokens], **options: Any) -> Trained[CausalLM]:
+def segments(folder: Path, streams: Sequence[Tokens], **options: Any) -> Trained[CausalLM]:
     """Twenty steps, as many on each of the streams."""
     size, begin = 20 // len(streams), None
     for number, stream in enumerate(streams):
-        leg = TrainSegment(first=number * size, until=(number + 1) * size, begin=begin)
-        trained = train(TINY, SHORT, stream, folder / str(number), leg=leg, threads=1, **options)
+        segment = TrainSegment(first=number * size, until=(number + 1) * size, begin=begin)
+        trained = train(TINY, SHORT, stream, folder / str(number), segment=segment, threads=1, **options)
         begin = folder / str(number) / "checkpoint.pt"
     return trained
 
 
 def test_a_training_goes_on_with_another_stream_as_if_it_had_not_stopped(tmp_path: Path) -> None:
-    """Twice the same windows in the same order are one leg of both; the optimizer and the rate go on, and a leg that was killed
+    """Two segments over the same windows equal one over both: optimizer and schedule go on. A segment that was killed
     ends in the same bits."""
     half = np.random.default_rng(0).integers(0, 8, 10 * 64 + 1).astype(np.uint16)
     whole = train(TINY, SHORT, half, tmp_path / "whole", threads=1)  # its second epoch has another order
-    first_leg = legs(tmp_path / "legs", [half, half])
-    assert first_leg.losses[:10] == whole.losses[:10]
-    assert (first_leg.steps, len(first_leg.losses)) == (20, 20)
+    first_segment = segments(tmp_path / "segments", [half, half])
+    assert first_segment.losses[:10] == whole.losses[:10]
+    assert (first_segment.steps, len(first_segment.losses)) == (20, 20)
     with pytest.raises(Killed):
-        legs(tmp_path / "killed", [half, half], listener=killed_after(17))
-    again = legs(tmp_path / "killed", [half, half])
-    assert again.losses == first_leg.losses
-    for ours, theirs in zip(again.model.parameters(), first_leg.model.parameters(), strict=True):
+        segments(tmp_path / "killed", [half, half], listener=killed_after(17))
+    again = segments(tmp_path / "killed", [half, half])
+    assert again.losses == first_segment.losses
+    for ours, theirs in zip(again.model.parameters(), first_segment.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    log = (tmp_path / "legs" / "1" / "log.jsonl").read_text().splitlines()
+    log = (tmp_path / "segments" / "1" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["lr"] for line in log] == [
         json.loads(line)["lr"] for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()
     ]
@@ -317,23 +317,23 @@ def test_every_leg_begins_its_stream_anew(tmp_path: Path) -> None:
     """At a rate of almost nothing, where losses say which windows were seen, the second sees those that a first one would."""
     streams = [np.random.default_rng(seed).integers(0, 8, 10 * 64 + 1).astype(np.uint16) for seed in range(2)]
     still = replace(SHORT, lr=1e-12)
-    train(TINY, still, streams[0], tmp_path / "first", leg=TrainSegment(until=10))
+    train(TINY, still, streams[0], tmp_path / "first", segment=TrainSegment(until=10))
     second = train(
-        TINY, still, streams[1], tmp_path / "second", leg=TrainSegment(first=10, begin=tmp_path / "first" / "checkpoint.pt")
+        TINY, still, streams[1], tmp_path / "second", segment=TrainSegment(first=10, begin=tmp_path / "first" / "checkpoint.pt")
     ).losses  # fmt: skip
-    alone = train(TINY, still, streams[1], tmp_path / "alone", leg=TrainSegment(until=10)).losses
+    alone = train(TINY, still, streams[1], tmp_path / "alone", segment=TrainSegment(until=10)).losses
     assert second[10:] == pytest.approx(alone, rel=1e-6)
 
 
 def test_a_leg_that_does_not_go_on_where_the_other_ended_is_refused(tmp_path: Path) -> None:
-    legs(tmp_path, [repetitive(), repetitive()])
+    segments(tmp_path, [repetitive(), repetitive()])
     begin = tmp_path / "0" / "checkpoint.pt"
-    with pytest.raises(SpecError, match="has 10 steps behind it, and the leg begins after 8"):
-        train(TINY, SHORT, repetitive(), tmp_path / "new", leg=TrainSegment(first=8, begin=begin))
+    with pytest.raises(SpecError, match="has 10 steps behind it, and the segment begins after 8"):
+        train(TINY, SHORT, repetitive(), tmp_path / "new", segment=TrainSegment(first=8, begin=begin))
     with pytest.raises(SpecError, match=r"trained with lr 0.01 \(now 0.5\)"):
-        train(TINY, replace(SHORT, lr=0.5), repetitive(), tmp_path / "new", leg=TrainSegment(first=10, begin=begin))
-    with pytest.raises(SpecError, match="a leg from step 10 to 30, and the training has steps 0 to 20"):
-        train(TINY, SHORT, repetitive(), tmp_path / "new", leg=TrainSegment(first=10, until=30, begin=begin))
+        train(TINY, replace(SHORT, lr=0.5), repetitive(), tmp_path / "new", segment=TrainSegment(first=10, begin=begin))
+    with pytest.raises(SpecError, match="a segment from step 10 to 30, and the training has steps 0 to 20"):
+        train(TINY, SHORT, repetitive(), tmp_path / "new", segment=TrainSegment(first=10, until=30, begin=begin))
 
 
 def test_training_that_is_done_is_not_done_again_however_often_it_would_save(tmp_path: Path) -> None:

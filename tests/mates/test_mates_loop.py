@@ -18,8 +18,11 @@ from curate.cli.main import main
 from curate.errors import DataError, DriftError, SpecError
 from curate.events import Silent
 from curate.lm.train import torch_threads
-from curate.mates import loop as rounds
-from curate.mates.loop import flops_report, rounds_file
+from curate.mates import documents
+from curate.mates.documents import SplitDocuments
+from curate.mates.flops import flops_report
+from curate.mates.loop import rounds_file
+from curate.mates.options import Rounds
 from curate.mates.probe_recipe import draw_order
 from curate.report.mates_report import write_loop_report
 from tests.mates.test_probe_recipe import texts
@@ -99,13 +102,13 @@ def test_no_document_is_trained_on_twice_and_none_of_the_hold_out_ever(world: Pa
 
 
 @pytest.mark.slow
-def test_of_a_large_hold_out_the_first_that_would_be_drawn_are_read(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = rounds._MatesLoop(str(world / "mates.yaml"), None, rounds.Rounds(**ROUNDS), world / "mates", {}, "cpu", Silent())
-    whole = loop._hold_out(7)
-    monkeypatch.setattr(rounds, "_CANDIDATES", 1)
+def test_a_large_hold_out_is_cut_to_the_candidates_that_are_drawn_first(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = SplitDocuments(world / "mates" / "base", Rounds(**ROUNDS))
+    whole = split.hold_out(7)
+    monkeypatch.setattr(documents, "CANDIDATES_PER_PROBE", 1)
     first = draw_order(whole["id"].to_pylist(), 7)[: ROUNDS["probes"]]
     assert len(whole) > ROUNDS["probes"]
-    assert loop._hold_out(7)["id"].to_pylist() == whole.take(np.sort(first))["id"].to_pylist()
+    assert split.hold_out(7)["id"].to_pylist() == whole.take(np.sort(first))["id"].to_pylist()
 
 
 @pytest.mark.slow
@@ -173,7 +176,7 @@ class Counting(Silent):
 
 
 @pytest.mark.slow
-def test_every_step_is_told_once(world: Path) -> None:
+def test_every_step_is_reported_once(world: Path) -> None:
     (world / "counted.yaml").write_text((world / "random.yaml").read_text())
     counting = Counting()
     rounds_file(str(world / "counted.yaml"), out=str(world / "counted"), inline=True, listener=counting)
@@ -217,7 +220,7 @@ def test_a_loop_that_was_cut_short_ends_the_same(
             def refuses(*_: Any) -> None:
                 raise Killed
 
-            patch.setattr(Select, "mark", refuses)
+            patch.setattr(Select, "apply_decision", refuses)
         else:
             taken = train._take
 
@@ -236,7 +239,7 @@ def test_a_loop_that_was_cut_short_ends_the_same(
 
 @pytest.mark.slow
 def test_a_folder_of_another_loop_is_refused(world: Path) -> None:
-    with pytest.raises(DriftError, match="has rounds with another top"):
+    with pytest.raises(DriftError, match=r"was built from other rounds: top was 0\.3, is now 0\.5\. Change it back"):
         loop(world, world / "mates", top=0.5)
     with pytest.raises(SpecError, match=r"length \(64\) is more than the model sees at once, context \(32\)"):
         loop(world, world / "long", length=64)
@@ -244,7 +247,7 @@ def test_a_folder_of_another_loop_is_refused(world: Path) -> None:
         loop(world, world / "named", tokenizer="plain.json")
     items = (world / "items.jsonl").read_text()
     (world / "items.jsonl").write_text(items + json.dumps({"text": "another one"}) + "\n")
-    with pytest.raises(DriftError, match="has rounds with another content of reference"):
+    with pytest.raises(DriftError, match="was built from other rounds: reference has other content"):
         loop(world, world / "mates", max_items=ROUNDS["max_items"])
     (world / "items.jsonl").write_text(items)
     broken = CliRunner().invoke(main, ["check", str(world / "long.yaml"), "--offline"])
@@ -268,7 +271,7 @@ def test_a_loop_of_an_earlier_version_goes_on_and_so_does_one_with_other_resourc
 
 
 @pytest.mark.slow
-def test_rounds_without_documents_to_judge_by_say_so(world: Path) -> None:
+def test_a_loop_with_an_empty_evaluation_split_says_so(world: Path) -> None:
     with pytest.raises(DataError, match=r"judge: no document of .* is in a share of 1e-06\. Raise it"):
         loop(world, world / "unjudged", judge=1e-6, rounds=1)
 

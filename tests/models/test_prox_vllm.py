@@ -23,7 +23,7 @@ import pytest
 import curate
 from curate.errors import CurateError
 from curate.lm.model import CausalLM, Shape, save
-from curate.models.server import SERVE_READER
+from curate.models.server import LINE_CLASSIFIER_ARGUMENTS
 from curate.prox.program import parse
 from curate.prox.self_test_pages import GOOD, JUNK
 
@@ -135,7 +135,7 @@ def test_any_causal_language_model_is_asked_in_the_published_way(tmp_path: Path)
 def test_a_served_refiner_gives_what_torch_gives(tmp_path: Path) -> None:
     pages(tmp_path, 4)
     wanted = refined(tmp_path, "torch")
-    with serving(*shlex.split(SERVE_READER)) as address:
+    with serving(*shlex.split(LINE_CLASSIFIER_ARGUMENTS)) as address:
         curate.run(str(pipeline(tmp_path, address)), out=str(tmp_path / "served"), inline=True)
     found = rows(tmp_path / "served")
     assert [row["text"] for row in found] == [row["text"] for row in wanted]

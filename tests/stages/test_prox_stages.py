@@ -20,14 +20,15 @@ from tokenizers import Tokenizer
 import curate
 from curate.cli.main import main
 from curate.errors import SpecError, TransientError
+from curate.lm.query import Query, QueryScores
 from curate.models.llm import open_model
-from curate.models.lm_types import Ask, Decided, Serving, Written, load_encoder
+from curate.models.lm_types import Completion, Serving, load_encoder
 from curate.models.refiner import load_refiner_card
 from curate.prox import line_prompt
 from curate.prox.self_test_pages import GOOD, JUNK
 from curate.prox.text_prompt import TEMPLATES, TextPrompts
 from curate.prox.windows import without_numbers
-from curate.stages.refine.lm_stage import Asker
+from curate.stages.refine.lm_stage import LMClient
 from curate.storage.response_log import ResponseLog, key_of
 from curate.storage.store import Store
 
@@ -245,7 +246,7 @@ def output(folder: Path) -> dict[str, bytes]:
 def test_a_run_that_failed_asks_for_nothing_that_was_answered(
     tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curate.stages.refine.lm_stage._AT_ONCE", 4)
+    monkeypatch.setattr("curate.stages.refine.lm_stage._BATCH", 4)
     monkeypatch.setattr("curate.execution.engine.MAX_TRANSIENT_RETRIES", 0)
     path = pipeline(tmp_path, server)
     curate.run(str(path), out=str(tmp_path / "whole"), inline=True)
@@ -313,13 +314,13 @@ class Breaking:
 
     encoder = None
 
-    def decide(self, asks: Sequence[Ask]) -> list[Decided]:
-        if any(666 in ask.ids for ask in asks):
+    def score(self, queries: Sequence[Query]) -> list[QueryScores]:
+        if any(666 in query.ids for query in queries):
             raise RuntimeError("no kernel for this shape")
-        return [Decided(np.full(len(ask.places), 0.25, np.float32), float("nan"), 0.0) for ask in asks]
+        return [QueryScores(np.full(len(query.positions), 0.25, np.float32), float("nan"), 0.0) for query in queries]
 
-    def write(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Written]:
-        return [Written(f"{len(ids)}", True, 1) for ids in prompts]
+    def generate(self, prompts: Sequence[Sequence[int]], max_tokens: int, grammar: str | None) -> list[Completion]:
+        return [Completion(f"{len(ids)}", True, 1) for ids in prompts]
 
     def close(self) -> None:
         return
@@ -333,15 +334,15 @@ def test_the_prompt_that_breaks_an_engine_is_found_and_the_others_are_answered(m
         return Breaking()
 
     monkeypatch.setattr("curate.stages.refine.lm_stage.open_model", opening)
-    asker = Asker(Serving("model", "vllm", 100), None)
-    asks = [Ask([number, 666 if number == 11 else 0], range(0, 1)) for number in range(20)]
+    client = LMClient(Serving("model", "vllm", 100), None)
+    queries = [Query([number, 666 if number == 11 else 0], range(0, 1)) for number in range(20)]
     answers = ResponseLog()
-    found = asker.decide(asks, answers)
+    found = client.score(queries, answers)
     assert [number for number, one in enumerate(found) if one is None] == [11]
-    assert {float(one.places[0]) for one in found if one} == {0.25}
+    assert {float(one.positions[0]) for one in found if one} == {0.25}
     again = len(opened)
     assert 2 <= again <= 7  # loaded anew for each half that holds it: 20, 10, 5, 2 or 3, 1 or 2, 1
-    assert asker.decide(asks, answers)[11] is None
+    assert client.score(queries, answers)[11] is None
     assert len(opened) == again  # what broke it is on the log, and not tried again
 
 
@@ -388,9 +389,9 @@ def test_a_long_document_is_cut_and_its_template_is_not(encoder: Any) -> None:
 
 def test_an_answer_may_begin_with_or_without_a_blank(encoder: Any) -> None:
     prompts = TextPrompts(encoder, "plain", 0)
-    first = {encoder.decode([token]).strip() for token in prompts.first_words("keep_doc()")}
+    first = {encoder.decode([token]).strip() for token in prompts.first_tokens("keep_doc()")}
     assert all("keep_doc()".startswith(word) for word in first)
-    assert not prompts.first_words("keep_doc()") & prompts.first_words("drop_doc()")
+    assert not prompts.first_tokens("keep_doc()") & prompts.first_tokens("drop_doc()")
 
 
 def test_a_special_token_in_a_document_is_text() -> None:
@@ -418,7 +419,7 @@ def test_keys_hold_the_model_and_the_tokens() -> None:
 def test_torch_writes_no_programs() -> None:
     model = open_model(Serving(SCORER, "torch", 100))
     with pytest.raises(SpecError, match="reads probabilities and writes no programs"):
-        model.write([[1]], 10, None)
+        model.generate([[1]], 10, None)
 
 
 def test_a_run_without_its_engine_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

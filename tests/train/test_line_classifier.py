@@ -11,7 +11,8 @@ import pytest
 from curate.errors import DataError
 from curate.train.documents import Corpus
 from curate.train.line_classifier import LinearLines, unseen_probabilities
-from curate.train.prox_refiner import TrainingPage, _metrics
+from curate.train.refiner_metrics import refiner_metrics
+from curate.train.training_pages import TrainingPage
 
 MENU = ["home news about", "share this page", "log in"]
 
@@ -56,7 +57,7 @@ def test_kinds_count_alike_when_the_threshold_is_chosen() -> None:
     corpus = Corpus(texts, names, names, names, 0, {"page_type": ["article"] * 9 + ["forum"]})
 
     def chosen(kinds: list[str]) -> float:
-        threshold: float = _metrics([*articles, forum], likely, [0.0], corpus, corpus, kinds)["threshold"]
+        threshold: float = refiner_metrics([*articles, forum], likely, [0.0], corpus, corpus, kinds)["threshold"]
         return threshold
 
     assert chosen([]) == 0.25

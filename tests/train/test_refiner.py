@@ -23,17 +23,18 @@ from curate.errors import DriftError, SpecError
 from curate.events import Silent
 from curate.lm.finetune import Example, Tuning, padded, tune
 from curate.lm.model import CausalLM, Shape, load, save
-from curate.lm.pair_scoring import pair_probabilities
+from curate.lm.pair_scoring import score_queries
+from curate.lm.query import Query
 from curate.lm.train import torch_threads
 from curate.models.lm_types import load_encoder
 from curate.models.refiner import load_refiner_card
 from curate.prox import line_prompt
 from curate.prox.align import label_lines, line_f1, word_f1
 from curate.prox.line_masks import removal, removed_lines, runs
-from curate.prox.line_prompt import combined, marked_prompts, overlapping_prompts, program_ids, shown_lines
+from curate.prox.line_prompt import combined, line_prompts, overlapping_prompts, program_ids, shown_lines
 from curate.train.init_from_base import begun
-from curate.train.prox_refiner import TrainingPage
 from curate.train.recipe import fit_file
+from curate.train.training_pages import TrainingPage
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=60)
 
@@ -136,18 +137,18 @@ def names(ids: Any) -> list[str]:
 
 
 def test_a_prompt_shows_lines_and_their_marks() -> None:
-    (prompt,) = marked_prompts(shown_lines(["ab", "", "c d"], Letters(), 16), 100)
+    (prompt,) = line_prompts(shown_lines(["ab", "", "c d"], Letters(), 16), 100)
     shown = ["<w0>", "a", "b", "[000]", "[001]", "<w2>", "c", " ", "d", "[002]"]
     assert names(prompt.ids) == ["[bos]", "[doc]", "[first]", "<w0>", *shown, "[/doc]", "[end]", "<w0>", "[doc]"]
-    assert [names(prompt.ids)[place] for place in prompt.places] == ["[000]", "[001]", "[002]"]
+    assert [names(prompt.ids)[place] for place in prompt.positions] == ["[000]", "[001]", "[002]"]
 
 
 def test_a_window_says_how_many_lines_stand_before_and_after_it() -> None:
-    prompts = marked_prompts(shown_lines(["abcdefgh"] * 40, Letters(), 16), 100)
+    prompts = line_prompts(shown_lines(["abcdefgh"] * 40, Letters(), 16), 100)
     middle = prompts[2]
     assert middle.first == 2 * middle.stop // 3 == 18
     assert names(middle.ids)[2:4] == ["[next]", "<w8>"]  # 18 lines: 2 ** 4.2
-    assert names(middle.ids)[middle.places[-1] + 2 : middle.places[-1] + 4] == ["[more]", "<w7>"]  # 13 lines: 2 ** 3.7
+    assert names(middle.ids)[middle.positions[-1] + 2 : middle.positions[-1] + 4] == ["[more]", "<w7>"]  # 13 lines: 2 ** 3.7
 
 
 def test_of_a_long_line_the_first_and_the_last_tokens_are_shown() -> None:
@@ -158,7 +159,7 @@ def test_of_a_long_line_the_first_and_the_last_tokens_are_shown() -> None:
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=400), st.integers(40, 700))
 def test_every_line_is_in_one_window_and_no_window_is_too_long(sizes: list[int], window: int) -> None:
     shown = [list(range(400, 400 + size)) for size in sizes]
-    prompts = marked_prompts(shown, window)
+    prompts = line_prompts(shown, window)
     assert [line for prompt in prompts for line in range(prompt.first, prompt.stop)] == list(range(len(sizes)))
     assert max(len(prompt.ids) for prompt in prompts) <= window
     assert max(prompt.stop - prompt.first for prompt in prompts) <= line_prompt.MARKS
@@ -170,7 +171,7 @@ def test_every_line_is_in_one_window_and_no_window_is_too_long(sizes: list[int],
 def test_lines_in_two_windows_are_judged_by_the_one_whose_edge_is_further() -> None:
     prompts = overlapping_prompts([[400] * 20] * 30, 240)
     assert [(p.first, p.stop) for p in prompts] == [(0, 11), (11, 22), (22, 30), (5, 16), (16, 27)]
-    shares = [np.full(len(p.places), value, np.float32) for p, value in zip(prompts, (0.9, 0.9, 0.9, 0.1, 0.1), strict=True)]
+    shares = [np.full(len(p.positions), value, np.float32) for p, value in zip(prompts, (0.9, 0.9, 0.9, 0.1, 0.1), strict=True)]
     found = combined(prompts, shares, 30)
     assert found[[0, 4, 29]] == pytest.approx([0.9] * 3)  # in one window only
     assert found[10] < 0.5 < found[5]  # line 10 is the last of the first window, line 5 the first of the fourth
@@ -219,13 +220,14 @@ def tuned(folder: Path, epoch: Any = copying, tuning: Tuning = TUNING) -> Causal
 def test_what_is_asked_for_at_places_is_learnt(tmp_path: Path) -> None:
     model = tuned(tmp_path)
     pair = (line_prompt.KEEP_ID, line_prompt.REMOVE_ID)
-    asked = [(e.ids.tolist(), [0, len(e.ids) - 1], pair, [line_prompt.KEEP_ID], [line_prompt.REMOVE_ID]) for e in copying(99)]
+    yes, no = frozenset({line_prompt.KEEP_ID}), frozenset({line_prompt.REMOVE_ID})
+    queries = [Query(e.ids.tolist(), [0, len(e.ids) - 1], pair, yes, no) for e in copying(99)]
     wanted = [e.targets[0] == line_prompt.KEEP_ID for e in copying(99)]
-    found = pair_probabilities(model, asked, "cpu")
-    assert np.mean([(shares[0] > 0.5) == want for (shares, _), want in zip(found, wanted, strict=True)]) > 0.85
+    found = score_queries(model, queries, "cpu")
+    assert np.mean([(one.positions[0] > 0.5) == want for one, want in zip(found, wanted, strict=True)]) > 0.85
     # The last place is the end here, so both ways to ask have one answer; alone or in company makes no difference.
-    assert [end for _, (end, _) in found] == pytest.approx([float(shares[1]) for shares, _ in found], abs=1e-5)
-    assert pair_probabilities(model, asked[7:8], "cpu")[0][0] == pytest.approx(found[7][0], abs=1e-5)
+    assert [one.end for one in found] == pytest.approx([float(one.positions[1]) for one in found], abs=1e-5)
+    assert score_queries(model, queries[7:8], "cpu")[0].positions == pytest.approx(found[7].positions, abs=1e-5)
 
 
 def test_a_sequence_read_forwards_sees_nothing_ahead_and_none_sees_what_fills_up() -> None:

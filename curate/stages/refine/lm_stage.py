@@ -1,11 +1,10 @@
-"""What the stages that ask a language model about documents have in common: which model, how it is asked, and its answers.
+"""Common parts of the stages that run a language model on documents: options, prompts, logged responses.
 
-Answers are logged as they come, under keys that hold the model, the way it is asked and the tokens (`answers.py`): a shard
-that is tried again asks for none of them a second time, and equal windows are asked once. Prompts go to the model by length,
-some hundreds at a time.
+Responses are logged as they come (`storage/response_log.py`), under keys of the model, the kind of query and the tokens. A
+shard that is retried repeats no query, and equal windows are queried once. Queries are sorted by length and sent in batches.
 
-When the model raises, it is loaded anew and the prompts are tried in halves, until the one is found that does it: its document
-stays as it is and is counted. When it takes the process down, the worker is replaced, and the document found as for any stage.
+When the model raises, it is loaded again and the batch is bisected until the query at fault is found; its document stays as it
+is and is counted. When the model kills the process, the worker is replaced and the document is found as for any stage.
 """
 
 from __future__ import annotations
@@ -23,49 +22,51 @@ from curate.api.batch import Batch
 from curate.api.stage import LoggedKernel, Stage
 from curate.config.options import AssetPath, DatasetPath, PatternPath
 from curate.errors import CurateError, SpecError
+from curate.lm.query import Query, QueryScores
 from curate.models.llm import open_model
-from curate.models.lm_types import Ask, Decided, Model, Serving, Written, identity
+from curate.models.lm_types import Completion, LanguageModel, Serving, identity
 from curate.models.refiner import RefinerCard, load_refiner_card
 from curate.prox.text_prompt import TemplateName, TextPrompts
 from curate.schema import TEXT
 from curate.storage.response_log import ResponseLog, key_of
 
 ENGINES = ("vllm", "torch")
-_AT_ONCE = 256
+_BATCH = 256
 FAILED = "engine_failed"
 
-A = TypeVar("A")
+Q = TypeVar("Q")
+"""A query, or a prompt of token ids."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LMStage(Stage):
-    """The model and how it runs. Either a `scorer`, which knows how it is asked, or a `model` with a `template`."""
+    """The model and how it runs: either a `scorer`, whose card defines its prompt, or a `model` with a `template`."""
 
     scorer: AssetPath | None = None
     """The folder of a refiner: card.md, weights, tokenizer."""
     model: DatasetPath | None = None
-    """Any causal language model: a name of the hub, or a folder if it begins with `.` or `/`."""
+    """Any causal language model: a name on the hub, or a folder if it begins with `.` or `/`."""
     model_revision: str | None = None
-    """Of a model on the hub: a commit, so that a run can be repeated."""
+    """The commit of a model on the hub, so that a run can be repeated."""
     template: TemplateName | None = None
-    """What stands around a document in the prompt. Required with `model`; those of gair-prox answer to `plain`."""
+    """The chat template around a document. Required with `model`; the models of gair-prox need `plain`."""
     engine: str = "vllm"
-    """`vllm`, in the worker; `torch`, for scorers; or the address of a server of the kind of `vllm serve`."""
+    """`vllm`, in the worker; `torch`, for scorers; or the address of a server such as `vllm serve`."""
     served_as: str | None = None
     """The model's name on the server, where it has several."""
     gpus: Annotated[float, Ge(0)] = 0.0
-    """Of a worker. 0: vLLM's build for CPUs."""
+    """GPUs per worker. With 0, vLLM's build for CPUs runs."""
     cpus: Annotated[float, Gt(0)] = 1.0
-    """Of a worker."""
+    """CPUs per worker."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
-    """Of the weights: float32 for a scorer, which is small, and the model's own for a model."""
+    """The dtype of the weights. By default float32 for a scorer, which is small, and a model's own for a model."""
     gpu_memory_frac: Annotated[float, Gt(0), Le(1)] = 0.9
     window: Annotated[int, Ge(64)] | None = None
-    """Tokens of a document that the model is shown at once. The card's; with `model` 2,000 for documents, 1,500 for chunks."""
+    """Tokens of a document per prompt. A scorer's card gives it; a `model` has 2,000 for documents and 1,500 for chunks."""
     cache: PatternPath | None = None
-    """A folder of answers that runs share."""
+    """A folder of responses that runs share."""
     self_test: bool = True
-    """Ask about a few known pages first, and refuse a model or template that makes nothing of them."""
+    """Run a few known pages first, and raise an error where the outputs are implausible."""
 
     exact = False
     serves = True
@@ -93,8 +94,8 @@ class LMStage(Stage):
     def resources(self) -> Mapping[str, float]:
         if self.engine not in ENGINES:
             return {}
-        asked = {"num_cpus": (self.cpus, 1.0), "num_gpus": (self.gpus, 0.0)}
-        return {name: amount for name, (amount, default) in asked.items() if amount != default}
+        amounts = {"num_cpus": (self.cpus, 1.0), "num_gpus": (self.gpus, 0.0)}
+        return {name: amount for name, (amount, default) in amounts.items() if amount != default}
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -105,29 +106,29 @@ class LMStage(Stage):
         local = self.model is not None and self.model.startswith((".", "/"))
         return tuple(path for path in (self.scorer, self.model if local else None) if path is not None)
 
-    def asker(self, max_tokens: int, *, reads: bool) -> Asker:
-        """The model, loaded; `max_tokens` are those of prompt and answer. A scorer that `reads` writes no programs."""
+    def client(self, max_tokens: int, *, bidirectional: bool) -> LMClient:
+        """The loaded model. `max_tokens` limits prompt and completion together; a bidirectional scorer generates nothing."""
         name = self.scorer or self.model
         assert name is not None
         serving = Serving(
             name, self.engine, max_tokens, self.dtype or ("float32" if self.scorer else "auto"), self.model_revision,
-            self.gpu_memory_frac, reads, self.served_as,
+            self.gpu_memory_frac, bidirectional, self.served_as,
         )  # fmt: skip
-        return Asker(serving, self.cache)
+        return LMClient(serving, self.cache)
 
     def text_prompts(self, encoder: Any) -> TextPrompts:
-        """How a `model` is asked."""
+        """The prompts of a `model`."""
         assert self.template is not None
-        return TextPrompts(encoder, self.template, beginning_of(encoder))
+        return TextPrompts(encoder, self.template, bos_id(encoder))
 
 
-class Asker:
-    """Puts questions to a model that no log has the answer to."""
+class LMClient:
+    """A model behind a log of responses: only queries without a logged response are run."""
 
     def __init__(self, serving: Serving, cache: str | None) -> None:
         self._serving, self._cache = serving, cache
-        self._about = identity(serving.model, serving.revision)
-        self.model: Model = open_model(serving)
+        self._identity = identity(serving.model, serving.revision)
+        self.model: LanguageModel = open_model(serving)
 
     @property
     def encoder(self) -> Any:
@@ -136,82 +137,85 @@ class Asker:
     def close(self) -> None:
         self.model.close()
 
-    def decide(self, asks: Sequence[Ask], answers: ResponseLog) -> list[Decided | None]:
-        """An answer for each; None where the model failed."""
-        keys = [key_of(f"{self._about} decide {_shape_of(ask)}", ask.ids) for ask in asks]
-        asked = dict(zip(keys, asks, strict=True))
-        found = self._all(asked, answers, lambda some: map(_plain_decided, self.model.decide(some)))
-        return [_decided_of(found[key]) for key in keys]
+    def score(self, queries: Sequence[Query], log: ResponseLog) -> list[QueryScores | None]:
+        """The scores of each query; None where the model failed."""
+        keys = [key_of(f"{self._identity} decide {_parameters_of(query)}", query.ids) for query in queries]
+        by_key = dict(zip(keys, queries, strict=True))
+        responses = self._responses(by_key, log, lambda batch: map(_scores_to_json, self.model.score(batch)))
+        return [_scores_from_json(responses[key]) for key in keys]
 
-    def write(
-        self, prompts: Sequence[Sequence[int]], answers: ResponseLog, max_tokens: int, grammar: str | None
-    ) -> list[Written | None]:
-        """A program for each; None where the model failed."""
-        keys = [key_of(f"{self._about} write {max_tokens} {grammar}", ids) for ids in prompts]
-        asked = dict(zip(keys, prompts, strict=True))
+    def generate(
+        self, prompts: Sequence[Sequence[int]], log: ResponseLog, max_tokens: int, grammar: str | None
+    ) -> list[Completion | None]:
+        """The completion of each prompt; None where the model failed."""
+        keys = [key_of(f"{self._identity} write {max_tokens} {grammar}", ids) for ids in prompts]
+        by_key = dict(zip(keys, prompts, strict=True))
 
-        def ask(some: Sequence[Sequence[int]]) -> Iterable[Any]:
-            return ([w.text, w.finished, w.num_tokens] for w in self.model.write(some, max_tokens, grammar))
+        def run(batch: Sequence[Sequence[int]]) -> Iterable[Any]:
+            return ([c.text, c.finished, c.num_tokens] for c in self.model.generate(batch, max_tokens, grammar))
 
-        found = self._all(asked, answers, ask)
-        return [Written(*found[key]) if isinstance(found[key], list) else None for key in keys]
+        responses = self._responses(by_key, log, run)
+        return [Completion(*responses[key]) if isinstance(responses[key], list) else None for key in keys]
 
-    def _all(self, asked: Mapping[str, A], answers: ResponseLog, ask: Callable[[Sequence[A]], Iterable[Any]]) -> dict[str, Any]:
-        found = answers.find(asked, self._cache)
-        left = sorted((key for key in asked if key not in found), key=lambda key: (_length(asked[key]), key))
-        for start in range(0, len(left), _AT_ONCE):
-            some = left[start : start + _AT_ONCE]
-            new = dict(zip(some, self._survive([asked[key] for key in some], ask), strict=True))
-            answers.add(new, self._cache if all(isinstance(answer, list) for answer in new.values()) else None)
-            found.update(new)
-        return found
+    def _responses(
+        self, by_key: Mapping[str, Q], log: ResponseLog, run: Callable[[Sequence[Q]], Iterable[Any]]
+    ) -> dict[str, Any]:
+        """Responses as JSON, by key: logged ones, and those of the other queries, which are logged."""
+        responses = log.find(by_key, self._cache)
+        missing = sorted((key for key in by_key if key not in responses), key=lambda key: (_length(by_key[key]), key))
+        for start in range(0, len(missing), _BATCH):
+            batch = missing[start : start + _BATCH]
+            new = dict(zip(batch, self._run_bisecting([by_key[key] for key in batch], run), strict=True))
+            log.add(new, self._cache if all(isinstance(response, list) for response in new.values()) else None)
+            responses.update(new)
+        return responses
 
-    def _survive(self, asks: Sequence[A], ask: Callable[[Sequence[A]], Iterable[Any]]) -> list[Any]:
-        """The answers; of one that makes the model raise when it is asked alone, what it raised."""
+    def _run_bisecting(self, queries: Sequence[Q], run: Callable[[Sequence[Q]], Iterable[Any]]) -> list[Any]:
+        """The responses; for a query on which the model raises even when it is run alone, the error as JSON."""
         try:
-            return list(ask(asks))
+            return list(run(queries))
         except CurateError:
             raise
         except Exception as error:  # whatever an engine raises; it may be broken now
             self.model.close()
             self.model = open_model(self._serving)
-            if len(asks) == 1:
+            if len(queries) == 1:
                 return [{FAILED: f"{type(error).__name__}: {error}"[:500]}]
-            half = len(asks) // 2
-            return [*self._survive(asks[:half], ask), *self._survive(asks[half:], ask)]
+            half = len(queries) // 2
+            return [*self._run_bisecting(queries[:half], run), *self._run_bisecting(queries[half:], run)]
 
 
-def _length(ask: Any) -> int:
-    return len(ask.ids) if isinstance(ask, Ask) else len(ask)
+def _length(query: Any) -> int:
+    return len(query.ids) if isinstance(query, Query) else len(query)
 
 
-def _shape_of(ask: Ask) -> str:
-    return json.dumps([list(ask.places), ask.pair, sorted(ask.yes), sorted(ask.no)])
+def _parameters_of(query: Query) -> str:
+    return json.dumps([list(query.positions), query.pair, sorted(query.yes), sorted(query.no)])
 
 
-def _plain_decided(decided: Decided) -> list[Any]:
-    """As JSON: probabilities to four digits, which is what a threshold is given with."""
-    shares = [None if np.isnan(share) else round(float(share), 4) for share in decided.places]
-    return [shares, None if np.isnan(decided.end) else round(decided.end, 6), round(decided.end_mass, 6)]
+def _scores_to_json(scores: QueryScores) -> list[Any]:
+    """Probabilities rounded to four digits, the precision of thresholds."""
+    positions = [None if np.isnan(probability) else round(float(probability), 4) for probability in scores.positions]
+    return [positions, None if np.isnan(scores.end) else round(scores.end, 6), round(scores.end_mass, 6)]
 
 
-def _decided_of(answer: Any) -> Decided | None:
-    if not isinstance(answer, list):
+def _scores_from_json(response: Any) -> QueryScores | None:
+    if not isinstance(response, list):
         return None
-    shares, end, mass = answer
-    return Decided(np.array(shares, np.float32), float("nan") if end is None else end, mass)
+    positions, end, mass = response
+    return QueryScores(np.array(positions, np.float32), float("nan") if end is None else end, mass)
 
 
-def beginning_of(encoder: Any) -> int | None:
-    """The id that a tokenizer puts before a text, if it has one."""
+def bos_id(encoder: Any) -> int | None:
+    """The id of a tokenizer's beginning-of-text token, if it has one."""
     for name in ("<s>", "<|begin_of_text|>", "<|endoftext|>", "<bos>", "[bos]"):
         if (number := encoder.token_to_id(name)) is not None:
             return int(number)
     return None
 
 
-def refuse(why: str) -> SpecError:
-    """What a self-test raises."""
+def self_test_error(why: str) -> SpecError:
+    """The error of a failed self-test."""
     return SpecError(
         f"self-test: {why}. Is this the model's template? There are plain, llama2, llama2_bare and chatml; "
         "or set 'self_test: false'."
@@ -219,12 +223,12 @@ def refuse(why: str) -> SpecError:
 
 
 def texts_of(batch: Batch) -> list[str | None]:
-    """What is to be read: null where a verdict stands, and where there is no word."""
+    """The texts to run the model on; None for documents that are dropped or have no words."""
     rows = zip(batch.dropped.tolist(), batch[TEXT].to_pylist(), strict=True)
-    return [None if gone or not text or not text.strip() else text for gone, text in rows]
+    return [None if dropped or not text or not text.strip() else text for dropped, text in rows]
 
 
-def closing(ask: Callable[[Batch, ResponseLog], Batch], asker: Asker) -> LoggedKernel:
-    """The kernel; when nobody needs it any more, the model goes too."""
-    weakref.finalize(ask, asker.close)
-    return LoggedKernel(ask)
+def kernel_of(apply: Callable[[Batch, ResponseLog], Batch], client: LMClient) -> LoggedKernel:
+    """A kernel that closes the model when it is garbage-collected."""
+    weakref.finalize(apply, client.close)
+    return LoggedKernel(apply)

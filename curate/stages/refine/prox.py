@@ -1,11 +1,11 @@
-"""Judge documents and clean them in one pass of a refiner: `prox_doc` and `prox_chunk` for what one of them costs.
+"""Filter and clean documents in one pass of a refiner: `prox_doc` and `prox_chunk` at the cost of one of them.
 
-A `scorer` gives the probability that a document should stay, and those of its lines, from the same forward pass over the same
-windows. Documents below `min_keep` are dropped (`prox_drop`), others cleaned. With null nothing is dropped, and the column is
-there for `keep` or `select`. What is asked, and all the rest, is as in those stages.
+A `scorer` gives the probability that a document is kept, and those of its lines, from the same forward pass over the same
+windows. Documents below `min_keep` are dropped (`prox_drop`), others are cleaned. With `min_keep: null` none is dropped, and
+the column is there for `keep` or `select`. Everything else is as in those two stages.
 
-A `model` that answers to one of the published templates is asked about documents and about chunks in different words, so there
-is nothing to share: use the two stages.
+A `model` with a published template needs different prompts for documents and for chunks, so nothing could be shared: use the
+two stages.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from curate.api.batch import Batch, Kernel, drop_where
 from curate.models.card import check_column
 from curate.prox.self_test_pages import GOOD
 from curate.stages.refine.line_classifier import LineClassifier
-from curate.stages.refine.lm_stage import closing, texts_of
+from curate.stages.refine.lm_stage import kernel_of, texts_of
 from curate.stages.refine.prox_chunk import DROPS, EditingStage
 from curate.storage.response_log import ResponseLog
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prox(EditingStage):
-    """A scorer's opinion of documents, and its programs for those that stay."""
+    """A scorer's probability for each document, and its programs for those that are kept."""
 
     column: str = "prox_keep"
     min_keep: Annotated[float, Ge(0), Le(1)] | None = 0.5
@@ -55,18 +55,18 @@ class Prox(EditingStage):
     def open(self) -> Kernel:
         card = self.card
         assert card is not None
-        asker = self.asker(card.window + 1, reads=True)
-        reader = LineClassifier(asker, card)
+        client = self.client(card.window + 1, bidirectional=True)
+        classifier = LineClassifier(client, card)
         if self.self_test:
-            self.check_known_pages(self.programs_of(GOOD, reader.read(GOOD, ResponseLog(), overlapping=self.overlap), card))
+            scores_of_pages = classifier.score(GOOD, ResponseLog(), overlapping=self.overlap)
+            self.check_known_pages(self.programs_of(GOOD, scores_of_pages, card))
 
-        def ask(batch: Batch, answers: ResponseLog) -> Batch:
-            readings = reader.read(texts_of(batch), answers, overlapping=self.overlap)
-            scores = np.array([np.nan if reading is None else reading.keep for reading in readings], np.float32)
-            batch = batch.put(self.column, pa.array(scores, from_pandas=True))
+        def apply(batch: Batch, log: ResponseLog) -> Batch:
+            scores = classifier.score(texts_of(batch), log, overlapping=self.overlap)
+            keep = np.array([np.nan if score is None else score.keep for score in scores], np.float32)
+            batch = batch.put(self.column, pa.array(keep, from_pandas=True))
             if self.min_keep is not None:
-                batch = drop_where(batch, scores < self.min_keep, "prox_drop", value=scores, limit=self.min_keep)
-            programs = self.programs_of(self.ungated(batch), readings, card)
-            return self.edited(batch, programs)
+                batch = drop_where(batch, keep < self.min_keep, "prox_drop", value=keep, limit=self.min_keep)
+            return self.edited(batch, self.programs_of(self.ungated(batch), scores, card))
 
-        return closing(ask, asker)
+        return kernel_of(apply, client)

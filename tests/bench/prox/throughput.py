@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import pyarrow.parquet as pq
 
-from curate.models.lm_types import Written
+from curate.models.lm_types import Completion
 from curate.models.refiner import load_refiner_card
 from curate.prox import line_prompt
 from curate.prox.execute import execute_chunks
 from curate.prox.program import parse
 from curate.stages.refine.line_classifier import LineClassifier, chunk_of
-from curate.stages.refine.lm_stage import Asker
+from curate.stages.refine.lm_stage import LMClient
 from curate.stages.refine.prox import Prox
 from curate.storage.response_log import ResponseLog
 
@@ -45,18 +45,18 @@ def main() -> None:
     stage, card = Prox(scorer=scorer), load_refiner_card(scorer)
     cap = card.max_program_tokens
 
-    reading = LineClassifier(stage.asker(card.window + 1, reads=True), card)
+    reading = LineClassifier(stage.client(card.window + 1, bidirectional=True), card)
     windows = [prompt for text in texts for prompt in reading.prompts(text, overlapping=False)]
     tokens = sum(len(prompt.ids) for prompt in windows)
     print(f"{len(texts)} pages, {len(windows)} windows, {tokens / len(texts):,.0f} prompt tokens a page", flush=True)
 
     def clean(overlapping: bool) -> None:
-        for text, found in zip(texts, reading.read(texts, ResponseLog(), overlapping=overlapping), strict=True):
+        for text, found in zip(texts, reading.score(texts, ResponseLog(), overlapping=overlapping), strict=True):
             assert found is not None
-            execute_chunks(text, stage.chunks_of(text, found, card).chunks)
+            execute_chunks(text, stage.program_of(text, found, card).chunks)
 
     def two_stages(overlapping: bool) -> None:
-        reading.read(texts, ResponseLog(), overlapping=False)
+        reading.score(texts, ResponseLog(), overlapping=False)
         clean(overlapping)
 
     ways: dict[str, list[float]] = {}
@@ -65,13 +65,13 @@ def main() -> None:
         ways[f"fused{name}"] = _times(lambda some=overlapping: clean(some))  # type: ignore[misc]
     lengths = [
         len(line_prompt.program_ids((found.lines[prompt.first : prompt.stop] < card.threshold).tolist()))
-        for text, found in zip(texts, reading.read(texts, ResponseLog(), overlapping=False), strict=True)
+        for text, found in zip(texts, reading.score(texts, ResponseLog(), overlapping=False), strict=True)
         for prompt in reading.prompts(text, overlapping=False)
         if found is not None
     ]
-    reading.asker.close()
+    reading.client.close()
 
-    writing = LineClassifier(stage.asker(card.window + cap, reads=False), card)
+    writing = LineClassifier(stage.client(card.window + cap, bidirectional=False), card)
     base = _times(lambda: _published(writing, texts, lengths))
     for name, seconds in {"published": base, **ways}.items():
         middle = statistics.median(seconds)
@@ -81,23 +81,23 @@ def main() -> None:
             flush=True,
         )
     print(f"tokens written a page, published: {sum(lengths) / len(texts):.0f} and one a window; others: none")
-    _malformed(writing.asker, windows, cap)
-    writing.asker.close()
+    _malformed(writing.client, windows, cap)
+    writing.client.close()
 
 
 def _published(writing: LineClassifier, texts: Sequence[str], lengths: Sequence[int]) -> None:
     """Both generations, each over prompts of its own, and programs of the right length executed."""
     from vllm import SamplingParams, TokensPrompt
 
-    engine: Any = writing.asker.model
-    engine.write([prompt.ids for text in texts for prompt in writing.prompts(text, overlapping=False)], 1, None)
+    engine: Any = writing.client.model
+    engine.generate([prompt.ids for text in texts for prompt in writing.prompts(text, overlapping=False)], 1, None)
     prompts = [writing.prompts(text, overlapping=False) for text in texts]
     how = [SamplingParams(max_tokens=n, min_tokens=n, ignore_eos=True, temperature=0.0) for n in lengths]
     asked = [TokensPrompt(prompt_token_ids=list(prompt.ids)) for some in prompts for prompt in some]
     answers = iter(engine._llm.generate(asked, how, use_tqdm=False))
     for text, some in zip(texts, prompts, strict=True):
         written = [next(answers).outputs[0] for _ in some]
-        chunks = [chunk_of(p, Written(out.text, True, len(out.token_ids))) for p, out in zip(some, written, strict=True)]
+        chunks = [chunk_of(p, Completion(out.text, True, len(out.token_ids))) for p, out in zip(some, written, strict=True)]
         execute_chunks(text, chunks)
 
 
@@ -110,9 +110,9 @@ def _times(way: Callable[[], None]) -> list[float]:
     return found
 
 
-def _malformed(asker: Asker, windows: Sequence[line_prompt.LinePrompt], cap: int) -> None:
+def _malformed(client: LMClient, windows: Sequence[line_prompt.LinePrompt], cap: int) -> None:
     for name, grammar in (("free", None), ("in a grammar", line_prompt.GRAMMAR)):
-        programs = asker.model.write([prompt.ids for prompt in windows], cap, grammar)
+        programs = client.model.generate([prompt.ids for prompt in windows], cap, grammar)
         parsed = [parse(str(chunk_of(p, w).program)) for p, w in zip(windows, programs, strict=True)]
         faulty = sum(bool(one.faults) for one, w in zip(parsed, programs, strict=True) if w.finished)
         cut = sum(not w.finished for w in programs)
