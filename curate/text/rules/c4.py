@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
+from operator import or_
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -29,6 +31,8 @@ from curate.text.unicode.buffers import TextBuffers, text_buffers
 from curate.text.unicode.chars import BREAK as CHAR_BREAK
 from curate.text.unicode.chars import CODE_POINTS, char_kinds, lower_chars
 from curate.text.unicode.chars import SPACE as CHAR_SPACE
+from curate.text.unicode.utf8 import decode_char
+from curate.text.words.trie import build_automaton, flatten
 from curate.text.words.types import GAP, PERIOD, PUNCT, Words
 
 LOREM_IPSUM = "lorem ipsum"
@@ -66,7 +70,6 @@ LOREM_FOUND, JAVASCRIPT_FOUND, POLICY_FOUND, CURLY_FOUND, JAVASCRIPT_WORD = (1 <
 # How the last character of a line stands to its end.
 NO_MARK, ENDS_SENTENCE, ENDS_LINE = range(3)
 NEWLINE, RETURN, DOT = (np.uint32(ord(char)) for char in "\n\r.")
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 EDIT = np.frombuffer(b"edit]", np.uint8)
 CITATION_NEEDED = np.frombuffer(b"citation needed]", np.uint8)
 RULE, BYTE_START, BYTE_END, CHAR_START, CHAR_END, NEW_BREAK = range(6)
@@ -287,40 +290,16 @@ def build_phrases(any_case: bool) -> Phrases:
         for phrase in phrases:
             found |= dict.fromkeys(_spellings(phrase) if any_case else [phrase], bit)
     letters = {char: number for number, char in enumerate(sorted(set("".join(found))), 1)}
-    tree: list[dict[int, int]] = [{}]
-    outputs = [0]
-    for phrase, bit in found.items():
-        state = 0
-        for char in phrase:
-            if letters[char] not in tree[state]:
-                tree[state][letters[char]] = len(tree)
-                tree.append({})
-                outputs.append(0)
-            state = tree[state][letters[char]]
-        outputs[state] |= bit
-    return _automaton(letters, tree, outputs)
+    spellings = [[letters[char] for char in phrase] for phrase in found]
+    automaton = flatten(build_automaton(spellings, len(letters) + 1), LETTERS)
+    bits = list(found.values())
+    hits = [reduce(or_, (bits[phrase] for phrase in ended)) for ended in automaton.endings]
+    return Phrases(letters, automaton.steps, automaton.first_hit, np.array(hits, np.uint8))
 
 
 def _spellings(phrase: str) -> list[str]:
     """All that `re.IGNORECASE` takes for the phrase, in lower case where that is one character."""
     return ["".join(chars) for chars in product(*({"s": "sſ", "i": "iİı"}.get(char, char) for char in phrase))]
-
-
-def _automaton(letters: dict[str, int], tree: list[dict[int, int]], outputs: list[int]) -> Phrases:
-    """A step for every state and letter: along the tree, or on from the longest end of what was read that begins a phrase."""
-    steps = np.zeros((len(tree), LETTERS), np.int32)
-    steps[0, list(tree[0])] = list(tree[0].values())
-    queue = [(state, 0) for state in tree[0].values()]
-    for state, shorter in queue:
-        outputs[state] |= outputs[shorter]
-        steps[state] = steps[shorter]
-        queue += [(child, int(steps[shorter, letter])) for letter, child in tree[state].items()]
-        steps[state, list(tree[state])] = list(tree[state].values())
-    order = sorted(range(len(tree)), key=lambda state: (outputs[state] > 0, state))
-    place = np.argsort(order).astype(np.int32)
-    first_hit = sum(not output for output in outputs)
-    hits = np.array([outputs[state] for state in order[first_hit:]], np.uint8)
-    return Phrases(letters, np.ravel(place[steps[order]] * LETTERS), first_hit * LETTERS, hits)
 
 
 @njit(nogil=True, cache=True)
@@ -344,15 +323,9 @@ def _add(edits, count, first, rule, byte_start, byte_end, char_start, char_end, 
 @njit(nogil=True, cache=True)
 def _citation(data, start, end, table):  # type: ignore[no-untyped-def]
     """The end of the mark that opens at `start`, in bytes and in code points counted from there; the first 0 for none."""
-    i, chars = start + 1, 1
+    base, i, chars = data.ctypes.data, start + 1, 1
     while i < end:
-        code, width = np.uint32(data[i]), 1
-        if code >= 0x80:
-            width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-            code &= np.uint32(0x7F >> width)
-            for k in range(i + 1, i + width):
-                code = np.uint32(code << 6 | data[k] & 0x3F)
-            code = min(code, LAST_CODE_POINT)
+        code, width = decode_char(base, i, end)
         if not table[code] & DIGIT:
             break
         i += width
@@ -376,7 +349,7 @@ def _clean(  # type: ignore[no-untyped-def]
     counts, edits, edit_ends, cites, extra_data, extra_ends, extra_rows, used, want,
 ):  # fmt: skip
     """Go through the texts from `row` on. Returns the row for which some array has no room, and in `want` how much it needs."""
-    edit_count, extra_count = used[0], used[1]
+    base, edit_count, extra_count = data.ctypes.data, used[0], used[1]
     want[:] = 0
     while row < len(starts):
         first_edit, first_extra = edit_count, extra_count
@@ -422,13 +395,7 @@ def _clean(  # type: ignore[no-untyped-def]
                     dots, tail, pending = 0, NO_MARK, 0
                 code, width = NEWLINE, 1  # the end of the text ends its last line
                 if i < end:
-                    code = np.uint32(data[i])
-                    if code >= 0x80:
-                        width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                        code &= np.uint32(0x7F >> width)
-                        for k in range(i + 1, i + width):
-                            code = np.uint32(code << 6 | data[k] & 0x3F)
-                        code = min(code, LAST_CODE_POINT)
+                    code, width = decode_char(base, i, end)
                 kind = table[code]
                 if kind & SPACE:
                     if chars or cut:
@@ -699,6 +666,7 @@ def count_sentences(texts: TextBuffers, words: Words) -> npt.NDArray[np.int64]:
 @njit(nogil=True, cache=True)
 def _count_sentences(data, starts, ends, spaces, word_firsts, word_lasts, word_kinds, counts):  # type: ignore[no-untyped-def]
     """Add to the ones in `counts`."""
+    base = data.ctypes.data
     for row in range(len(starts)):
         seen = False
         for word in range(word_firsts[row], word_lasts[row]):
@@ -715,13 +683,7 @@ def _count_sentences(data, starts, ends, spaces, word_firsts, word_lasts, word_k
             continue
         i, end, blanks, first_blank = starts[row], ends[row], 0, np.uint32(0)
         while i < end:
-            code, width = np.uint32(data[i]), 1
-            if code >= 0x80:
-                width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                code &= np.uint32(0x7F >> width)
-                for k in range(i + 1, i + width):
-                    code = np.uint32(code << 6 | data[k] & 0x3F)
-                code = min(code, LAST_CODE_POINT)
+            code, width = decode_char(base, i, end)
             i += width
             if not spaces[code]:
                 blanks = 0

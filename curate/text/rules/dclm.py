@@ -13,7 +13,8 @@ from numba import njit
 
 from curate.text.unicode import chars
 from curate.text.unicode.buffers import TextBuffers
-from curate.text.unicode.chars import ALNUM, BREAK, CODE_POINTS, FREE, SPACE
+from curate.text.unicode.chars import ALNUM, BREAK, FREE, SPACE
+from curate.text.unicode.utf8 import decode_char
 
 COUNTS = ("chars", "words", "lines", "paragraphs", "alnum_chars", "max_line_chars", "all_lines", "line_chars")
 """What is counted; the columns of the array `page_counts` returns."""
@@ -22,7 +23,6 @@ CHARS, WORDS, LINES, PARAGRAPHS, ALNUM_CHARS, MAX_LINE_CHARS, ALL_LINES, LINE_CH
 GAP = FREE
 """Where fastText cuts words."""
 NEWLINE, RETURN = ord("\n"), ord("\r")
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 
 
 def page_counts(texts: TextBuffers) -> npt.NDArray[np.int64]:
@@ -43,18 +43,13 @@ def _kinds() -> npt.NDArray[np.uint8]:
 @njit(nogil=True, cache=True)
 def _count(data, starts, ends, kinds, counts):  # type: ignore[no-untyped-def]
     """Fill one row of `counts` per text."""
+    base = data.ctypes.data
     for row in range(len(starts)):
         i, end, count = starts[row], ends[row], counts[row]
         size, alnum, words, line_chars, longest, all_lines, total = 0, 0, 0, 0, 0, 0, 0
         word, line, paragraph, pair, previous = False, False, False, False, np.uint32(0)
         while i < end:
-            code, width = np.uint32(data[i]), 1
-            if code >= 0x80:
-                width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                code &= np.uint32(0x7F >> width)
-                for k in range(i + 1, i + width):
-                    code = np.uint32(code << 6 | data[k] & 0x3F)
-                code = min(code, LAST_CODE_POINT)
+            code, width = decode_char(base, i, end)
             i += width
             kind = kinds[code]
             size += 1

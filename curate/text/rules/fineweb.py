@@ -15,8 +15,9 @@ import numpy.typing as npt
 from numba import njit
 
 from curate.text.unicode.buffers import TextBuffers
-from curate.text.unicode.chars import CODE_POINTS, SPACE, char_kinds
+from curate.text.unicode.chars import SPACE, char_kinds
 from curate.text.unicode.hashing import hash_bytes, load_u64, trailing_zeros
+from curate.text.unicode.utf8 import decode_char, decode_last
 
 COUNTS = ("lines", "ended_lines", "short_lines", "repeated_chars", "chars", "newlines")
 """`repeated_chars` are those of the second and later copies of a line, `chars` those of all lines, `newlines` every "\\n"."""
@@ -24,7 +25,7 @@ LINES, ENDED, SHORT, REPEATED_CHARS, CHARS, NEWLINES = range(6)
 
 BLANK, END, PASSED = 1, 2, 4
 BLANKS, HIGH = np.uint64(0x2020202020202020), np.uint64(0x8080808080808080)
-NEWLINE, LAST_CODE_POINT = 0x0A, np.uint32(CODE_POINTS - 1)
+NEWLINE = 0x0A
 NO, HERE, AFTER_C2, AFTER_E2 = 0, 1, 2, 3
 """What a byte says of a line break: none; here; where 0x85 follows; where 0x80 and then 0xA8 or 0xA9 follow."""
 
@@ -123,13 +124,7 @@ def _count(  # type: ignore[no-untyped-def]
             line = i + width
             i = line
             while begin < last:
-                code, size = np.uint32(data[begin]), 1
-                if code >= 0x80:
-                    size = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, last - begin)
-                    code &= np.uint32(0x7F >> size)
-                    for k in range(begin + 1, begin + size):
-                        code = np.uint32(code << 6 | data[k] & 0x3F)
-                    code = min(code, LAST_CODE_POINT)
+                code, size = decode_char(base, begin, last)
                 if not kinds[code] & BLANK:
                     break
                 begin += size
@@ -139,16 +134,7 @@ def _count(  # type: ignore[no-untyped-def]
                 first, last = begin, max(begin, last)
             trim = strip
             while tail > first:  # backwards over white space, then over what may follow the end
-                at = tail - 1
-                while at > first and data[at] & 0xC0 == 0x80:
-                    at -= 1
-                code, size = np.uint32(data[at]), 1
-                if code >= 0x80:
-                    size = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, tail - at)
-                    code &= np.uint32(0x7F >> size)
-                    for k in range(at + 1, at + size):
-                        code = np.uint32(code << 6 | data[k] & 0x3F)
-                    code = min(code, LAST_CODE_POINT)
+                code, at = decode_last(base, first, tail)
                 kind = kinds[code]
                 if trim and kind & BLANK:
                     last = at

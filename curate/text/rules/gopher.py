@@ -21,6 +21,7 @@ from numba import njit
 from curate.text.unicode.buffers import TextBuffers
 from curate.text.unicode.chars import ALNUM, ALPHA, BREAK, CODE_POINTS, FREE, SPACE, char_kinds
 from curate.text.unicode.hashing import find_row, hash_table, load_u64, trailing_zeros
+from curate.text.unicode.utf8 import decode_char
 from curate.text.words.trie import START, word_table
 from curate.text.words.types import ALPHA as ALPHA_WORD
 from curate.text.words.types import Words
@@ -43,7 +44,6 @@ ALL_WORDS, WORDS, WORD_CHARS, ALPHA_WORDS, STOP_WORDS, HASHES, ELLIPSES, LINES, 
 BULLET = FREE
 SIGN = FREE << 1
 HASH, DOT, ELLIPSIS, NEWLINE = (ord(char) for char in "#.…\n")
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 # What a word ends in so far, when it is not a run of dots, whose length stands in the same variable.
 NO_DOTS, ONE_CHAR_ELLIPSIS = 0, -1
 
@@ -67,6 +67,7 @@ def gopher_counter(bullets: str, stop_words: Sequence[str]) -> Callable[[TextBuf
 @njit(nogil=True, cache=True)
 def _count(data, starts, ends, kinds, letters, steps, stop_words, seen, counts):  # type: ignore[no-untyped-def]
     """Fill one row of `counts` per text. `seen[k]` is the last row in which stop word k was met."""
+    base = data.ctypes.data
     for row in range(len(starts)):
         i, end, count = starts[row], ends[row], counts[row]
         chars, met, tail, state = 0, 0, NO_DOTS, START  # of the word: length, kinds of its characters, how it ends
@@ -74,13 +75,7 @@ def _count(data, starts, ends, kinds, letters, steps, stop_words, seen, counts):
         while i <= end:
             code, width = np.uint32(NEWLINE), 1  # the end of a text ends its last word and line
             if i < end:
-                code = np.uint32(data[i])
-                if code >= 0x80:
-                    width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                    code &= np.uint32(0x7F >> width)
-                    for k in range(i + 1, i + width):
-                        code = np.uint32(code << 6 | data[k] & 0x3F)
-                    code = min(code, LAST_CODE_POINT)
+                code, width = decode_char(base, i, end)
             i += width
             kind = kinds[code]
             if not kind & SPACE:
@@ -153,6 +148,7 @@ def _count_words(  # type: ignore[no-untyped-def]
     firsts, lasts, stream, starts, chars, hashes, kinds, real, exact, exactly, letters, steps, stop_words, seen, counts
 ):
     """Fill one row of `counts` per text. `seen[k]` is the last row in which stop word k was met."""
+    base = stream.ctypes.data
     for row in range(len(firsts)):
         real_words, real_chars, with_alpha, stops, uses = 0, np.int64(0), 0, 0, 0
         before = np.int64(chars[firsts[row]])
@@ -170,13 +166,7 @@ def _count_words(  # type: ignore[no-untyped-def]
                 stop_word = np.int64(exactly[found, 1]) if found >= 0 else np.int64(-1)
                 i = end
             while i < end and state:
-                code, width = np.uint32(stream[i]), 1
-                if code >= 0x80:
-                    width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                    code &= np.uint32(0x7F >> width)
-                    for k in range(i + 1, i + width):
-                        code = np.uint32(code << 6 | stream[k] & 0x3F)
-                    code = min(code, LAST_CODE_POINT)
+                code, width = decode_char(base, i, end)
                 state = steps[state, letters[code]]
                 i += width
             if not exact:
@@ -259,19 +249,14 @@ FASTTEXT_BLANKS = np.isin(np.arange(256), list(b" \n\r\t\v\f\0"))
 
 @njit(nogil=True, cache=True)
 def _count_blank_words(data, starts, ends, kinds, blanks, counts):  # type: ignore[no-untyped-def]
+    base = data.ctypes.data
     for row in range(len(starts)):
         end, blank = ends[row], True
         for i in range(starts[row], end):
             before, blank = blank, blanks[data[i]]
             if blank or not before:
                 continue
-            code = np.uint32(data[i])
-            if code >= 0x80:
-                width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                code &= np.uint32(0x7F >> width)
-                for k in range(i + 1, i + width):
-                    code = np.uint32(code << 6 | data[k] & 0x3F)
-                code = min(code, LAST_CODE_POINT)
+            code, _ = decode_char(base, i, end)
             counts[row] += kinds[code] & ALNUM != 0
 
 
@@ -350,13 +335,7 @@ def _count_signs(data, base, starts, ends, kinds, blank_lines, open_end, dots, s
                     last = at
             code, width = np.uint32(NEWLINE), 1  # the end of a text ends its last line
             if i < end:
-                code = np.uint32(data[i])
-                if code >= 0x80:
-                    width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                    code &= np.uint32(0x7F >> width)
-                    for k in range(i + 1, i + width):
-                        code = np.uint32(code << 6 | data[k] & 0x3F)
-                    code = min(code, LAST_CODE_POINT)
+                code, width = decode_char(base, i, end)
             kind = kinds[code]
             if not kind & (BLANK | CUT):
                 if last < line:

@@ -22,6 +22,8 @@ from numba import njit
 
 from curate.text.unicode.buffers import TextBuffers
 from curate.text.unicode.chars import CODE_POINTS, every_code_point
+from curate.text.unicode.utf8 import decode_char
+from curate.text.words.trie import build_automaton, flatten
 
 SPACE = 1
 """`str.isspace`."""
@@ -49,7 +51,6 @@ LETTERS = 8
 EDGE = np.uint32(SPACE | GAP)
 """What stands before a line."""
 NEWLINE = 10
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def notable_finder(
     max_phrase_words: int | None,
 ) -> Callable[[TextBuffers], Notable]:
     """A function from texts to their notable lines. A phrase is held by a line when it occurs in any case."""
-    letters, steps, accepting = _automaton(phrases)
+    letters, spellings = _spell(phrases)
+    size = int(letters.max()) + 1
+    automaton = flatten(build_automaton(spellings, size), size)
     kinds = char_kinds() | letters << LETTERS
     most = sys.maxsize
     limits = np.array([most if value is None else value for value in (max_newlines, max_phrase_words)], np.int64)
@@ -90,7 +93,7 @@ def notable_finder(
         words, touched = np.zeros(rows, np.int64), np.zeros(rows, np.bool_)
         firsts, lines = np.zeros(rows + 1, np.int64), np.empty((room, 6), np.int64)
         used = _find(
-            texts.data, texts.starts, texts.ends, kinds, steps, accepting, limits, fracs, least, counters,
+            texts.data, texts.starts, texts.ends, kinds, automaton.steps, automaton.first_hit, limits, fracs, least, counters,
             words, touched, firsts, lines,
         )  # fmt: skip
         return Notable(words, touched, firsts, lines[:used])
@@ -120,37 +123,6 @@ def char_kinds() -> npt.NDArray[np.uint8]:
     return kinds
 
 
-def _automaton(phrases: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32], int]:
-    """Aho and Corasick's automaton of the phrases in any case: the letter of every code point, steps[state + letter], and the
-    state from which on the states accept."""
-    letters, words = _spell(phrases)
-    size = int(letters.max()) + 1
-    branches, ends = [[0] * size], [False]  # a tree; 0 is its root and stands for no branch
-    for word in words:
-        state = 0
-        for letter in word:
-            if not branches[state][letter]:
-                branches[state][letter] = len(branches)
-                branches.append([0] * size)
-                ends.append(False)
-            state = branches[state][letter]
-        ends[state] = True
-    backs, queue = [0] * len(branches), [0]
-    for state in queue:  # grows while it is read: breadth first
-        for letter, below in enumerate(branches[state]):
-            fallback = branches[backs[state]][letter] if state else 0
-            if below:
-                backs[below] = fallback
-                ends[below] = ends[below] or ends[fallback]
-                queue.append(below)
-            else:
-                branches[state][letter] = fallback
-    order = sorted(range(len(branches)), key=lambda state: (ends[state], state))
-    places = np.argsort(order)
-    steps = places[np.array(branches)[order]] * size
-    return letters, steps.astype(np.int32).ravel(), (len(branches) - sum(ends)) * size
-
-
 def _spell(phrases: Sequence[str]) -> tuple[npt.NDArray[np.uint32], list[list[int]]]:
     """A letter for every code point, equal where `re` in any case takes one for the other, and the phrases in those letters."""
     letters = np.zeros(CODE_POINTS, np.uint32)
@@ -178,16 +150,11 @@ def _newlines(data, starts, ends):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _count_words(data, starts, ends, kinds, words):  # type: ignore[no-untyped-def]
+    base = data.ctypes.data
     for row in range(len(starts)):
         i, end, inside, total = starts[row], ends[row], False, 0
         while i < end:
-            code, width = np.uint32(data[i]), 1
-            if code >= 0x80:
-                width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                code &= np.uint32(0x7F >> width)
-                for k in range(i + 1, i + width):
-                    code = np.uint32(code << 6 | data[k] & 0x3F)
-                code = min(code, LAST_CODE_POINT)
+            code, width = decode_char(base, i, end)
             i += width
             kind = kinds[code]
             total += (not inside) & (kind & GAP == 0) & (kind & ALNUM != 0)
@@ -200,6 +167,7 @@ def _find(  # type: ignore[no-untyped-def]
     data, starts, ends, kinds, steps, accepting, limits, fracs, least, counters, row_words, touched, firsts, lines
 ):
     """Fill the arrays of `Notable`; returns the number of lines."""
+    base = data.ctypes.data
     max_newlines, max_phrase_words = limits[0], limits[1]
     max_upper, max_digit = fracs[0], fracs[1]
     phrases = accepting < len(steps)
@@ -212,13 +180,7 @@ def _find(  # type: ignore[no-untyped-def]
         while i <= end:
             code, width = np.uint32(NEWLINE), 1  # the end of a text ends its last line
             if i < end:
-                code = np.uint32(data[i])
-                if code >= 0x80:
-                    width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                    code &= np.uint32(0x7F >> width)
-                    for k in range(i + 1, i + width):
-                        code = np.uint32(code << 6 | data[k] & 0x3F)
-                    code = min(code, LAST_CODE_POINT)
+                code, width = decode_char(base, i, end)
             if code != NEWLINE:
                 i += width
                 kind = kinds[code]

@@ -16,10 +16,10 @@ from numba import njit
 
 from curate.text.unicode.buffers import TextBuffers
 from curate.text.unicode.chars import CODE_POINTS, SPACE, char_kinds, lower_chars
+from curate.text.unicode.utf8 import decode_char
 
 NEWLINE = 10
 DOTTED_I, DOT_ABOVE = (np.uint32(ord(char)) for char in "İ\u0307")
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 SEED, STEP, MIX = (np.uint64(value) for value in (0xCBF29CE484222325, 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93))
 
 
@@ -61,20 +61,14 @@ def _most_lines(data, starts, ends):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _find(data, starts, ends, kinds, signs, ignore_case, least, keys, owners, found):  # type: ignore[no-untyped-def]
     """Set `found`. `keys` is an open table of the lines of one row; a slot whose owner is another row is free."""
-    mask = len(keys) - 1
+    base, mask = data.ctypes.data, len(keys) - 1
     for row in range(len(starts)):
         i, end = starts[row], ends[row]
         chars, size, value, key = 0, 0, SEED, SEED  # `size` and `key` as of the last character that is not white space
         while i <= end:
             code, width = np.uint32(NEWLINE), 1  # the end of a text ends its last line
             if i < end:
-                code = np.uint32(data[i])
-                if code >= 0x80:
-                    width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                    code &= np.uint32(0x7F >> width)
-                    for k in range(i + 1, i + width):
-                        code = np.uint32(code << 6 | data[k] & 0x3F)
-                    code = min(code, LAST_CODE_POINT)
+                code, width = decode_char(base, i, end)
             i += width
             if code != NEWLINE:
                 if kinds[code] & SPACE:

@@ -15,7 +15,7 @@ from numba import njit
 from curate.text.unicode.buffers import TextBuffers
 from curate.text.unicode.chars import SPACE, char_kinds
 from curate.text.unicode.hashing import hash_bytes, load_byte, load_u64, trailing_zeros
-from curate.text.unicode.utf8 import LAST_CODE_POINT, decode_char
+from curate.text.unicode.utf8 import decode_char, decode_last
 
 Cutting = Literal["runs", "stripped", "blank_lines", "all"]
 """Lines end at a line feed in all of them.
@@ -111,15 +111,8 @@ def _trim(base, start, end, spaces):  # type: ignore[no-untyped-def]
             break
         start += width
     while end > start:
-        at = end - 1
-        while at > start and load_byte(base + at) & np.uint64(0xC0) == np.uint64(0x80):
-            at -= 1
-        code, width = np.uint32(load_byte(base + at)), end - at
-        if code >= 0x80:
-            code &= np.uint32(0x7F >> width) if width < 8 else np.uint32(0)
-            for k in range(at + 1, end):
-                code = np.uint32(code << 6 | np.uint32(load_byte(base + k)) & 0x3F)
-        if not spaces[min(code, LAST_CODE_POINT)] & SPACE:
+        code, at = decode_last(base, start, end)
+        if not spaces[code] & SPACE:
             break
         end = at
     return start, end

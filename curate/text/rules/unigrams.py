@@ -27,9 +27,9 @@ from curate.errors import SpecError
 from curate.storage import store
 from curate.text.unicode.chars import CODE_POINTS, every_code_point, lower_chars
 from curate.text.unicode.hashing import LAST, SEED, STEP, fold_product, load_some
+from curate.text.unicode.utf8 import decode_char
 from curate.text.words.types import Words
 
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 CASED = np.uint32(1 << 31)
 """Marks, in the table of lower case, letters before which a capital sigma is no final one."""
 LOWER_BITS = np.uint32(2**31 - 1)
@@ -228,14 +228,7 @@ def _score(  # type: ignore[no-untyped-def]
             if lowercase and met & TOPS:
                 i, size, eight, sigma, past = start, 0, np.uint64(0), False, False
                 while i < end:
-                    code = np.uint32(stream[i])
-                    width = 1
-                    if code >= 0x80:
-                        width = int(min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i))
-                        code &= np.uint32(0x7F >> width)
-                        for n in range(i + 1, i + width):
-                            code = np.uint32(code << 6 | stream[n] & 0x3F)
-                        code = min(code, LAST_CODE_POINT)
+                    code, width = decode_char(base, i, end)
                     i += width
                     small = lower[code]
                     if sigma and not small & CASED:

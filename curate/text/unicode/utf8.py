@@ -1,7 +1,6 @@
-"""Reads characters of UTF-8 in kernels.
+"""Decodes UTF-8 in kernels, from addresses: `base` is `array.ctypes.data` of an array that outlives the call.
 
-Malformed bytes give some code point and read nothing beyond the end that is given. Kernels that were tuned to the cycle for
-their own loops (`gopher.py`, `c4.py`) have these lines in place, on an array.
+Malformed bytes give some code point and read nothing outside the bytes that are given.
 """
 
 from __future__ import annotations
@@ -26,3 +25,13 @@ def decode_char(base, i, end):  # type: ignore[no-untyped-def]
             code = np.uint32(code << 6 | np.uint32(load_byte(base + k)) & 0x3F)
         code = min(code, LAST_CODE_POINT)
     return code, width
+
+
+@njit(inline="always")
+def decode_last(base, start, end):  # type: ignore[no-untyped-def]
+    """The last code point of the bytes from base + start to base + end (exclusive, not empty), and where it begins."""
+    at = end - 1
+    while at > start and load_byte(base + at) & np.uint64(0xC0) == np.uint64(0x80):
+        at -= 1
+    code, _ = decode_char(base, at, end)
+    return code, at

@@ -21,13 +21,14 @@ from numba import njit
 
 from curate.text.unicode.buffers import TextBuffers, text_buffers
 from curate.text.unicode.chars import CODE_POINTS, every_code_point, lower_chars
+from curate.text.unicode.utf8 import decode_char
+from curate.text.words.trie import build_automaton
 
 BORDER = 1
 """The number of a border among letters; 0 is a character of no word."""
 FLANK, ODD = 1, 2
 """Kinds of characters, below the letter: has borders; has no lower case of its own. Shape of an entry: letter << 2 | kinds."""
 NONE, AGAIN = -1, -2
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 
 Search = Callable[[TextBuffers], npt.NDArray[np.int64]]
 
@@ -36,7 +37,9 @@ def word_search(words: Sequence[str], flanked: bool) -> Search:
     """A function from texts to the place in `words` (lower case, none empty, none twice) of the one that ends first in each;
     of two that end together the longer one; -1 for none."""
     letters = {char: number for number, char in enumerate(sorted(set("".join(words))), BORDER + 1)}
-    steps, found = _automaton([_spelled(word, letters, flanked) for word in words], len(letters) + BORDER + 1)
+    automaton = build_automaton([_spelled(word, letters, flanked) for word in words], len(letters) + BORDER + 1)
+    steps = automaton.steps
+    found = np.array([ended[0] if ended else NONE for ended in automaton.endings], np.int32)
     table = _table(letters, flanked)
 
     def search(texts: TextBuffers) -> npt.NDArray[np.int64]:
@@ -62,30 +65,6 @@ def _spelled(word: str, letters: dict[str, int], flanked: bool) -> list[int]:
     return [BORDER, *(letter for part in inner for letter in part), BORDER]
 
 
-def _automaton(spellings: Sequence[Sequence[int]], letters: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """steps[state, letter], and the word found in each state, -1 for none."""
-    tree: list[dict[int, int]] = [{}]
-    found = [NONE]
-    for place, spelling in enumerate(spellings):
-        state = 0
-        for letter in spelling:
-            if letter not in tree[state]:
-                tree[state][letter] = len(tree)
-                tree.append({})
-                found.append(NONE)
-            state = tree[state][letter]
-        found[state] = place
-    steps = np.zeros((len(tree), letters), np.int32)
-    steps[0, list(tree[0])] = list(tree[0].values())
-    queue = [(state, 0) for state in tree[0].values()]
-    for state, shorter in queue:
-        found[state] = found[shorter] if found[state] == NONE else found[state]
-        steps[state] = steps[shorter]
-        queue += [(child, int(steps[shorter, letter])) for letter, child in tree[state].items()]
-        steps[state, list(tree[state])] = list(tree[state].values())
-    return steps, np.array(found, np.int32)
-
-
 @cache
 def _flanks() -> npt.NDArray[np.int32]:
     """FLANK for every code point that is none of `\\w`."""
@@ -108,17 +87,12 @@ def _table(letters: dict[str, int], flanked: bool) -> npt.NDArray[np.int32]:
 @njit(nogil=True, cache=True)
 def _search(data, starts, ends, table, steps, found, flanked, places):  # type: ignore[no-untyped-def]
     """Fill `places`."""
+    base = data.ctypes.data
     first = steps[0, BORDER] if flanked else 0
     for row in range(len(starts)):
         i, end, state = starts[row], ends[row], first
         while i < end:
-            code, width = np.uint32(data[i]), 1
-            if code >= 0x80:
-                width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                code &= np.uint32(0x7F >> width)
-                for k in range(i + 1, i + width):
-                    code = np.uint32(code << 6 | data[k] & 0x3F)
-                code = min(code, LAST_CODE_POINT)
+            code, width = decode_char(base, i, end)
             i += width
             kind = table[code]
             if kind & (FLANK | ODD):

@@ -47,7 +47,7 @@ from curate.text.unicode.hashing import (
     store_u64,
     trailing_zeros,
 )
-from curate.text.unicode.utf8 import decode_char
+from curate.text.unicode.utf8 import decode_char, decode_last
 from curate.text.words.punctuation import sign_kinds
 from curate.text.words.spacy_rules import (
     BEFORE_DOT,
@@ -385,15 +385,9 @@ def _meet(base, begin, end, start, stop, left, right, touchy, mark, edges):  # t
     `left` and `right` are the hashes of the words that meet. In a touchy chunk these may be special words already: there
     only the characters count.
     """
-    i = end - 1
-    while i > begin and load_byte(base + i) & 0xC0 == 0x80:
-        i += -1
-    ends = np.zeros(2, np.uint64)
-    for k in range(2):
-        at, last = (i, end) if k == 0 else (start, stop)
-        code, _ = decode_char(base, at, last)
-        ends[k] = code
-    pair = ends[0] << np.uint64(32) | ends[1]
+    before, _ = decode_last(base, begin, end)
+    after, _ = decode_char(base, start, stop)
+    pair = np.uint64(before) << np.uint64(32) | np.uint64(after)
     for k in range(len(edges)):
         if edges[k, 0] == pair and (touchy or edges[k, 1] == left) and (mark or edges[k, 2] == right):
             return True

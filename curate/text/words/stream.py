@@ -13,12 +13,11 @@ import numpy.typing as npt
 from numba import njit
 
 from curate.text.unicode.buffers import TextBuffers
-from curate.text.unicode.chars import CODE_POINTS
 from curate.text.unicode.hashing import LAST, SEED, STEP, fold_product, load_some
+from curate.text.unicode.utf8 import decode_char
 from curate.text.words.punctuation import sign_kinds
 from curate.text.words.types import ALNUM, ALPHA, FIRST_ALNUM, PERIOD, PUNCT, SOLID, Words
 
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 MOST_BYTES = 2**31 - 1
 
 ONES = 0x0101010101010101
@@ -79,13 +78,7 @@ def _measure(stream, base, starts, table, chars, hashes, kinds):  # type: ignore
             continue
         some, every, i, before = np.uint8(0), np.uint8(255), start, seen
         while i < end:
-            code, width = np.uint32(stream[i]), 1
-            if code >= 0x80:
-                width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, int(end - i))
-                code &= np.uint32(0x7F >> width)
-                for k in range(i + 1, i + width):
-                    code = np.uint32(code << 6 | stream[k] & 0x3F)
-                code = min(code, LAST_CODE_POINT)
+            code, width = decode_char(base, i, end)
             kind = table[code]
             if i == start:
                 some |= kind & FIRST_ALNUM

@@ -33,6 +33,7 @@ from numba.extending import intrinsic
 from curate.text.unicode.buffers import TextBuffers
 from curate.text.unicode.chars import CODE_POINTS, SPACE, char_kinds
 from curate.text.unicode.hashing import load_u64
+from curate.text.unicode.utf8 import decode_char
 from curate.text.words.stream import AFTER_Z, FROM_A, LOWER, TOPS, stream_size, stream_words
 from curate.text.words.types import Words
 
@@ -92,7 +93,6 @@ STATE_BITS = 5
 WIDTH = 1 << STATE_BITS
 STATE_MASK = -WIDTH
 AFTER_LETTER = 2 * STATES.index("ALetter") << STATE_BITS
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 
 
 def cut_uax29(texts: TextBuffers) -> Words:
@@ -203,13 +203,7 @@ def _cut(data, base, starts, ends, classes, steps, stream, room, word_starts, fi
         firsts[row] = words
         step = np.int64(0)
         while i < end:
-            code, width = np.uint32(data[i]), 1
-            if code >= 0x80:
-                width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-                code &= np.uint32(0x7F >> width)
-                for k in range(i + 1, i + width):
-                    code = np.uint32(code << 6 | data[k] & 0x3F)
-                code = min(code, LAST_CODE_POINT)
+            code, width = decode_char(base, i, end)
             step = np.int64(steps[np.uint64(step & STATE_MASK | classes[code])])
             if step & (LATE | MID):
                 if step & LATE:

@@ -11,11 +11,10 @@ import numpy as np
 from numba import njit
 
 from curate.text.unicode.buffers import TextBuffers
-from curate.text.unicode.chars import CODE_POINTS, SPACE, char_kinds
+from curate.text.unicode.chars import SPACE, char_kinds
+from curate.text.unicode.utf8 import decode_char
 from curate.text.words.stream import stream_size, stream_words
 from curate.text.words.types import Words
-
-LAST_CODE_POINT = np.uint32(CODE_POINTS - 1)
 
 
 def cut_whitespace(texts: TextBuffers) -> Words:
@@ -31,7 +30,7 @@ def cut_whitespace(texts: TextBuffers) -> Words:
 @njit(nogil=True, cache=True)
 def _cut(data, starts, ends, kinds, stream, word_starts, firsts, lasts):  # type: ignore[no-untyped-def]
     """Fill the last four; returns how many words there are and how many bytes of the stream."""
-    words, used = 0, 0
+    base, words, used = data.ctypes.data, 0, 0
     for row in range(len(starts)):
         i, end = starts[row], ends[row]
         firsts[row] = words
@@ -47,11 +46,8 @@ def _cut(data, starts, ends, kinds, stream, word_starts, firsts, lasts):  # type
                 used += inside
                 i += 1
                 continue
-            width = min(4 if code >= 0xF0 else 3 if code >= 0xE0 else 2, end - i)
-            code &= np.uint32(0x7F >> width)
-            for k in range(i + 1, i + width):
-                code = np.uint32(code << 6 | data[k] & 0x3F)
-            inside = 1 - (kinds[min(code, LAST_CODE_POINT)] & SPACE)
+            code, width = decode_char(base, i, end)
+            inside = 1 - (kinds[code] & SPACE)
             word_starts[np.uint64(words)] = used
             words += outside & inside
             outside = 1 - inside
