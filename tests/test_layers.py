@@ -28,7 +28,8 @@ KERNELS = {
     f"text/{name}.py"
     for name in (
         "dedup/bloom", "dedup/bloom_filtering", "dedup/clusters", "dedup/minhash", "dedup/ngram_overlap", "dedup/normalize",
-        "dedup/shingles", "rules/c4", "rules/char_shares", "rules/dclm", "rules/fineweb", "rules/gopher",
+        "dedup/shingles", "rules/c4", "rules/c4_edits", "rules/c4_lines", "rules/char_shares", "rules/dclm", "rules/fineweb",
+        "rules/gopher",
         "rules/pii_candidates", "rules/refinedweb", "rules/repeated_lines", "rules/repetition_lines",
         "rules/repetition_ngrams", "rules/unigrams",
         "unicode/hashing", "unicode/utf8", "words/align", "words/fasttext", "words/phrase_search", "words/spacy",

@@ -97,7 +97,7 @@ def _line_rules(batches: Sequence[Any], tokens: Sequence[Any]) -> Iterator[tuple
     yield "character shares", _each(count_shares, batches)
     yield "repeated lines", _each(lambda batch: repeating(batch, ignore_case=True, min_chars=10), batches)
     for cutting in ("runs", "blank_lines"):
-        yield f"repetition of lines: {cutting}", _each(RepeatCounter(cutting), batches)  # type: ignore[arg-type]
+        yield f"repetition of lines: {cutting}", _each(RepeatCounter(cutting), batches)
     yield "PII candidates", _each(place_finder(), batches)
     for flanked in (True, False):
         search = word_search(("a phrase of no text", "zzyzx", "naïve & co"), flanked)
@@ -118,7 +118,7 @@ def _word_rules(batches: Sequence[Any], words: Sequence[Any]) -> Iterator[tuple[
     yield "Gopher signs, spaced dots", _each(sign_counter(LineRules("*-", splitlines=False, spaced_dots=True)), batches)
     yield "fastText words", _each(count_blank_words, batches)
     for repeated in ("jump", "union", "share"):
-        counting = Counting(blanks=repeated == "jump", ties="first", once=True, repeated=repeated)  # type: ignore[arg-type]
+        counting = Counting(blanks=repeated == "jump", ties="first", once=True, repeated=repeated)
         yield f"repetition of n-grams: {repeated}", _each(NgramCounter(counting), words)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "counts.csv"
@@ -127,15 +127,17 @@ def _word_rules(batches: Sequence[Any], words: Sequence[Any]) -> Iterator[tuple[
 
 
 def _edits(column: pa.Array) -> Iterator[tuple[str, Case]]:
+    from curate.api.batch import Batch
     from curate.stages.filters.c4_quality import C4Quality
     from curate.text.dedup.normalize import simplify
-    from curate.text.rules.c4 import apply_edits, c4_cleaner
-    from curate.text.unicode.buffers import text_buffers
-    from curate.text.words.cut import cut_words
 
-    clean = c4_cleaner(C4Quality().cleaner, lambda texts: cut_words(texts, "spacy"))
-    cleaned, everywhere = clean(text_buffers(column)), np.ones(len(column), np.bool_)
-    yield "C4 edits", lambda: apply_edits(column, cleaned, everywhere)
+    kernel, batch = C4Quality().open(), pa.record_batch({"text": column})
+
+    def edited() -> list[pa.Array]:
+        result = kernel(Batch(batch))
+        return [result[name] for name in result.names]
+
+    yield "C4 stage", edited
     yield "simplified text", lambda: simplify(column)
 
 
@@ -147,7 +149,8 @@ def digest(value: object) -> str:
         if isinstance(part, np.ndarray):
             found.update(f"{part.dtype}{part.shape}".encode() + np.ascontiguousarray(part).tobytes())
         elif isinstance(part, pa.Array):
-            found.update(repr([None if piece is None else piece.as_buffer().to_pybytes() for piece in part]).encode())
+            plain = part.view(pa.large_binary()) if pa.types.is_large_string(part.type) else part
+            found.update(repr(plain.to_pylist()).encode())
         elif is_dataclass(part):
             for field in fields(part):
                 add(getattr(part, field.name))

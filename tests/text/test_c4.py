@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -18,26 +19,20 @@ from hypothesis import strategies as st
 from curate.api.batch import apply_edits as apply_to_one
 from curate.schema import EDITS_TYPE
 from curate.stages.filters.c4_quality import CLOSERS, C4Quality
-from curate.text.rules.c4 import (
+from curate.text.rules.c4 import COUNTS, Cleaner, c4_cleaner, count_sentences
+from curate.text.rules.c4_chars import (
     BREAK,
     CLOSER,
-    COUNTS,
     CURLY,
     DIGIT,
-    EDIT_RULES,
     LINE_END,
     OPEN,
     POLICY,
     SPACE,
-    CleanedText,
-    Cleaner,
-    apply_edits,
     build_phrases,
-    c4_cleaner,
     character_table,
-    count_sentences,
-    edit_column,
 )
+from curate.text.rules.c4_edits import EDIT_RULES, CleanedText, apply_edits, edit_column
 from curate.text.unicode.buffers import TextBuffers, text_buffers
 from curate.text.words.punctuation import SENTENCE_ENDS, TERMINAL_PUNCTUATION
 from curate.text.words.types import GAP, PERIOD, PUNCT, Words
@@ -259,8 +254,13 @@ def test_arbitrary_texts_are_cleaned_as_in_plain_python(rules: Cleaner, texts: l
     assert cleaned(column(texts)[start:stop], rules) == [plain_clean(text, rules) for text in texts[start:stop]]
 
 
+def table_of(rules: Cleaner, letters: dict[str, int]) -> npt.NDArray[np.uint16]:
+    ends = {"line_ends": rules.line_ends, "sentence_ends": rules.sentence_ends, "closers": rules.closers}
+    return character_table(letters, every_break=rules.lines == "splitlines", **ends)
+
+
 def test_every_code_point_is_of_the_kinds_python_says() -> None:
-    table = character_table(CLEANERS["ours"], build_phrases(False).letters)
+    table = table_of(CLEANERS["ours"], build_phrases(False).letters)
 
     def having(bit: int) -> str:
         return "".join(char for char in CHARS if table[ord(char)] & bit)
@@ -275,7 +275,7 @@ def test_every_code_point_is_of_the_kinds_python_says() -> None:
 
 def test_every_code_point_has_the_letter_of_its_lower_case() -> None:
     letters = build_phrases(False).letters
-    table = character_table(CLEANERS["ours"], letters)
+    table = table_of(CLEANERS["ours"], letters)
     assert [table[ord(char)] >> 9 for char in CHARS] == [letters.get(char.lower(), 0) for char in CHARS]
 
 

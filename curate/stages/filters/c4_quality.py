@@ -200,7 +200,8 @@ class C4Quality(RuleStage):
         return {TEXT: pa.large_string(), **{self.prefix + name: pa.float64() for name in lines}, **super().writes}
 
     def open(self) -> Kernel:
-        from curate.text.rules.c4 import COUNTS, KEPT_WORDS, apply_edits, c4_cleaner, edit_column
+        from curate.text.rules.c4 import COUNTS, KEPT_WORDS, c4_cleaner
+        from curate.text.rules.c4_edits import apply_edits, edit_column
         from curate.text.words.cut import cut_words
 
         cleaner = self.cleaner

@@ -1,8 +1,8 @@
 """Finds personal data and secrets in texts: e-mail and IP addresses, phone, card and account numbers, keys.
 
-A kernel (`text/pii_places.py`) notes where something may stand: an `@`, a run of digits, of hexadecimal groups, the beginning
-of a key or of an account number. Only there do these rules look, each at a window of bounded size, so that time is linear in
-the text whatever it holds.
+A kernel (`rules/pii_candidates.py`) notes where something may stand: an `@`, a run of digits, of hexadecimal groups, the
+beginning of a key or of an account number. Only there do these rules look, each at a window of bounded size, so that time is
+linear in the text whatever it holds.
 
 Kinds are looked for in the order of `KINDS`, and what one has taken is closed to the next: an account number within a URL is
 no phone number. Within a kind the place that begins first wins.

@@ -1,4 +1,4 @@
-"""Where in a text personal data may stand: one pass over the bytes, for the rules of `text/pii.py` to look at.
+"""Where in a text personal data may stand: one pass over the bytes, for the rules of `rules/pii.py` to look at.
 
 Malformed UTF-8 gives some places and reads nothing outside its row.
 """

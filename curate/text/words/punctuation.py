@@ -46,7 +46,7 @@ SPACE = 128
 def sign_kinds() -> npt.NDArray[np.uint8]:
     """What a character brings to the kinds of its word, for every code point. Shape (0x110000,), read-only.
 
-    The bits are those of `text/words.py`, and SPACE. Of a word: ALPHA, ALNUM and SOLID where some character has them, PUNCT
+    The bits are those of `words/types.py`, and SPACE. Of a word: ALPHA, ALNUM and SOLID where some character has them, PUNCT
     where every character has it, FIRST_ALNUM where the first has it, PERIOD where the word is one character that has it.
     """
     chars, kinds = char_kinds(), np.zeros(CODE_POINTS, np.uint8)

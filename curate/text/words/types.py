@@ -26,7 +26,7 @@ ALNUM = 2
 FIRST_ALNUM = 4
 """The first character is a letter or digit."""
 SOLID = 8
-"""Some character lies outside datatrove's set of punctuation (`text/signs.py`)."""
+"""Some character lies outside datatrove's set of punctuation (`words/punctuation.py`)."""
 PUNCT = 16
 """Every character is of a Unicode category P*."""
 PERIOD = 32
