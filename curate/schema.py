@@ -5,6 +5,8 @@ its `id`: ids are labels of the source and do repeat. The position is the byte o
 or the row number of a Parquet file, so that it does not depend on how a file is split into shards.
 """
 
+import hashlib
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -56,12 +58,20 @@ def ordinal(file_index: int, position: int) -> int:
     return file_index << POSITION_BITS | position
 
 
-def keyed_hash(ordinals: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
-    """One uint64 per ordinal, uniform and without collisions (splitmix64 is a bijection); numpy wraps modulo 2^64.
+def keyed_hash(values: npt.NDArray[np.uint64], purpose: str, seed: int = 0) -> npt.NDArray[np.uint64]:
+    """Hash uint64 values to uniform uint64 values, without collisions.
+
+    Draws for different purposes are independent though their seeds are equal: a sample, then a choice among what is left.
+    """
+    return mix(values, int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little") + seed)
+
+
+def mix(values: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:
+    """`keyed_hash` with a key that is a purpose of its own. The mixer of splitmix64, a bijection.
 
     Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
     """
-    x = ordinals + np.uint64(((seed + 1) * 0x9E3779B97F4A7C15) % 2**64)
+    x = values + np.uint64(((key + 1) * 0x9E3779B97F4A7C15) % 2**64)  # numpy wraps modulo 2^64
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 from curate.api.batch import Batch
 from curate.errors import AccountingError, ContractError
 from curate.execution.contract_checks import check_columns, check_rows, contract_error
-from curate.execution.sampling import SAMPLE_SEED, BottomK, sampled_texts
+from curate.execution.sampling import SAMPLE_KEY, BottomK, sampled_texts
 from curate.pipeline.steps import ALWAYS, TEXT_CHARS, Step
-from curate.schema import DROP, EDITED, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT, URL, keyed_hash
+from curate.schema import DROP, EDITED, EDITS, EDITS_TYPE, ID, ORDINAL, TEXT, URL, mix
 
 SOURCE = "source"
 KILLED = "killed_worker"
@@ -212,7 +212,7 @@ class ShardAccounting:
         old, new = Batch(before.records.filter(pa.array(edited))), Batch(after.records.filter(pa.array(edited)))
         texts = [old[TEXT].cast(pa.large_string()), new[TEXT].cast(pa.large_string())]
         if not self.keep_text:
-            taken = self.edit_samples.offer(name, keyed_hash(old.ordinals, SAMPLE_SEED))
+            taken = self.edit_samples.offer(name, mix(old.ordinals, SAMPLE_KEY))
             texts = [pc.if_else(pa.array(taken), text, pa.scalar(None, pa.large_string())) for text in texts]
         columns = [
             *(old[column] for column in ALWAYS), pa.repeat(pa.scalar(name), len(old)), new[EDITS],

@@ -14,10 +14,10 @@ from curate.api.batch import Batch
 from curate.execution.accounting import EDITED_SCHEMA, dropped_schema, with_values
 from curate.execution.assemble import read_documents
 from curate.execution.global_stages.partition import Context
-from curate.execution.sampling import SAMPLE_SEED
+from curate.execution.sampling import SAMPLE_KEY
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import TEXT_CHARS
-from curate.schema import ORDINAL, keyed_hash
+from curate.schema import ORDINAL, mix
 from curate.sources.source import Shard
 from curate.storage.parquet import FileRecord, TableWriter, read_batches, schema
 from curate.storage.run_dir import marker_file, shard_file, values_file
@@ -109,7 +109,7 @@ def _sampled(compaction: CompactionContext, kind: str, records: pa.RecordBatch) 
     if kind == "dropped":
         keys = [f"{stage}/{reason}" for stage, reason in zip(keys, records.column("reason").to_pylist(), strict=True)]
     limits = [compaction.thresholds.get(f"{kind}/{key}", -1) for key in keys]
-    hashes = keyed_hash(records.column(ORDINAL).to_numpy(), SAMPLE_SEED).tolist()
+    hashes = mix(records.column(ORDINAL).to_numpy(), SAMPLE_KEY).tolist()
     inside = pa.array(np.array([value <= limit for value, limit in zip(hashes, limits, strict=True)], np.bool_))
     for name in ("text",) if kind == "dropped" else ("before", "after"):
         column = records.column(name)

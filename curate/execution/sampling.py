@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.schema import keyed_hash
+from curate.schema import mix
 
-SAMPLE_SEED = 0x5EED
+SAMPLE_KEY = 0x5EED
 
 
 class BottomK:
@@ -49,7 +49,7 @@ class BottomK:
 
 
 def sampled_texts(text: pa.Array, samples: BottomK, keys: list[str], ordinals: npt.NDArray[np.uint64]) -> pa.Array:
-    hashes = keyed_hash(ordinals, SAMPLE_SEED)
+    hashes = mix(ordinals, SAMPLE_KEY)
     taken = np.zeros(len(keys), np.bool_)
     names = np.array(keys)
     for key in dict.fromkeys(keys):

@@ -15,6 +15,8 @@ from curate.mates.options import Rounds
 from curate.mates.probe_recipe import draw_order
 from curate.schema import ID, TEXT
 
+PURPOSE = "rounds"
+"""Purpose of a loop's samples: they are independent of a `sample` in the pipeline that has the same seed."""
 CANDIDATES_PER_PROBE = 32
 """Documents that are read into memory for each probe. Probes are the first of them that are long enough."""
 
@@ -67,7 +69,7 @@ class SplitDocuments:
         """Ids and texts of the documents whose hash lies in an interval, one file at a time."""
         from curate.execution.apply import apply_stage
 
-        sample = {"start": start, "share": share, "seed": self._options.seed}
+        sample = {"start": start, "share": share, "seed": self._options.seed, "purpose": PURPOSE}
         for table in documents_of_run(self._run):
             yield table.filter(apply_stage("sample", table, sample)["drop"].is_null())
 

@@ -22,7 +22,7 @@ from curate.errors import DataError
 from curate.events import Listener
 from curate.execution.runner import run_file
 from curate.mates import loop_dir
-from curate.mates.documents import SplitDocuments, documents_of_run, ids_digest
+from curate.mates.documents import PURPOSE, SplitDocuments, documents_of_run, ids_digest
 from curate.mates.flops import probing_flops, training_flops
 from curate.mates.language_model import LanguageModel, StepProgress
 from curate.mates.loop_dir import in_round
@@ -195,7 +195,7 @@ class Round:
     def select_at_random(self) -> Mapping[str, Any]:
         options = self._options
         seed = options.seed * 1000 + 500 + self.number
-        return self._select([{"sample": {"share": options.top, "seed": seed, "as": "random"}}], [ID, TEXT])
+        return self._select([{"sample": {"share": options.top, "seed": seed, "purpose": PURPOSE, "as": "random"}}], [ID, TEXT])
 
     def select_by_influence(self) -> Mapping[str, Any]:
         options = self._options
@@ -210,7 +210,7 @@ class Round:
     def _select(self, stages: list[dict[str, Any]], columns: list[str]) -> Mapping[str, Any]:
         """Run stages over the training split of the round."""
         start, share = self._options.training_split(self.number)
-        window = {"sample": {"start": start, "share": share, "seed": self._options.seed, "as": "window"}}
+        window = {"sample": {"start": start, "share": share, "seed": self._options.seed, "purpose": PURPOSE, "as": "window"}}
         # Every row group is a shard, so that the stages that run models use all workers.
         source = {"paths": f"../{loop_dir.BASE}/data/*.parquet", "split_bytes": 1024}
         pipeline = {

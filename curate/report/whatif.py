@@ -34,12 +34,12 @@ from curate.api.global_stage import GlobalStage
 from curate.config.yaml_file import read_scalar
 from curate.errors import AccountingError, SpecError
 from curate.execution.accounting import KILLED, VALUES
-from curate.execution.sampling import SAMPLE_SEED
+from curate.execution.sampling import SAMPLE_KEY
 from curate.execution.summary import Summary
 from curate.pipeline import lockfile
 from curate.pipeline.steps import TEXT_CHARS
 from curate.report.replay import DropReason, Flags, LimitCheck, PastRun, StageReplay, judges_of
-from curate.schema import ID, ORDINAL, URL, keyed_hash
+from curate.schema import ID, ORDINAL, URL, mix
 from curate.storage.run_dir import MANIFEST, values_file
 from curate.storage.store import Store
 
@@ -259,7 +259,7 @@ class _Draw:
     def offer(self, block: _Block, where: Flags, stages: Codes) -> None:
         rows = np.flatnonzero(where)
         self.seen += len(rows)
-        hashes = keyed_hash(block.ordinals[rows], SAMPLE_SEED)
+        hashes = mix(block.ordinals[rows], SAMPLE_KEY)
         first = np.argsort(hashes, kind="stable")[: self.size]
         picks = [
             _Pick(

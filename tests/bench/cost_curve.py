@@ -31,7 +31,7 @@ from curate.execution.global_stages.partition import Context
 from curate.execution.runner import survey
 from curate.pipeline.plan import Plan
 from curate.pipeline.spec import load
-from curate.schema import keyed_hash
+from curate.schema import mix
 from curate.sources.source import Shard
 from curate.stages.dedup.minhash import Minhash
 from curate.storage.parquet import TableWriter, schema
@@ -46,18 +46,18 @@ Keys = npt.NDArray[np.uint64]
 
 
 def uniform(numbers: Keys, seed: int) -> npt.NDArray[np.float64]:
-    return keyed_hash(numbers, seed).astype(np.float64) / 2.0**64
+    return mix(numbers, seed).astype(np.float64) / 2.0**64
 
 
 def drawn(ordinals: Keys, documents: int, bands: int) -> tuple[Keys, Keys]:
     """The keys of every document's bands, and what its signature is made of."""
-    own = keyed_hash(ordinals, 1)
-    number = keyed_hash(ordinals, 2) % np.uint64(max(1, int(documents * CLUSTERED / SIZE)))
-    cluster = np.where(uniform(ordinals, 3) < CLUSTERED, keyed_hash(number, 4), own)
+    own = mix(ordinals, 1)
+    number = mix(ordinals, 2) % np.uint64(max(1, int(documents * CLUSTERED / SIZE)))
+    cluster = np.where(uniform(ordinals, 3) < CLUSTERED, mix(number, 4), own)
     keys = np.empty((len(ordinals), bands), np.uint64)
     for band in range(bands):
         theirs = uniform(ordinals ^ own, 100 + band) < SHARED
-        keys[:, band] = keyed_hash(np.where(theirs, cluster, own), 200 + band)
+        keys[:, band] = mix(np.where(theirs, cluster, own), 200 + band)
     return keys, cluster
 
 
@@ -69,7 +69,7 @@ def write_sketches(plan: Plan, store: Store, documents: int) -> list[Shard]:
     for number, start in enumerate(range(0, documents, SHARD)):
         ordinals = np.arange(start, min(start + SHARD, documents), dtype=np.uint64)
         keys, cluster = drawn(ordinals, documents, stage.buckets)
-        values = np.stack([keyed_hash(cluster, 300 + k) for k in range(-(-stage.buckets * stage.rows // 8))], axis=1)
+        values = np.stack([mix(cluster, 300 + k) for k in range(-(-stage.buckets * stage.rows // 8))], axis=1)
         columns = {
             "ordinal": pa.array(ordinals),
             "rank": pa.array(np.ones(len(ordinals), np.uint64)),

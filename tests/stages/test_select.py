@@ -58,7 +58,7 @@ def reasons(stage: Select, part: Batch, decision: Decision) -> list[str | None]:
 def by_sorting(stage: Select, scores: list[float | None], weights: list[int]) -> list[str | None]:
     """What the docstring says, in plain Python."""
     ordinals = np.array([n * 977 for n in range(len(scores))], np.uint64)
-    ties = keyed_hash(ordinals, stage.seed).tolist()
+    ties = keyed_hash(ordinals, "ties of select", stage.seed).tolist()
     real = [(n, s + 0.0) for n, s in enumerate(scores) if s is not None and not math.isnan(s)]
     weight = (lambda n: 1) if stage.by == "docs" else (lambda n: weights[n])
     budget = math.floor(Fraction(str(stage.top)) * sum(weight(n) for n, _ in real))

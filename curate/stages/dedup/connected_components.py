@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.api.global_stage import KEY, Columns, PhaseResult
-from curate.schema import ORDINAL, keyed_hash
+from curate.schema import ORDINAL, mix
 
 U64 = npt.NDArray[np.uint64]
 
-NODE_SEED = 0xC0FFEE
+NODE_KEY = 0xC0FFEE
 EDGES: Columns = {KEY: pa.uint64(), ORDINAL: pa.uint64(), "rank": pa.uint64(), "other": pa.uint64(), "other_rank": pa.uint64()}
 LABELS: Columns = {ORDINAL: pa.uint64(), "label": pa.uint64()}
 CROOKED = "_crooked"
@@ -38,7 +38,7 @@ def edges_of(one: U64, one_rank: U64, two: U64, two_rank: U64) -> pa.Table:
     """Both directions of edges, brought together by the node they start from."""
     start, end = np.concatenate([one, two]), np.concatenate([two, one])
     start_rank, end_rank = np.concatenate([one_rank, two_rank]), np.concatenate([two_rank, one_rank])
-    columns = [keyed_hash(start, NODE_SEED), start, start_rank, end, end_rank]
+    columns = [mix(start, NODE_KEY), start, start_rank, end, end_rank]
     return pa.table(dict(zip(EDGES, columns, strict=True)))
 
 

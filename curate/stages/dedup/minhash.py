@@ -44,13 +44,13 @@ from annotated_types import Ge, Gt, Le
 
 from curate.api.batch import Batch
 from curate.api.global_stage import KEY, Columns, Decision, Phase, PhaseResult
-from curate.schema import ID, INDEXED, ORDINAL, keyed_hash
+from curate.schema import ID, INDEXED, ORDINAL, mix
 from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, ClusterWinner, with_indexed_first
 from curate.stages.dedup.connected_components import (
     CROOKED,
     EDGES,
     LABELS,
-    NODE_SEED,
+    NODE_KEY,
     connected,
     in_bands,
     labelled,
@@ -231,7 +231,7 @@ class Minhash(ClusterWinner):
             kept = pa.Table.from_batches([records.filter(pa.array(found))])
             ranks = with_indexed_first(kept["rank"].to_numpy(), kept[ORDINAL].to_numpy())
             kept = kept.set_column(kept.schema.get_field_index("rank"), "rank", pa.array(ranks))
-            keys = {KEY: pa.array(keyed_hash(label, NODE_SEED)), "label": pa.array(label)}
+            keys = {KEY: pa.array(mix(label, NODE_KEY)), "label": pa.array(label)}
             parts.append(pa.table({**keys, **dict(zip(kept.column_names, kept.columns, strict=True))}))
         return pa.concat_tables([_empty(self._members), *parts])
 

@@ -67,6 +67,7 @@ class C4Badwords(Stage):
     """Share of the documents with a bad word that are kept."""
     seed: Annotated[int, Ge(0)] = 0
 
+    revision = 2  # documents are drawn for a purpose of their own
     reasons = ("bad_word", "no_list")
 
     def __post_init__(self) -> None:
@@ -102,7 +103,7 @@ class C4Badwords(Stage):
 
     def _drawn(self, batch: Batch) -> npt.NDArray[np.bool_]:
         """The documents that are dropped if they have a bad word."""
-        draws = (keyed_hash(batch.ordinals, self.seed) >> np.uint64(11)) / 2.0**53
+        draws = (keyed_hash(batch.ordinals, "c4_badwords", self.seed) >> np.uint64(11)) / 2.0**53
         return np.asarray(draws >= self.keep_frac)
 
 

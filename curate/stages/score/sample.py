@@ -1,7 +1,8 @@
 """Keep a random share of documents, drawn by a keyed hash of each document: no order, no neighbour, no worker matters.
 
 A document is kept when the hash of its key, read as a fraction in [0, 1), is from `start` and below `start + share`. So a
-sample of 1 % is part of the sample of 10 % with the same seed, and samples whose ranges do not overlap share no document.
+sample of 1 % is part of the sample of 10 % with the same seed and purpose, and samples whose ranges do not overlap share no
+document.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Sample(Stage):
     key: Literal["id", "url", "text"] = "id"
     """What is hashed: documents with equal keys stay or go together. A null key falls back on the id."""
     seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
+    purpose: str = ""
+    """Samples for different purposes are independent though their seeds are equal. `curate rounds` draws for one of its own."""
 
     reasons = ("not_sampled",)
 
@@ -45,8 +48,10 @@ class Sample(Stage):
     def apply(self, batch: Batch) -> Batch:
         secret = self.seed.to_bytes(8, "little")
         keys = zip(batch[self.key].to_pylist(), batch[ID].to_pylist(), strict=True)
+        person = hashlib.blake2b(self.purpose.encode(), digest_size=16).digest() if self.purpose else b""
         digests = (
-            hashlib.blake2b((fallback if key is None else key).encode(), digest_size=8, key=secret) for key, fallback in keys
+            hashlib.blake2b((fallback if key is None else key).encode(), digest_size=8, key=secret, person=person)
+            for key, fallback in keys
         )
         draws = np.fromiter((int.from_bytes(d.digest()[:7], "little") / 2**56 for d in digests), np.float64, len(batch))
         end = self.start + self.share

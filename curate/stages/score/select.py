@@ -57,6 +57,7 @@ class Select(Aggregate):
     seed: Annotated[int, Ge(0)] = 0
     """Of the noise, and of the order of documents with equal scores."""
 
+    revision = 2  # ties and noise are drawn for purposes of their own
     reasons = ("no_score", "below_top")
     summary_options = ("column", "by", "gumbel", "gumbel_rule", "seed")
     footprint = "24 bytes per document on disk, at most 64 MB in its decide task"
@@ -162,14 +163,14 @@ class Select(Aggregate):
 
     def _ranks(self, scores: npt.NDArray[np.float64], ordinals: U64) -> tuple[U64, U64]:
         """(high, low): ascending from the best document on, distinct for distinct documents."""
-        return descending(scores), keyed_hash(ordinals, self.seed)
+        return descending(scores), keyed_hash(ordinals, "ties of select", self.seed)
 
 
 def gumbel_noise(ids: pa.Array, seed: int) -> npt.NDArray[np.float64]:
     """Standard Gumbel noise of each id: mean 0.577, standard deviation 1.283."""
     from curate.text.unicode.hashing import hash_column
 
-    uniform = ((keyed_hash(hash_column(ids), seed) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    uniform = ((keyed_hash(hash_column(ids), "noise of select", seed) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     return np.asarray(-np.log(-np.log(uniform)))
 
 
