@@ -62,6 +62,23 @@ class TransientError(RunError):
     """Storage or network failed in a way that may pass."""
 
 
+# Packages that only some commands and stages need, and the extra that brings them.
+EXTRAS = {
+    "datasets": "hub", "duckdb": "serve", "fasttext": "fasttext", "flask": "serve", "gcsfs": "gcs", "httpx": "lm",
+    "huggingface_hub": "hub", "s3fs": "s3", "safetensors": "lm", "spacy": "spacy", "torch": "lm", "transformers": "lm",
+    "vllm": "vllm",
+}  # fmt: skip
+
+
+def install_hint(package: str) -> str:
+    """How to install a package that is missing: by the extra that brings it.
+
+    >>> install_hint("flask")
+    "Install it: pip install 'curate-data[serve]'"
+    """
+    return f"Install it: pip install '{f'curate-data[{EXTRAS[package]}]' if package in EXTRAS else package}'"
+
+
 def known_values(name: str, known: Iterable[str]) -> str:
     """`Did you mean 'x'? Known: a, b, x.` for a name that is not in `known`."""
     names = sorted(known)

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "curate"
 # From the ground up: a room imports only rooms of lower floors, or itself.
 FLOORS = [
     {"errors", "version", "events"},
-    {"schema", "process", "storage"},
+    {"schema", "process", "storage", "data"},
     {"config", "text"},
     {"lm", "prox"},
     {"models", "api"},

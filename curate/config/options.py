@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
+from curate.data import scorer_path, tokenizer_path
 from curate.errors import SpecError, known_values
 from curate.storage.store import is_url
 
@@ -24,10 +25,16 @@ class PathKind:
     """Marks an option as a path: relative ones count from the folder of the file they stand in."""
 
     kind: Literal["asset", "pattern", "dataset"]
+    names: Literal["scorer", "tokenizer"] | None = None
+    """What a bare name may stand for (`curate.data`)."""
 
 
 AssetPath = Annotated[str, PathKind("asset")]
 """A file or folder that must exist; its content, not its name, is part of the fingerprint."""
+ScorerPath = Annotated[str, PathKind("asset", "scorer")]
+"""An asset that is a scorer's folder: a name, such as `preselect-mini-v1`, or a path."""
+TokenizerPath = Annotated[str, PathKind("asset", "tokenizer")]
+"""An asset that is a `tokenizer.json`: the name of a folder of scorers that has one, such as `bpe-v1`, or a path."""
 DatasetPath = Annotated[str, PathKind("dataset")]
 """A name of the hub, or a folder if it begins with `.` or `/`."""
 PatternPath = Annotated[str, PathKind("pattern")]
@@ -110,7 +117,8 @@ def resolve_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> di
     def resolved(path: str, mark: PathKind) -> str:
         if mark.kind == "dataset" and not path.startswith("."):
             return path
-        return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+        named = scorer_path(path) if mark.names == "scorer" else tokenizer_path(path) if mark.names == "tokenizer" else None
+        return named or os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
 
     return {name: _each(value, kinds[name], resolved) if name in kinds else value for name, value in options.items()}
 
@@ -122,6 +130,10 @@ def relative_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> d
     def relative(path: str, mark: PathKind) -> str:
         if not os.path.isabs(path):
             return path
+        if mark.names == "scorer" and scorer_path(os.path.basename(path)) == path:
+            return os.path.basename(path)
+        if mark.names == "tokenizer" and tokenizer_path(name := os.path.basename(os.path.dirname(path))) == path:
+            return name
         found = os.path.relpath(path, folder)
         return f"./{found}" if mark.kind == "dataset" and not found.startswith(".") else found
 

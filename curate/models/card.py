@@ -36,6 +36,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from curate.data import known_names
 from curate.errors import SpecError, known_values
 from curate.schema import HTML, ID, RESERVED, TEXT, URL
 from curate.storage import store
@@ -181,7 +182,8 @@ def no_card(folder: str, wanted: str) -> SpecError:
     what = "has no card.md" if Path(folder).is_dir() else "is not there"
     beside = sorted(path.parent.name for path in Path(folder).absolute().parent.glob("*/card.md"))
     return SpecError(
-        f"scorer {folder!r} {what}. {wanted}, as 'curate fit' writes it. Others in its place: {', '.join(beside) or 'none'}."
+        f"scorer {folder!r} {what}. {wanted}, as 'curate fit' writes it. Others in its place: {', '.join(beside) or 'none'}. "
+        f"By name: {known_values(Path(folder).name, known_names('scorer'))}"
     )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.errors import SpecError
+from curate.errors import SpecError, install_hint
 from curate.models.card import Card, Scores, as_column, prepare
 from curate.models.fasttext_file import FoldedModel, ModelFile
 from curate.process import Child, Function
@@ -38,7 +38,7 @@ def load_model(path: str) -> Any:
     try:
         import fasttext
     except ImportError as error:
-        raise SpecError("this fastText model needs the package 'fasttext': pip install fasttext") from error
+        raise SpecError(f"this fastText model needs the package 'fasttext'. {install_hint('fasttext')}") from error
     fasttext.FastText.eprint = lambda *args, **kwargs: None
     try:
         return fasttext.load_model(path).f

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from curate.data import scorer_path
 from curate.models.card import Scorer, load_card
 
 
-def load_scorer(folder: str) -> Scorer:
-    """The scorer a card describes, model loaded."""
+def load_scorer(name: str) -> Scorer:
+    """Load the scorer that a name, or the path of its folder, stands for.
+
+    Raises SpecError when there is none, or the card is wrong.
+    """
+    folder = scorer_path(name) or name
     card = load_card(folder)
     from curate.models.fasttext import fasttext_scorer
 

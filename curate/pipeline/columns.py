@@ -11,7 +11,8 @@ import pyarrow as pa
 from curate.api.dedup_index import check_index
 from curate.api.global_stage import Shuffle
 from curate.api.stage import Stage
-from curate.config.options import OptionError, asset_paths
+from curate.config.options import OptionError, asset_paths, path_fields
+from curate.data import known_names
 from curate.errors import SpecError, known_values
 from curate.pipeline.spec import Pipeline, StageSpec
 from curate.pipeline.steps import ALWAYS, REMOVE, TEXT_CHARS, Columns
@@ -80,7 +81,9 @@ def _flow(pipeline: Pipeline, source: Columns) -> list[tuple[StageSpec, Columns]
 def _check_assets(spec: StageSpec, where: str) -> None:
     for option, path in asset_paths(spec.stage):
         if not store.is_url(path) and not os.path.exists(path):
-            raise SpecError(f"{where}: {option}: {path!r} does not exist. Relative paths count from the file's folder.")
+            names = known_names(dict(path_fields(type(spec.stage)))[option].names)
+            known = f" {known_values(os.path.basename(path), names)}" if names else ""
+            raise SpecError(f"{where}: {option}: {path!r} does not exist. Relative paths count from the file's folder.{known}")
     if isinstance(spec.stage, Shuffle):
         if len(spec.stage.indexes) > MAX_INDEXES:
             raise SpecError(f"{where}: against: {len(spec.stage.indexes)} indexes are named, {MAX_INDEXES} at most can be.")

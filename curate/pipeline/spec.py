@@ -17,6 +17,7 @@ loader the resolvers of the core schema. PyYAML, because its nodes carry the lin
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from curate.api.stage import Stage
 from curate.config.options import AssetPath
 from curate.config.registry import load_class, table_of
 from curate.config.yaml_file import YamlFile, YamlPath, _Loader, check_keys, mapping_at, options_at
+from curate.data import pipeline_names, pipeline_path
 from curate.errors import SpecError, known_values
 from curate.sources import SOURCES
 from curate.sources.source import Source
@@ -110,7 +112,13 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader
 
 
 def load(file: str, *, source_file: str | None = None) -> Pipeline:
-    """Read and check a pipeline file; `source_file` replaces its `source:`. Raises SpecError at the first mistake."""
+    """Read and check a pipeline: a file, or a name such as `quickstart`. `source_file` replaces its `source:`.
+
+    Raises SpecError at the first mistake.
+    """
+    file = pipeline_path(file)
+    if not os.path.exists(file) and not file.endswith((".yaml", ".yml")) and os.path.basename(file) == file:
+        raise SpecError(f"no pipeline {file!r}. {known_values(file, pipeline_names())} Or give the path of a YAML file.")
     document = YamlFile(file)
     top = mapping_at(document, document.value, (), "a pipeline")
     known = ("name", "source", "remove", "stages", "output", "keep_steps", "max_failed_shards", "rounds")

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from curate.config.options import DatasetPath
-from curate.errors import SpecError, known_values
+from curate.errors import SpecError, install_hint, known_values
 from curate.sources.parquet import ParquetReader
 
 
@@ -37,7 +37,7 @@ class HubSource(ParquetReader):
         try:
             from datasets import load_dataset_builder
         except ImportError as error:
-            raise SpecError("source 'hub' needs the package 'datasets': pip install datasets") from error
+            raise SpecError(f"source 'hub' needs the package 'datasets'. {install_hint('datasets')}") from error
         try:
             builder = load_dataset_builder(self.dataset, self.config, revision=self.revision)
         except (ValueError, OSError) as error:

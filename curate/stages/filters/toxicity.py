@@ -35,7 +35,7 @@ from annotated_types import Ge, Le
 
 from curate.api.batch import Batch, Kernel, drop_where
 from curate.api.stage import Stage
-from curate.config.options import AssetPath
+from curate.config.options import ScorerPath
 from curate.errors import known_values
 from curate.models.card import load_card
 from curate.models.load import load_scorer
@@ -49,7 +49,7 @@ ScoreTexts = Callable[[Sequence[str | None]], npt.NDArray[np.float32]]
 class Toxicity(Stage):
     """A limit on a scorer's column, for documents or for lines."""
 
-    scorer: AssetPath
+    scorer: ScorerPath
     """The folder of a scorer: card.md and its model."""
     column: str | None = None
     """Which column of the card; may be left out where it has one."""

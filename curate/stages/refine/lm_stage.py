@@ -20,7 +20,7 @@ from annotated_types import Ge, Gt, Le
 
 from curate.api.batch import Batch
 from curate.api.stage import LoggedKernel, Stage
-from curate.config.options import AssetPath, DatasetPath, PatternPath
+from curate.config.options import DatasetPath, PatternPath, ScorerPath
 from curate.errors import CurateError, SpecError
 from curate.lm.query import Query, QueryScores
 from curate.models.llm import open_model
@@ -42,7 +42,7 @@ Q = TypeVar("Q")
 class LMStage(Stage):
     """The model and how it runs: either a `scorer`, whose card defines its prompt, or a `model` with a `template`."""
 
-    scorer: AssetPath | None = None
+    scorer: ScorerPath | None = None
     """The folder of a refiner: card.md, weights, tokenizer."""
     model: DatasetPath | None = None
     """Any causal language model: a name on the hub, or a folder if it begins with `.` or `/`."""

@@ -21,7 +21,7 @@ from annotated_types import Ge
 
 from curate.api.batch import Batch, Kernel
 from curate.api.stage import LoggedKernel, Stage
-from curate.config.options import AssetPath
+from curate.config.options import ScorerPath
 from curate.models.card import check_column
 from curate.models.influence import load_influence_card
 from curate.stages.refine.lm_stage import texts_of
@@ -32,7 +32,7 @@ from curate.storage.response_log import ResponseLog
 class Influence(Stage):
     """One model, one column."""
 
-    scorer: AssetPath
+    scorer: ScorerPath
     """The folder of an influence model: card.md, weights, tokenizer."""
     column: str = "influence"
     device: str = "cpu"

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from curate.api.batch import Batch, Kernel
 from curate.api.stage import Stage
-from curate.config.options import AssetPath
+from curate.config.options import ScorerPath
 from curate.models.card import check_column, load_card
 from curate.models.load import load_scorer
 from curate.schema import TEXT
@@ -23,7 +23,7 @@ from curate.schema import TEXT
 class Score(Stage):
     """One model, one or more columns."""
 
-    scorer: AssetPath
+    scorer: ScorerPath
     """The folder of a scorer: card.md and its model."""
     column: str | None = None
     """Another name for the card's column, if it has one only."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from curate.api.batch import Batch, Kernel
 from curate.api.stage import Stage
-from curate.config.options import AssetPath
+from curate.config.options import TokenizerPath
 from curate.schema import TEXT
 
 
@@ -18,8 +18,7 @@ from curate.schema import TEXT
 class Tokens(Stage):
     """Token counts as a column."""
 
-    tokenizer: AssetPath
-    """A `tokenizer.json`."""
+    tokenizer: TokenizerPath
     column: str = "tokens"
 
     @property

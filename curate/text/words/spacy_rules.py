@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.errors import SpecError
+from curate.errors import SpecError, install_hint
 from curate.text.unicode.chars import CODE_POINTS, every_code_point
 
 KNOWN_RULES = {"c2c355f53a9d900d": "3.8"}
@@ -61,7 +61,7 @@ def english() -> Any:
     except ImportError as error:
         raise SpecError(
             "the word unit 'spacy' needs spaCy, which is not installed. "
-            "Run: pip install 'spacy>=3.8,<3.9', or take the unit 'uax29' or 'whitespace'."
+            f"{install_hint('spacy')}, or take the unit 'uax29' or 'whitespace'."
         ) from error
     return spacy.blank("en")
 

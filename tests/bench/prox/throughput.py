@@ -1,4 +1,4 @@
-"""`.venv-vllm/bin/python tests/bench/prox/throughput.py [PAGES]`: our way to ask a refiner against the published way.
+"""`python tests/bench/prox/throughput.py [PAGES]`: our way to ask a refiner against the published way.
 
 The same model, pages and windows in vLLM, in one process, one after the other, seven rounds each; no cache.
 
