@@ -7,8 +7,8 @@ One file, so that the text kernels, the tests and vLLM's build for CPUs live in 
 sets that need it: `light` is what `curate run` needs, `models` what torch and vLLM need, `test` what the tests, linters,
 notebooks and docs need. The sets come from pyproject.toml and from the metadata of the packages that are installed.
 
-vLLM's build for CPUs asks for torchvision, torchaudio and torchcodec. They are left out: text needs none of them, and their builds break
-`import transformers` beside a torch for CPUs.
+vLLM's build for CPUs asks for torchvision, torchaudio and torchcodec. They are left out: text needs none of them, and their
+builds break `import transformers` beside a torch for CPUs.
 """
 
 from __future__ import annotations

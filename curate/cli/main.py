@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from curate.errors import CurateError
+from curate.errors import EXTRAS, CurateError, install_hint
 from curate.version import VERSION
 
 SECTIONS = {
-    "Run": ("check", "plan", "run", "status", "stages", "index"),
+    "Run": ("init", "check", "plan", "run", "status", "stages", "index"),
     "Inspect": ("report", "serve", "sample", "explain", "whatif", "diff"),
     "Train": ("fit", "probe", "rounds", "watch"),
     "Share": ("push",),
@@ -37,6 +37,12 @@ class _Group(click.Group):
         except CurateError as error:
             click.echo(f"error: {error}", err=True)
             context.exit(error.exit_code)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in EXTRAS:
+                raise
+            click.echo(f"error: this needs the package {package!r}, which is not installed. {install_hint(package)}", err=True)
+            context.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted. Run the same command to continue.", err=True)
             context.exit(130)
@@ -86,6 +92,17 @@ def _where_models_run(command: Callable[..., None]) -> Callable[..., None]:
     ):
         command = option(command)
     return command
+
+
+@main.command(short_help="Write a pipeline file and a sample crawl to begin from.")
+@click.argument("directory", metavar="DIR", type=click.Path())
+def init(directory: str) -> None:
+    """Write a pipeline file, a sample crawl and a README into a new folder, to begin from."""
+    from curate.data import init_project
+
+    for name in init_project(directory):
+        click.echo(name)
+    click.echo(f"Next: cd {directory} && curate run pipeline.yaml --out out && curate report out")
 
 
 @main.command(short_help="Run a pipeline file, or continue it.")

@@ -69,9 +69,7 @@ def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
         fs, path = url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise SpecError(
-            f"{url!r}: {error}. Object stores need their package: pip install 'curate-data[s3]', or [gcs]"
-        ) from error
+        raise SpecError(f"{url!r}: {error}. Stores need their package: pip install 'curate-data[s3]', or [gcs]") from error
     return fs, str(path)
 
 

