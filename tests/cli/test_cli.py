@@ -169,6 +169,7 @@ COMMANDS = {
     "watch": {"checkpoints", "recipe", "every", "settled", "ray", "inline", "workers", "device"},
     "rounds": {"pipeline", "out", "source", "ray", "inline", "workers", "device"},
     "probe": {"recipe", "out", "work", "ray", "inline", "workers", "device"},
+    "init": {"directory"},
     "index": {"directory", "stage", "out"},
     "plan": {"pipeline", "source"},
     "push": {"directory", "repo", "public", "verdicts"},

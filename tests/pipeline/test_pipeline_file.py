@@ -77,12 +77,12 @@ BROKEN = {
     "a missing model": (
         SOURCE + "stages:\n  - tokens: {tokenizer: none/tokenizer.json}\n",
         "p.yaml:3: stage 1 'tokens': tokenizer: '{tmp}/none/tokenizer.json' does not exist. "
-        "Relative paths count from the file's folder.",
+        "Relative paths count from the file's folder. Known: bpe-v1, prox-mini-v1.",
     ),
     "a scorer without a card": (
         SOURCE + "stages:\n  - score: {scorer: corpus}\n",
         "p.yaml:3: stage 1 'score': scorer '{tmp}/corpus' has no card.md. A scorer is a folder with a card and a model, "
-        "as 'curate fit' writes it. Others in its place: none.",
+        "as 'curate fit' writes it. Others in its place: none. By name: Known: preselect-mini-v1, prox-mini-v1.",
     ),
     "a list of takedowns that is not there": (
         SOURCE + "stages: []\nremove:\n  urls: none.txt\n",
