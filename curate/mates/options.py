@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from curate.config.options import AssetPath, PatternPath, TokenizerPath, build
 from curate.config.yaml_file import YamlFile, mapping_at, options_at
+from curate.data import pipeline_path
 from curate.train.influence_model import InfluenceModel
 
 
