@@ -1,4 +1,4 @@
-"""Models in Hugging Face's files: one to train, and a checkpoint of a training, with the state of its optimizer beside it."""
+"""Models in Hugging Face's format: initialisation of trainings, and checkpoints with the optimizer's state beside them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class HuggingFace(nn.Module):
 
 @dataclass(frozen=True)
 class Base:
-    """A model to train from a folder: of its `config.json` alone, from nothing; or from the weights that lie beside it."""
+    """A model to train, in a folder: from scratch with its `config.json` alone, or from the weights beside that."""
 
     folder: Path
     context: int
-    """How many ids it sees at once in training."""
+    """Context length in training."""
 
     def __post_init__(self) -> None:
         most = self.config.get("max_position_embeddings") or self.config.get("n_positions") or self.context
@@ -58,8 +58,7 @@ class Base:
         return bos_of(self.folder)
 
     def begin(self, seed: int) -> CausalLM | HuggingFace:
-        """A Llama as ours, others as `transformers` has them, without dropout, so that a training that was killed ends the
-        same."""
+        """The model: a Llama as CausalLM, others as in `transformers`. Without dropout, so that a resumed training is exact."""
         if any(self.folder.glob("*.safetensors")):
             return open_model(self.folder)
         if other := sorted(path.name for path in self.folder.glob("*.bin")):
@@ -92,7 +91,7 @@ def save_model(model: nn.Module, folder: Path, tokenizer: Path) -> None:
 
 
 def open_model(folder: Path) -> CausalLM | HuggingFace:
-    """The model of a folder: a Llama as ours, others as `transformers` has them. Raises SpecError where there is none."""
+    """The model of a folder: a Llama as CausalLM, others as in `transformers`. Raises SpecError where there is none."""
     if read_config(folder).get("model_type") == "llama":
         return load(folder)
     from transformers import AutoModelForCausalLM
@@ -105,7 +104,7 @@ def open_model(folder: Path) -> CausalLM | HuggingFace:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Raises SpecError where there is none."""
+    """The `config.json` of a folder. Raises SpecError where there is none."""
     if not (folder / "config.json").is_file():
         raise SpecError(f"{folder} has no config.json. A model is a folder with that and *.safetensors")
     found: dict[str, Any] = json.loads((folder / "config.json").read_text())
@@ -113,7 +112,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def bos_of(folder: Path) -> int:
-    """The token before the first of a text."""
+    """The id that begins every text. Raises SpecError where the configuration has none."""
     config = read_config(folder)
     for name in ("bos_token_id", "eos_token_id"):
         if isinstance(config.get(name), int):

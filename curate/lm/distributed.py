@@ -1,6 +1,6 @@
-"""Several processes that train one model together, each on its share of every batch.
+"""Data-parallel training: processes that train one model, each on its share of every batch.
 
-Gradients are added up before a step, so all of them take the same one; the first also writes checkpoints.
+Gradients are all-reduced before a step, so all processes take the same step. The first process also writes checkpoints.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, distributed
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """One of `size` processes, as which one it counts."""
+    """Process `rank` of `size` processes."""
 
     rank: int = 0
     size: int = 1
@@ -24,11 +24,11 @@ class ProcessGroup:
         return self.rank == 0
 
     def share(self, batch: Tensor) -> Tensor:
-        """The rows that this process reads."""
+        """The rows of a batch that this process computes."""
         return batch[self.rank :: self.size]
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Put the sums over all processes in place of tensors, in one exchange."""
+        """Replace tensors by their sums over all processes, in one all-reduce."""
         if self.size == 1:
             return
         whole = torch.cat([tensor.flatten() for tensor in tensors])
@@ -37,7 +37,7 @@ class ProcessGroup:
             tensor.copy_(part.view_as(tensor))
 
     def sum(self, value: float, device: str) -> float:
-        """Over all processes."""
+        """The sum of a number over all processes."""
         if self.size == 1:
             return value
         whole = torch.tensor(value, dtype=torch.float64, device=device)

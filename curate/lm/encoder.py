@@ -1,8 +1,8 @@
-"""A text encoder that gives one number for a text: the mean of its tokens' hidden states, and a linear map of that.
+"""A text regressor: an encoder, mean pooling over the tokens of a text, and a linear head.
 
-A text that does not fit in one window has several, encoded apart, with the tokenizer's own marks; their tokens count alike.
-Windows of like length go through the encoder together, so that little is spent on padding, which is never seen. Any encoder of
-`transformers` will do, and the body of a causal language model as well.
+A text that exceeds one window has several, which are encoded separately, with the tokenizer's special tokens; all tokens have
+the same weight. Windows of similar length form a batch, which keeps padding small; padding is masked. Any encoder of
+`transformers` works, and so does the body of a causal language model.
 
 Source: Yu et al. 2024, "MATES" (arXiv:2406.06046), whose windows are 2 of 512 tokens, always padded to their full length.
 """
@@ -31,7 +31,7 @@ F32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of some texts, and the text that each belongs to, by number."""
+    """The windows of several texts, and for each window the number of its text."""
 
     ids: list[list[int]]
     owner: list[int]
@@ -39,7 +39,7 @@ class Windows:
 
 
 class Regressor(nn.Module):
-    """An encoder with a number for every text."""
+    """An encoder with a scalar output per text."""
 
     def __init__(self, encoder: Any, tokenizer: Any, *, window: int, max_windows: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Regressor(nn.Module):
             raise SpecError(f"window: {window} is more than the encoder sees, {limit}. Lower it, and raise max_windows")
 
     def windows(self, texts: Sequence[str]) -> Windows:
-        """At most `max_windows` of each text, from its beginning."""
+        """The first `max_windows` windows of each text."""
         encoded = self.tokenizer(
             list(texts), truncation=True, max_length=self.window, return_overflowing_tokens=True, verbose=False
         )

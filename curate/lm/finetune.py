@@ -40,22 +40,22 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """How long and how fast."""
+    """Length, batch size and learning rates of a training."""
 
     tokens: int
-    """That are read."""
+    """Training tokens."""
     batch_tokens: int
     lr: float
-    """Of embeddings and norms, by AdamW."""
+    """Learning rate of embeddings and norms, which AdamW optimizes."""
     matrix_lr: float
-    """Of all other matrices, by Muon (Jordan et al. 2024): steps with all singular values alike."""
+    """Learning rate of all other matrices, which Muon optimizes (Jordan et al. 2024): its steps have equal singular values."""
     weight_decay: float = 0.1
     clip: float = 1.0
     warmup_steps: int = 50
     seed: int = 0
 
     def pace(self, step: int, tokens: int) -> float:
-        """What the learning rates are multiplied by: up over the first steps, then down to a twentieth."""
+        """The factor of the learning rates: linear warm-up, then a cosine decay to a twentieth."""
         progress = min(1.0, tokens / self.tokens)
         return min(1.0, (step + 1) / self.warmup_steps) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
 
@@ -109,7 +109,10 @@ def tune(
     model: CausalLM, tuning: Tuning, epoch: Epoch, folder: Path, about: dict[str, Any], *,
     listener: Callable[[Progress], None] | None = None, device: str = "cpu", threads: int | None = None,
 ) -> list[float]:  # fmt: skip
-    """Train `model` in place; the loss of every step. `about` is what a checkpoint in `folder` must have been made from."""
+    """Train `model` in place; the loss of every step.
+
+    `about` identifies the training: SpecError for a checkpoint in `folder` with another one.
+    """
     with torch_threads(threads):
         optimizers = Optimizers(model.to(device).train(), tuning)
         state = State({**about, **asdict(tuning), **_shape(model.shape)}, model, optimizers, [])
@@ -144,7 +147,7 @@ def _shape(shape: Shape) -> dict[str, Any]:
 
 
 def _batches(tuning: Tuning, epoch: Epoch) -> Iterator[list[Example]]:
-    """Steps until all tokens are read. Sequences of like length share a step, and steps come in an order drawn anew."""
+    """Batches until the token budget is used. Sequences of similar length form a batch; batches are shuffled in every epoch."""
     tokens, number = 0, 0
     while True:
         examples = epoch(number)
@@ -202,8 +205,8 @@ def _parts(batch: Sequence[Example], tokens: int) -> Iterator[list[Example]]:
 
 
 def padded(examples: Sequence[Example], filler: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids (examples, longest), and what each of them sees (examples, 1, longest, longest): nothing of what fills up at the end,
-    which sees itself, so that it has something."""
+    """Ids (examples, longest) and attention masks (examples, 1, longest, longest). Padding is masked, and attends to itself
+    only, since a row without any True would give NaN."""
     longest = max(len(example.ids) for example in examples)
     ids = torch.full((len(examples), longest), filler)
     seen = torch.eye(longest, dtype=torch.bool).repeat(len(examples), 1, 1, 1)

@@ -1,8 +1,8 @@
-"""A training by several processes, one for each GPU of a machine, or on CPUs; what it trains lies in a folder.
+"""Training by several processes of one machine, one per GPU, or on CPUs. The job lies in a folder.
+
+`train_together` runs
 
     torchrun --standalone --nproc-per-node 8 -m curate.lm.launch FOLDER
-
-is what `train_together` runs.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ def train_together(
     processes: int, begins: Shape | Base, training: Training, stream: Tokens, folder: Path, *, segment: TrainSegment,
     listener: Callable[[int], None] | None = None, device: str = "cpu", threads: int | None = None,
 ) -> Trained[Any]:  # fmt: skip
-    """As `train`, by so many processes, of which each has a GPU of its own if device is `cuda`; the listener hears the number
-    of steps now and then. Raises RunError with what they said when one of them fails."""
+    """`train` by several processes, each with a GPU of its own if device is `cuda`.
+
+    The listener is called with the number of steps now and then. Raises RunError with the processes' output when one fails.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / _STREAM, stream)
     job = {

@@ -49,7 +49,7 @@ class Shape:
     hidden: int
     """Width inside the MLP."""
     context: int
-    """The most ids a model sees at once."""
+    """Context length in tokens."""
     bos: int
     """The token that begins every document."""
     rope_base: float = 10_000.0
@@ -72,16 +72,16 @@ class Shape:
             raise ValueError(f"bos ({self.bos}) is not a token: there are {self.vocab_size}, from 0")
 
     def begin(self, seed: int) -> CausalLM:
-        """A model that has learnt nothing."""
+        """A model with random weights."""
         return CausalLM(self, seed)
 
     def facts(self) -> dict[str, Any]:
-        """What a training depends on, without what every model that begins from nothing shares."""
+        """The facts that a checkpoint depends on; options that every model from scratch shares are left out."""
         return {name: value for name, value in asdict(self).items() if name not in ("kv_heads", "tied", "eps")}
 
 
 def num_parameters(shape: Shape) -> int:
-    """Tied embeddings count once."""
+    """The number of parameters; tied embeddings count once."""
     attention = 2 * shape.width**2 + 2 * shape.width * (shape.width // shape.heads) * shape.kv_heads
     layer = attention + 3 * shape.width * shape.hidden + 2 * shape.width
     return (1 if shape.tied else 2) * shape.vocab_size * shape.width + shape.layers * layer + shape.width
@@ -182,8 +182,8 @@ class CausalLM(nn.Module):
         return F.linear(hidden, (self.lm_head or self.embed_tokens).weight).float()
 
     def hidden(self, ids: Tensor, seen: Tensor | None = None) -> Tensor:
-        """What the logits are made of (batch, length, width). `seen`, broadcast to (batch, heads, length, length), says what
-        each position sees instead of itself and what comes before it: with it a model reads in both directions."""
+        """The last hidden states (batch, length, width). `seen`, broadcast to (batch, heads, length, length), is the attention
+        mask, True where a position is attended to; without it attention is causal."""
         length = ids.shape[1]
         if length > self.shape.context:
             raise ValueError(f"{length} ids at once, the model's context is {self.shape.context}: use shorter windows")
@@ -236,7 +236,7 @@ def _theirs(name: str) -> str:
 
 
 def shape_of(folder: Path) -> Shape:
-    """Of the Llama that a `config.json` describes. SpecError for one that would be computed wrongly here."""
+    """The shape of the Llama in a `config.json`. Raises SpecError for a variant that is not supported here."""
     if not (folder / "config.json").is_file():
         raise SpecError(f"{folder} has no config.json. A model is a folder with that and *.safetensors")
     config = json.loads((folder / "config.json").read_text())
@@ -253,7 +253,7 @@ def shape_of(folder: Path) -> Shape:
 
 
 def load(folder: Path) -> CausalLM:
-    """A Llama in Hugging Face's files, in float32. SpecError for one that would be computed wrongly here."""
+    """A Llama in Hugging Face's format, in float32. Raises SpecError for a variant that is not supported here."""
     model = CausalLM(shape_of(folder))
     tensors: dict[str, Tensor] = {}
     for file in sorted({*folder.glob("model.safetensors"), *folder.glob("model-*-of-*.safetensors")}):
@@ -272,7 +272,7 @@ def load(folder: Path) -> CausalLM:
 
 
 def _unknown(config: dict[str, Any], rotation: dict[str, Any]) -> dict[str, Any]:
-    """What a configuration says that cannot be done here."""
+    """The settings of a configuration that are not supported here."""
     other = {name: config[name] for name, values in _ONLY.items() if name in config and config[name] not in values}
     if rotation.get("rope_type", "default") != "default":
         other["rope_parameters"] = rotation

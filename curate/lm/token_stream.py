@@ -1,4 +1,4 @@
-"""Text as one long row of tokens, and the order in which windows of it are trained on. Needs no torch."""
+"""Texts as one stream of tokens, and the order of its windows in training. Needs no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TEXTS_AT_ONCE = 1024
 
 
 def token_stream(texts: Iterable[str], tokenizer_path: Path, bos: int) -> Tokens:
-    """`bos`, the tokens of a text, `bos`, the tokens of the next. Two bytes a token where the vocabulary fits in them."""
+    """The texts' tokens, each text after a `bos`. uint16 where the vocabulary fits, else uint32. Shape (tokens,)."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
@@ -39,5 +39,5 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def window_order(num_windows: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """Every window once, in an order that depends on the arguments only."""
+    """A permutation of the windows that depends on the arguments only."""
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(num_windows)

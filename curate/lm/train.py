@@ -32,7 +32,7 @@ from curate.lm.token_stream import Tokens, window_order
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 _OF_SEGMENT = ("stream", "first", "begin")
-"""What a checkpoint says of the segment that it was written in."""
+"""The facts of a checkpoint that depend on its segment."""
 # A batch goes through the model in parts, whose gradients add up. On one core, with 4,096 entries in the vocabulary, logits of
 # 1,024 tokens at once train 8,400 tokens/s and those of 4,096 tokens 7,000.
 _CPU_TOKENS_AT_ONCE, _GPU_TOKENS_AT_ONCE = 2**10, 2**16
@@ -53,12 +53,12 @@ class Training:
     decay_frac: float | None = None
     """The last share of the steps, in which the rate falls from a plateau."""
     weight_decay: float = 0.1
-    """Of matrices; the weights of norms are left alone."""
+    """Weight decay of matrices; the weights of norms have none."""
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
     """The largest norm of a gradient."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of what is multiplied; weights and moments are float32 anyway. On GPUs bfloat16 is several times as fast."""
+    """The dtype of matrix products; weights and moments are always float32. On GPUs bfloat16 is several times as fast."""
     seed: int
     checkpoint_every: int
     """Steps."""
@@ -78,13 +78,13 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSegment:
-    """The steps of a training that one stream is read for, counted from 0."""
+    """A segment of training: the steps that read one stream, counted from 0."""
 
     first: int = 0
     until: int | None = None
     """The step after the last; None for the end of the training."""
     begin: Path | None = None
-    """The checkpoint, with `first` steps behind it, that the segment goes on from."""
+    """The checkpoint after `first` steps from which the segment continues."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ M = TypeVar("M", bound=nn.Module, covariant=True)
 
 
 class InitModel(Protocol[M]):
-    """What a training begins from: `Shape`, or `Base` of `checkpoint.py`."""
+    """The initialisation of a training: `Shape`, or `Base` of `checkpoint.py`."""
 
     @property
     def context(self) -> int:
-        """The most ids it sees at once."""
+        """Context length in tokens."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -114,7 +114,7 @@ class InitModel(Protocol[M]):
         """The model, which gives logits (batch, length, vocabulary) of ids (batch, length)."""
 
     def facts(self) -> dict[str, Any]:
-        """What a training depends on."""
+        """The facts that a checkpoint depends on."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Trained(Generic[M]):
 
 @dataclass(frozen=True)
 class State:
-    """What a checkpoint holds."""
+    """The content of a checkpoint."""
 
     about: dict[str, Any]
     model: nn.Module
@@ -144,7 +144,7 @@ class State:
         os.replace(path.with_suffix(".tmp"), path)
 
     def read(self, path: Path, apart: frozenset[str] = frozenset()) -> None:
-        """`apart` are the facts in which the checkpoint may differ from this training."""
+        """Restore a checkpoint. Raises SpecError where it differs from this training in other facts than those in `apart`."""
         found = torch.load(path, map_location="cpu", weights_only=True)
         then = found["about"] | {name: self.about[name] for name in apart}
         differ = [f"{name} {then.get(name)} (now {value})" for name, value in self.about.items() if then.get(name) != value]
@@ -195,7 +195,7 @@ def train(
 
 
 class _Plan:
-    """What every step sees and how far it goes, as functions of its number."""
+    """The batch and the learning rate of every step, as functions of its number."""
 
     def __init__(self, begins: InitModel[nn.Module], training: Training, stream: Tokens, segment: TrainSegment) -> None:
         self.context, self.training, self.stream, self.first = begins.context, training, stream, segment.first
@@ -279,7 +279,7 @@ def adamw(model: torch.nn.Module, training: Training) -> torch.optim.AdamW:
 
 
 def _about(begins: InitModel[nn.Module], training: Training, stream: Tokens, segment: TrainSegment) -> dict[str, Any]:
-    """All that parameters depend on. How often to write a checkpoint is not part of it."""
+    """Everything that the parameters depend on. The checkpoint interval is not part of it."""
     fields = {name: value for name, value in asdict(training).items() if name != "checkpoint_every"}
     if training.dtype == "float32":
         del fields["dtype"]  # which a checkpoint of an earlier version does not know

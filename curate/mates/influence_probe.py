@@ -32,14 +32,14 @@ _GRADIENT_BYTES = 2**29
 
 @dataclass(frozen=True)
 class Scored:
-    """Ids, of which the last `scored` are to be predicted."""
+    """Token ids, of which the last `scored` are targets."""
 
     ids: I64
     scored: int
 
 
 class Reference:
-    """Sequences by whose loss a model is judged: the mean over all their scored tokens, in nats.
+    """A reference set: sequences whose loss is the mean over all their scored tokens, in nats.
 
     (MATES's code has the mean of the means of batches, which changes with the size of a batch.)
     """
@@ -49,7 +49,7 @@ class Reference:
         if not self.tokens:
             raise ValueError("a reference without a token to predict")
         self.read = sum(len(sequence.ids) - 1 for sequence in sequences)
-        """Tokens that go through the model at every look."""
+        """Tokens that pass through the model in one evaluation."""
         self.batches = [padded(batch, device) for batch in _batches(sequences, batch_tokens)]
 
     def loss(self, model: nn.Module) -> float:
@@ -57,7 +57,7 @@ class Reference:
             return sum(self._sum(model, ids, targets).item() for ids, targets in self.batches) / self.tokens
 
     def gradient(self, model: nn.Module) -> list[Tensor]:
-        """Of the loss, for every parameter."""
+        """The gradient of the loss, one tensor per parameter."""
         parameters = list(model.parameters())
         total = [torch.zeros_like(parameter) for parameter in parameters]
         for ids, targets in self.batches:
@@ -72,7 +72,7 @@ class Reference:
 
 
 class Oracle:
-    """A checkpoint that is asked what a step on a sequence would do, and is as it was after every answer.
+    """Measures the influence of sequences on a checkpoint, which is restored after every measurement.
 
     `model` gives logits (batch, length, vocabulary) of ids (batch, length), not in half precision; `optimizer` is AdamW, with
     the learning rate of the step and with its moments, if it has taken any.
@@ -137,7 +137,7 @@ class Oracle:
                     state[name] = value
 
     def _gradients(self, ids: Tensor, targets: Tensor) -> list[Tensor]:
-        """Of each sequence's own mean loss: for every parameter a tensor (sequences, ...)."""
+        """Per-sequence gradients of the mean loss: for every parameter a tensor (sequences, ...)."""
         names, parameters = zip(*self._model.named_parameters(), strict=True)
 
         def loss(weights: tuple[Tensor, ...], one: Tensor, wanted: Tensor) -> Tensor:
@@ -179,8 +179,7 @@ def _mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def padded(sequences: Sequence[Scored], device: str) -> tuple[Tensor, Tensor]:
-    """Ids and targets (sequences, longest - 1). What fills up the end comes after all that is scored, so that a model which
-    looks back only does not see it."""
+    """Ids and targets (sequences, longest - 1). Padding comes after all targets, so a causal model does not attend to it."""
     longest = max(len(sequence.ids) for sequence in sequences) - 1
     ids = torch.zeros(len(sequences), longest, dtype=torch.int64)
     targets = torch.full((len(sequences), longest), IGNORED)

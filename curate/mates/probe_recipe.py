@@ -55,22 +55,22 @@ _PER_PART = 32
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeRecipe:
-    """What an influence depends on, besides checkpoint, reference and text."""
+    """The options that an influence depends on, besides checkpoint, reference set and text."""
 
     mode: Literal["one_step", "gradient", "both"] = "one_step"
     """A step and a look at the reference for each document; or the gradient of many at once, exact to first order; or both,
     the first of which is the influence, to see how well they agree."""
     lr: Annotated[float, Gt(0)] | None = None
-    """Of the step; that of the optimizer's state if there is one."""
+    """Learning rate of the step; by default that of the optimizer's state."""
     clip: Annotated[float, Gt(0)] = 1.0
     """The largest norm of a gradient."""
     batch_tokens: Annotated[int, Ge(1)] = 8192
-    """Of the reference, at once."""
+    """Tokens of the reference set per batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Oracle(ProbeRecipe):
-    """Which documents are probed, from which checkpoint, by which reference."""
+    """The documents that are probed, the checkpoint, and the reference set."""
 
     checkpoint: AssetPath | None = None
     """A folder of Hugging Face's, with the optimizer's state beside it; for `curate watch` left out."""
@@ -78,7 +78,7 @@ class Oracle(ProbeRecipe):
     """Evaluation items, as JSON lines or Parquet: `query`, `choices`, `gold`, or `context`, `continuation`, or `text`. Not
     those by which the model will be judged."""
     max_items: Annotated[int, Ge(1)] = 256
-    """Of each file of the reference, spread evenly over it."""
+    """Limit of items per file of the reference set, spread evenly over it."""
     probes: Annotated[int, Ge(1)]
     length: Annotated[int, Ge(2)]
     """Tokens of a probe. Documents with fewer are left out."""
@@ -87,9 +87,9 @@ class Oracle(ProbeRecipe):
     domain: tuple[str, ...] | None = None
     """Columns that say what kind of text a document is, for `metrics.json`; else its group."""
     replicas: Annotated[int, Ge(1)] = 1
-    """Of the model, on Ray."""
+    """Replicas of the model, on Ray."""
     gpus: Annotated[float, Ge(0)] = 0
-    """Of each replica, on Ray."""
+    """GPUs per replica, on Ray."""
     threads: Annotated[int, Ge(1)] | None = None
     influence: dict[str, Any] | None = None
     """Options of the influence model that `curate watch` fits to each checkpoint, as in a recipe of that kind."""
@@ -173,7 +173,7 @@ class Oracle(ProbeRecipe):
 
 @dataclass(frozen=True)
 class ProbeWork:
-    """What a worker needs to know."""
+    """The job of a worker."""
 
     folder: str
     checkpoint: str
@@ -186,7 +186,7 @@ class ProbeWork:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What a file of influences depends on besides its documents."""
+        """Everything that a file of influences depends on besides its documents."""
         items = read_items(self.reference, self.max_items, "reference")
         digest = hashlib.sha256(json.dumps(list(items.values())).encode()).hexdigest()
         asked = {name: value for name, value in asdict(self.asked).items() if name != "batch_tokens"}
@@ -213,7 +213,7 @@ def draw_order(ids: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
 
 
 def _sha256(checkpoint: Path) -> str:
-    """Of the model's files and the optimizer's state."""
+    """Hash of the model's files and the optimizer's state."""
     states = [path for name in OPTIMIZERS if (path := checkpoint / name).is_file()]
     return hashlib.sha256("".join([identity(str(checkpoint)), *map(store.file_hash, map(str, states))]).encode()).hexdigest()
 
@@ -288,8 +288,8 @@ def open_oracle(work: ProbeWork, replica: str) -> Iterator[Callable[[str], int]]
 def reference_of(
     items: Items, encoder: Any, bos: int, context: int, *, batch_tokens: int = 8192, device: str = "cpu"
 ) -> Reference:
-    """The items as ids, of which the continuations are scored. What does not fit in a model's context loses its beginning; a
-    continuation that does not fit alone, its end."""
+    """Evaluation items as token ids; the continuations are scored. Contexts that exceed the model's context length lose their
+    beginning, continuations that exceed it alone their end."""
     from curate.mates.influence_probe import Reference, Scored
 
     scored = []
@@ -304,12 +304,12 @@ def reference_of(
 
 
 def context_of(folder: Path) -> int:
-    """The most ids a model sees at once."""
+    """Context length of a model in tokens."""
     return int(json.loads((folder / "config.json").read_text()).get("max_position_embeddings", 2**30))
 
 
 def summary(table: pa.Table) -> dict[str, Any]:
-    """What influences look like: their spread, the kinds of text from the best to the worst, and how well two ways agree."""
+    """Statistics of influences: mean and spread, the mean by domain in descending order, and the agreement of the two modes."""
     values = table["influence"].to_numpy()
     kinds, place = np.unique(np.array(table["domain"].to_pylist(), np.object_), return_inverse=True)
     counts = np.bincount(place)

@@ -52,13 +52,13 @@ Scores = dict[str, npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a card says."""
+    """The front matter of a scorer's card."""
 
     kind: Literal["fasttext"]
     model: str
     """The model's file, beside the card."""
     sha256: str | None = None
-    """Of the model's file."""
+    """Hash of the model's file."""
     columns: dict[str, str]
     """Column -> label whose probability it holds."""
     transform: tuple[str, ...]
@@ -108,7 +108,7 @@ def prepare(texts: pa.Array, transform: Sequence[str]) -> pa.Array:
 
 
 def as_column(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
-    """Texts, however they come, as one array. Raises TypeError for a single text, which would be taken letter by letter."""
+    """Texts as one Arrow array. Raises TypeError for a single string, which would be split into letters."""
     if isinstance(texts, str):
         raise TypeError("give a list of texts: scorer(['some text'])")
     if isinstance(texts, pa.Array | pa.ChunkedArray):
@@ -178,7 +178,7 @@ def load_card(folder: str) -> Card:
 
 
 def no_card(folder: str, wanted: str) -> SpecError:
-    """What is raised for a folder that holds no model; `wanted` says what would."""
+    """The error for a folder without a model; `wanted` describes what it should hold."""
     what = "has no card.md" if Path(folder).is_dir() else "is not there"
     beside = sorted(path.parent.name for path in Path(folder).absolute().parent.glob("*/card.md"))
     return SpecError(
@@ -194,12 +194,12 @@ def _hash_of(path: str) -> str:
 
 @lru_cache(maxsize=64)
 def _hash_once(path: str, size: int, mtime_ns: int) -> str:
-    """Of one state of a file: cards are read often, and models may be large."""
+    """The hash is cached by the file's state: cards are read often, and models may be large."""
     return store.file_hash(path)
 
 
 def front_matter(path: Path) -> Mapping[str, Any]:
-    """What stands between the two lines of dashes. Raises SpecError where that is no mapping."""
+    """The YAML between the two lines of dashes. Raises SpecError where it is not a mapping."""
     match = re.match(r"---\n(.*?)\n---\n", path.read_text(encoding="utf-8"), re.DOTALL)
     try:
         front = yaml.safe_load(match.group(1)) if match else None

@@ -1,8 +1,8 @@
-"""A chat model behind an endpoint of OpenAI's kind (`/v1/chat/completions`), asked with texts.
+"""A chat model behind an OpenAI-compatible endpoint (`/v1/chat/completions`).
 
-Its answers are logged (`answers.py`) as groups of requests come back, under keys that hold the model's name, how it is asked
-and the prompt: a shard that is tried again asks for none of them a second time, and equal prompts are asked once. When a
-request fails, the answers to others of its group are logged before the error is raised.
+Replies are logged (`storage/response_log.py`) batch by batch, under keys of the model's name, the parameters and the prompt. A
+shard that is retried repeats no request, and equal prompts are sent once. When a request fails, the replies to the others of
+its batch are logged before the error is raised.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from curate.models.http import JsonServer
 from curate.storage.response_log import ResponseLog, key_of
 
 _AT_ONCE = 64
-"""Requests whose answers are logged together."""
+"""Requests per batch."""
 
 
 @dataclass(frozen=True)
 class Reply:
     text: str
     finished: bool
-    """The model came to an end; it was not cut off."""
+    """Whether the model ended it; False if it was truncated."""
 
 
 @dataclass(frozen=True)
 class Chat:
-    """Which model, where, and how it is asked."""
+    """A model at an endpoint, with its sampling parameters."""
 
     server: JsonServer
     served_as: str
     temperature: float
     max_tokens: int
-    """Of a reply."""
+    """Maximum length of a reply."""
     cache: str | None = None
 
     def ask(self, prompts: Sequence[str], answers: ResponseLog) -> list[Reply]:
-        """A reply to each prompt, in their order."""
+        """The reply to each prompt, in their order."""
         about = f"{self.served_as} chat {self.temperature} {self.max_tokens}"
         keys = [key_of(about, prompt.encode()) for prompt in prompts]
         asked = dict(zip(keys, prompts, strict=True))
@@ -62,7 +62,7 @@ class Chat:
 
 
 def _plain_reply(answer: Any) -> list[Any]:
-    """Text, and whether it is whole, as JSON; a model that says nothing has no content."""
+    """Text, and whether the reply is complete, as JSON. An empty reply has null as its content."""
     try:
         choice = answer["choices"][0]
         return [str(choice["message"]["content"] or ""), choice.get("finish_reason") == "stop"]

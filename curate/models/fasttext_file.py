@@ -32,7 +32,7 @@ SUPERVISED, SOFTMAX = 3, 3
 WORD, LABEL_KIND = 0, 1
 CENTROIDS = 256
 MAX_FOLDED_LABELS = 32
-"""With more labels than that, numbers per row are many, and folding gains little."""
+"""Models with more labels are not folded: with many numbers per row, folding gains little."""
 CHUNK_ROWS = 1 << 14
 
 Floats = npt.NDArray[np.float32]
@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What a model file says of its training, in the file's order."""
+    """The training arguments in a model file, in the file's order."""
 
     dim: int
     ws: int = 5
@@ -114,7 +114,7 @@ class ModelFile:
             raise SpecError(f"{path!r} is no sound model file: {wrong}. Train or copy it again.")
 
     def _disagreement(self) -> str | None:
-        """What in the header does not fit the matrices, which are read by numbers that the header gives."""
+        """The first contradiction between header and matrices, which are read by the header's sizes; None if there is none."""
         given, words = self.arguments, len(self.words.starts)
         buckets = given.bucket if given.word_ngrams > 1 or given.maxn > 0 else 0
         kept = 0 if self.pruned is None else int((self.pruned >= 0).sum())

@@ -1,8 +1,7 @@
-"""A server that speaks JSON over HTTP, asked with several requests at once. What may pass is told from what will not.
+"""A client for JSON over HTTP with concurrent requests. Transient errors are told from permanent ones.
 
-What is worth another try, no connection, too many requests, a server out of order, is a TransientError; any other answer than
-200 is a SpecError, because the same request would get the same answer again.
-"""
+A missing connection, too many requests and a server error are a TransientError, which is retried. Any other status than 200 is
+a SpecError, because the same request would get the same response again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The card of an influence model that `curate fit` made: how texts are read, and what its numbers mean."""
+"""The card of an influence model that `curate fit` trained: its windows, and the scale of its scores."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ FILES = ("model.safetensors", "head.safetensors", "tokenizer.json", "config.json
 
 @dataclass(frozen=True, kw_only=True)
 class InfluenceCard:
-    """What a card of kind `influence` says."""
+    """The front matter of a card of kind `influence`."""
 
     kind: Literal["influence"]
     window: int
     """Tokens of a window."""
     max_windows: int
-    """Of a text; what comes after them is not read."""
+    """Windows per text; the rest of the text is not read."""
     label_mean: float
     label_std: float
-    """Of the influences learnt from: a score of 1 is one standard deviation above their mean."""
+    """Standard deviation of the training labels: a score of 1 is one above their mean."""
     sha256: dict[str, str]
-    """Of the files."""
+    """Hash of each file."""
 
 
 def load_influence_card(folder: str) -> InfluenceCard:

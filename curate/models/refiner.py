@@ -1,4 +1,4 @@
-"""The card of a refiner that `curate fit` made: how it is asked, and where its line between keep and remove is."""
+"""The card of a refiner that `curate fit` trained: the form of its prompt, and its threshold between keep and remove."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class RefinerCard:
-    """What a card of kind `prox` says."""
+    """The front matter of a card of kind `prox`."""
 
     kind: Literal["prox"]
     form: Literal["bidirectional"]
-    """The prompt's, and how it is read: that of `prox/marked.py`."""
+    """The line prompt of `prox/line_prompt.py`, with bidirectional attention."""
     window: int
     """Tokens of a prompt."""
     max_line_tokens: int
     threshold: float
-    """Lines whose probability of staying is below go."""
+    """Lines whose probability of being kept is below are removed."""
     sha256: str
-    """Of the weights."""
+    """Hash of the weights."""
 
     @property
     def max_program_tokens(self) -> int:
-        """Of a program that it writes: its context is a window and half of one."""
+        """Maximum length of a generated program: the model's context is one and a half windows."""
         return self.window // 2
 
 

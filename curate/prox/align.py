@@ -1,10 +1,10 @@
-"""Which lines of a page's text are its content: the lines of a loose text held against the words of a precise one.
+"""Content labels for the lines of a page, by alignment of its full text with its main text.
 
-Words of both texts are aligned in order, as in a longest common subsequence, but so that words matched side by side count
-more than words scattered: a menu entry does not win a word from the sentence that it stands in. A line is content when more
-than half of its words are matched.
+The words of both texts are aligned in order, as in a longest common subsequence, but adjacent matches score higher than
+scattered ones, so that a menu entry takes no word from a sentence that contains it. A line is content when more than half of
+its words are matched.
 
-Used to make training pairs from pages whose main text is known, and to measure refiners on such pages.
+The labels make training pairs from pages whose main text is known, and evaluate refiners on such pages.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ import numpy.typing as npt
 
 _WORD = re.compile(r"[぀-ヿ㐀-鿿가-힣]|[^\W_]+")
 MAX_CELLS = 600_000_000
-"""Words of one text times words of the other, a byte each."""
+"""Largest alignment matrix: words of one text times words of the other, a byte per cell."""
 
 
 def words_of(text: str) -> list[str]:
-    """Runs of letters and digits, case folded; characters of scripts written without blanks one by one."""
+    """Words after NFKC normalization and case folding: runs of letters and digits, and single characters of scripts without
+    blanks."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def label_lines(lines: Sequence[str], gold: str, min_frac: float = 0.5) -> npt.NDArray[np.bool_] | None:
-    """True where a line is content; blank lines are as the content lines on both sides of them. Shape (lines,).
+    """True where a line is content. A blank line is content if the nearest lines with words on both sides are. Shape (lines,).
 
     None when the texts are too long to be aligned.
     """
@@ -51,7 +52,7 @@ def label_lines(lines: Sequence[str], gold: str, min_frac: float = 0.5) -> npt.N
 
 
 def _with_blanks(keep: npt.NDArray[np.bool_], blank: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """A line without words stays where the nearest lines with words before and after it both do."""
+    """Lines without words are kept where the nearest lines with words before and after them both are."""
     filled = keep.copy()
     worded = np.flatnonzero(~blank)
     for line in np.flatnonzero(blank):
@@ -62,13 +63,17 @@ def _with_blanks(keep: npt.NDArray[np.bool_], blank: npt.NDArray[np.bool_]) -> n
 
 
 def word_f1(text: str, gold: str) -> float:
-    """F1 of the words of a text against those wanted, as bags; 1 where both have none."""
+    """F1 of two bags of words; 1 where both are empty.
+
+    >>> word_f1("the tide the", "The tide")
+    0.8
+    """
     found, wanted = Counter(words_of(text)), Counter(words_of(gold))
     total = found.total() + wanted.total()
     return 2 * (found & wanted).total() / total if total else 1.0
 
 
 def line_f1(removed: npt.NDArray[np.bool_], wanted: npt.NDArray[np.bool_]) -> float:
-    """F1 of the lines removed against those to be removed; 1 where both are none. Source: ProX, appendix A.3."""
+    """F1 of the removed lines against the labels; 1 where both are empty. Source: ProX, appendix A.3."""
     total = int(removed.sum()) + int(wanted.sum())
     return 2 * int((removed & wanted).sum()) / total if total else 1.0

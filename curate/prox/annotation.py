@@ -1,15 +1,13 @@
-"""What a large chat model is asked so that its answers become training pairs for refiners, and how its answers are read.
+"""Prompts by which a large chat model annotates training pairs for refiners, and the parsing of its replies.
 
-Two questions about a document, each answered by a justification and a score from 0 to 5: what can be learned from it, and how
-well its text was extracted. Three questions about every window of numbered lines, one for each kind of noise, each answered by
-a program in a code fence: a model that looks for one kind at a time deletes less that it should not. What is asked for, and
-the rule that makes a decision of two scores, is the recipe of ProX (Zhou et al. 2024, arXiv:2409.17115, section 2.3 and
-appendix A.1); the words are our own.
+A document has two prompts, each answered by a justification and a score from 0 to 5: its educational value, and the quality of
+its extraction. Every window of numbered lines has three prompts, one per type of noise, each answered by a program in a code
+fence: a model that looks for one type at a time deletes less content. The tasks, and the rule that turns two scores into a
+decision, are those of ProX (Zhou et al. 2024, arXiv:2409.17115, section 2.3 and appendix A.1); the wording is our own.
 
-Decisions. A program with a fault, with a call that was not offered, with a line that was not shown, cut off, or without any
-call is left out as a whole: who is wrong once is not to be trusted with the rest. `normalize` acts on whole documents, so one
-whose string stands in lines that it was not asked for is left out too, as is one that finds nothing.
-"""
+Decisions. A program is discarded as a whole if it has a fault, a call that was not offered, a line that was not shown, no call
+at all, or was truncated: one mistake makes the rest doubtful. `normalize` acts on whole documents, so a call is discarded too
+if its string occurs in lines outside its windows, or nowhere."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ from curate.prox.windows import Window, numbered, pack
 
 _CHARS_PER_WORD = 10
 _MARKUP = r"[ \t*_#>-]*"
-"""With which models set a line off."""
+"""Markup that models put around a line."""
 _UNLIMITED = Limits(max_errors=0, drop_removed_frac=None, min_words=0)
 
 
@@ -34,10 +32,10 @@ _UNLIMITED = Limits(max_errors=0, drop_removed_frac=None, min_words=0)
 
 @dataclass(frozen=True)
 class Rubric:
-    """A question about a document. Every statement that is true of it is a point."""
+    """A scoring prompt for documents. Every statement that is true of a document adds one point."""
 
     score: str
-    """How the line with the score begins."""
+    """The beginning of the reply's line with the score."""
     question: str
     points: tuple[str, ...]
 
@@ -82,7 +80,7 @@ EXTRACTION = Rubric(
 
 
 def score_of(reply: str, rubric: Rubric) -> int | None:
-    """The score in the last line of a reply that gives one; None if that is no whole number of points."""
+    """The last score in a reply; None if it is not a whole number of points."""
     line = re.compile(rf"^{_MARKUP}{re.escape(rubric.score)}{_MARKUP}:(.*)$", re.IGNORECASE | re.MULTILINE)
     given = line.findall(reply)
     number = re.fullmatch(rf"{_MARKUP}([0-9])(?: ?/ ?{len(rubric.points)})?\.?{_MARKUP}\r?", given[-1]) if given else None
@@ -90,7 +88,7 @@ def score_of(reply: str, rubric: Rubric) -> int | None:
 
 
 def keeps(educational: int | None, extraction: int | None) -> bool | None:
-    """Whether a document stays; None where a score is missing that decides."""
+    """Whether a document is kept; None where a score is missing that decides."""
     if educational == 2:
         return None if extraction is None else extraction >= 4
     return None if educational is None else educational >= 3
@@ -101,13 +99,13 @@ def keeps(educational: int | None, extraction: int | None) -> bool | None:
 
 @dataclass(frozen=True)
 class Noise:
-    """A kind of noise to look for, and one example of how."""
+    """A type of noise, with one worked example for the prompt."""
 
     task: str
     may_normalize: bool
     first: int
     lines: tuple[str, ...]
-    """Of the example, from number `first` on."""
+    """Lines of the example, numbered from `first` on."""
     program: str
 
     def prompt(self, lines: Sequence[str], first: int) -> str:
@@ -186,7 +184,7 @@ NOISES = (NAVIGATION, INTERFACE, FOOTER)
 
 @dataclass(frozen=True)
 class LineQuestion:
-    """One kind of noise in one window."""
+    """The prompt for one type of noise in one window."""
 
     noise: Noise
     window: Window
@@ -194,12 +192,12 @@ class LineQuestion:
 
 
 def sizes_of(lines: Sequence[str]) -> list[int]:
-    """Lines in words; a blank line counts one, as its number is shown, and so do ten characters without a word in them."""
+    """Sizes of lines in words. Every line has at least size 1, for its number, and at least one word per ten characters."""
     return [max(1, len(words_of(line)), len(line) // _CHARS_PER_WORD) for line in lines]
 
 
 def line_questions(text: str, window_words: int) -> list[LineQuestion]:
-    """All that is asked about the lines of a text. Lines that are longer than a window are not asked about."""
+    """The prompts for all windows of a text. Lines that exceed the window are skipped."""
     lines = text.split("\n")
     windows = [window for window in pack(sizes_of(lines), window_words) if not window.skipped]
     return [
@@ -210,7 +208,7 @@ def line_questions(text: str, window_words: int) -> list[LineQuestion]:
 
 
 def program_in(reply: str) -> str:
-    """What stands in the last code fence of a reply, whether or not that is closed; the whole reply if it has none."""
+    """The content of the last code fence of a reply, closed or not; the whole reply if it has none."""
     found: list[list[str]] = []
     inside = False
     for line in reply.split("\n"):
@@ -224,18 +222,18 @@ def program_in(reply: str) -> str:
 
 @dataclass(frozen=True)
 class Merged:
-    """One program for a document, of those for its windows."""
+    """The program of a document, merged from the programs for its windows."""
 
     program: str | None
-    """Canonical, with document-global line numbers. None: there was none to be used."""
+    """In canonical form, with line numbers of the document. None if all programs were discarded."""
     text: str
-    """What it leaves."""
+    """The text after the program."""
     num_faults: int
-    """Programs left out."""
+    """Programs that were discarded."""
 
 
 def merge(text: str, answers: Sequence[tuple[LineQuestion, str | None]]) -> Merged:
-    """The program that does what the replies say together, executed; a reply is None where it was cut off."""
+    """Merge the programs of all replies, and execute the result. A reply is None where it was truncated."""
     read = [(question.window, _calls(text, question, reply)) for question, reply in answers]
     good = [(window, calls) for window, calls in read if calls is not None]
     if not good:
@@ -255,7 +253,7 @@ def merge(text: str, answers: Sequence[tuple[LineQuestion, str | None]]) -> Merg
 
 
 def _calls(text: str, question: LineQuestion, reply: str | None) -> tuple[Call, ...] | None:
-    """The calls of a program that can be used as it is."""
+    """The calls of the program in a reply; None if it is discarded."""
     program, window = parse(program_in(reply or "")), question.window
     if program.truncated or not program.calls:
         return None
@@ -270,7 +268,7 @@ def _calls(text: str, question: LineQuestion, reply: str | None) -> tuple[Call, 
 
 
 def _effective(lines: Sequence[str], asked: Mapping[Normalize, set[int]]) -> list[Normalize]:
-    """The calls that change lines, all of them among those that they were asked for; what one has taken no other finds."""
+    """The calls that change lines inside their windows only. A string that one call has replaced is not seen by the next."""
     lines = list(lines)
     found = []
     for call, mine in asked.items():
@@ -283,7 +281,7 @@ def _effective(lines: Sequence[str], asked: Mapping[Normalize, set[int]]) -> lis
 
 
 def _executed(text: str, calls: Sequence[Call]) -> tuple[str, str]:
-    """The program and what it leaves; of calls too many for one program the last are left out."""
+    """The program and the text after it. The last calls are left out if they are too many for one program."""
     calls = parse(write(calls)).calls
     while (outcome := execute(text, write(calls or [KeepChunk()]), limits=_UNLIMITED)).num_errors:
         calls = calls[: -outcome.num_errors]

@@ -1,4 +1,4 @@
-"""Decisions on lines as a program: neighbours that go are one call."""
+"""Boolean masks over lines as programs, and back. Adjacent removed lines are one call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def removal(remove: Sequence[bool], offset: int = 0) -> str:
 
 
 def removed_lines(program: str, num_lines: int) -> list[bool]:
-    """Which lines a program removes: what `removal` undoes. Raises ValueError for a program with faults."""
+    """The mask of the lines that a program removes, the inverse of `removal`. Raises ValueError for a program with faults."""
     parsed = parse(program)
     if parsed.faults or parsed.truncated:
         raise ValueError(f"{parsed.faults[0].what if parsed.faults else 'cut off'}: {program[:200]!r}")
@@ -39,7 +39,7 @@ def removed_lines(program: str, num_lines: int) -> list[bool]:
 
 
 def shifted(chunks: Sequence[Chunk]) -> str:
-    """The programs of a document's chunks as one, with numbers that count from its first line; what is no call is left out."""
+    """The programs of a document's chunks as one, with line numbers of the document. Faults are left out."""
     calls: list[Call] = []
     for chunk in chunks:
         parsed = parse(chunk.program) if isinstance(chunk.program, str) else chunk.program

@@ -1,8 +1,11 @@
-"""Cleanup programs as text: the calls a program may have, the parser, the writer that the parser undoes.
+"""Cleanup programs as text: their calls, a parser, and a writer whose output parses to the same calls.
 
-A program is one call a line, with blanks, empty lines and comments where Python has them. Every spelling that models are
-known to write is read. `parse` takes any text and never raises: a line that is no call is a fault, and a last line that only
-lacks its end was cut off. Nothing is evaluated; lines are read once from left to right.
+A program has one call per line, with blanks, empty lines and comments as in Python. Every spelling that models are known to
+write is accepted. `parse` takes any text and never raises: a line that is not a call is a fault, and an incomplete last line
+means that the program was truncated. Nothing is evaluated; each line is read once from left to right.
+
+>>> parse("remove_lines(line_start=0, line_end=2)").calls
+(RemoveLines(first=0, last=2),)
 
 ProX: Zhou et al. 2024, arXiv:2409.17115, table 1 and appendix A.
 """
@@ -15,23 +18,23 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 MAX_CHARS = 65_536
-"""A longer program is cut at the last line break before."""
+"""Longer programs are truncated at the last line break before."""
 MAX_CALLS = 4_096
-"""What comes after that many calls is not read."""
+"""Calls after these are not read."""
 MAX_DIGITS = 9
 LAST_LINE = 10**MAX_DIGITS - 1
-"""No document has that many lines: `remove_lines(all=True)` removes up to here."""
+"""More lines than any document has: `remove_lines(all=True)` removes up to here."""
 MIN_SOURCE_CHARS = 3
-"""A shorter source with a letter or a digit stands in words that nobody meant."""
+"""Shorter sources with a letter or a digit occur inside unrelated words."""
 
 
 class BadCall(ValueError):
-    """A call that no program may have. Its text is the kind of fault."""
+    """An invalid call. Its text is the type of fault."""
 
 
 @dataclass(frozen=True)
 class RemoveLines:
-    """Both lines are included, and counted from 0."""
+    """Remove lines `first` to `last`, both included, counted from 0."""
 
     first: int
     last: int
@@ -45,7 +48,7 @@ class RemoveLines:
 
 @dataclass(frozen=True)
 class Normalize:
-    """Replace a string, which stands within a line, by another one."""
+    """Replace a string within a line by another one."""
 
     source: str
     target: str = ""
@@ -63,7 +66,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class KeepChunk:
-    """Also written `untouch_doc()`."""
+    """No edit. Also written `untouch_doc()`."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,21 @@ ALL_LINES = RemoveLines(0, LAST_LINE)
 
 @dataclass(frozen=True)
 class Fault:
+    """A line of a program that is not a valid call."""
+
     line: int
-    """Of the program, counted from 1."""
+    """Line of the program, counted from 1."""
     what: str
 
 
 @dataclass(frozen=True)
 class Program:
+    """A parsed program."""
+
     calls: tuple[Call, ...]
     faults: tuple[Fault, ...] = ()
     truncated: bool = False
-    """It was cut off: what it has are the whole calls before."""
+    """The program was truncated; `calls` are the complete ones before that."""
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -107,11 +114,11 @@ _TO_ESCAPE = str.maketrans({"\\": "\\\\", '"': '\\"', "\t": "\\t", "\r": "\\r"})
 
 
 class _Ended(Exception):
-    """The line is the beginning of a call."""
+    """The line ends inside a call."""
 
 
 class _Line:
-    """A line of a program and how far it has been read."""
+    """A line of a program and the position that it is read up to."""
 
     def __init__(self, text: str) -> None:
         self.text, self.at = text, 0
@@ -129,7 +136,7 @@ class _Line:
         return self.at == len(self.text)
 
     def sign(self, signs: str) -> str:
-        """The next character, behind blanks, if it is one of these; otherwise nothing."""
+        """The next character after blanks if it is one of these; otherwise the empty string."""
         self.take(_BLANKS)
         if self.ended() or self.text[self.at] not in signs:
             return ""
@@ -144,7 +151,7 @@ class _Line:
 
 
 def parse(program: str) -> Program:
-    """The calls of a program, and what of it is none."""
+    """The calls and faults of a program."""
     truncated = len(program) > MAX_CHARS
     if truncated:
         program = program[: program.rfind("\n", 0, MAX_CHARS + 1) + 1]
@@ -170,7 +177,7 @@ def parse(program: str) -> Program:
 
 
 def _read(line: _Line) -> Call | None:
-    """The call of a line; None if there is nothing to call. Raises BadCall, or _Ended where only the end is missing."""
+    """The call of a line; None for a blank line or a comment. Raises BadCall, or _Ended where only the end is missing."""
     if line.sign("#") or line.ended():
         return None
     name = line.word()
@@ -186,7 +193,7 @@ def _read(line: _Line) -> Call | None:
 
 
 def _arguments(line: _Line, keywords: dict[str, str]) -> dict[str, Any]:
-    """The values between the parentheses by parameter: first those without a keyword, then those with one."""
+    """The arguments of a call by parameter: positional ones first, then those with a keyword."""
     given: dict[str, Any] = {}
     if line.sign(")"):
         return given
@@ -226,7 +233,7 @@ def _call(name: str, given: dict[str, Any]) -> Call:
 
 
 def _number(line: _Line) -> int:
-    """Digits, or the mark `[012]` that lines have in the prompt."""
+    """An integer, or a line's mark from the prompt, such as `[012]`."""
     if line.ended() or line.take(_OPEN_MARK):
         raise _Ended
     found = line.take(_NUMBER)
@@ -265,7 +272,7 @@ _KEYWORDS: dict[str, dict[str, str]] = {
     "keep_doc": {},
     "drop_doc": {},
 }
-"""Of each call: which parameter a keyword is for, in the order in which values without keywords are given."""
+"""Call -> keyword -> parameter, in the order of positional arguments."""
 _VALUES = {"first": _number, "last": _number, "all": _true, "source": _string, "target": _string}
 _PLAIN: dict[str, Call] = {
     "keep_chunk": KeepChunk(),
@@ -276,7 +283,7 @@ _PLAIN: dict[str, Call] = {
 
 
 def write(calls: Iterable[Call]) -> str:
-    """The program that `parse` reads as these calls, as long as it is no longer than a program may be."""
+    """The program of these calls, which `parse` reads back unless it exceeds MAX_CHARS or MAX_CALLS."""
     return "\n".join(map(_written, calls))
 
 
@@ -296,7 +303,7 @@ def _written(call: Call) -> str:
 
 
 def decide_document(output: str) -> Literal["keep", "drop", "unknown"]:
-    """What a model said of a whole document, if it said nothing else."""
+    """The decision in a model's output for a whole document; `unknown` if the output is anything else."""
     match output.strip():
         case "keep_doc()":
             return "keep"

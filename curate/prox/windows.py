@@ -1,7 +1,7 @@
-"""Windows of whole lines that fit into a prompt, and the numbers that lines have there.
+"""Windows of whole lines that fit into a prompt, and line numbers in prompts.
 
-Lines are never split: one that is longer than a window has a window of its own, which is skipped and stays as it is (ProX,
-Zhou et al. 2024, arXiv:2409.17115, algorithm 1). Numbers count from the beginning of the document in every window.
+Lines are never split. A line that exceeds the window has a window of its own, which is skipped: the line stays as it is (ProX,
+Zhou et al. 2024, arXiv:2409.17115, algorithm 1). In every window, line numbers count from the beginning of the document.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ class Window:
     first: int
     stop: int
     skipped: bool = False
-    """It is one line that is too long."""
+    """Whether the window is a single line that exceeds it."""
 
 
 def pack(counts: Sequence[int], window: int) -> list[Window]:
-    """Windows of lines of these sizes: a line joins the one before it if both fit, and begins another one if not."""
+    """Greedy packing of lines into windows. `counts` are the sizes of the lines, `window` is the largest sum of a window.
+
+    >>> [(w.first, w.stop) for w in pack([500, 500, 500, 1], 1500)]
+    [(0, 3), (3, 4)]
+    """
     windows: list[Window] = []
     first = size = 0
     for line, count in enumerate(counts):
@@ -40,10 +44,10 @@ def pack(counts: Sequence[int], window: int) -> list[Window]:
 
 
 def numbered(lines: Sequence[str], first: int) -> str:
-    """The lines as they stand in a prompt; `first` is the number of the first of them."""
+    """The lines with their numbers in front, from number `first` on."""
     return "\n".join(f"[{number:03d}]{line}" for number, line in enumerate(lines, first))
 
 
 def without_numbers(text: str) -> str:
-    """The lines that `numbered` was given, joined."""
+    """The inverse of `numbered`: the text without line numbers."""
     return _MARK.sub("", text)

@@ -59,9 +59,9 @@ class CausalLMs:
     evals: tuple[PatternPath, ...]
     """JSON lines of multiple choice (`query`, `choices`, `gold`) or of texts to go on with (`context`, `continuation`)."""
     max_items: Annotated[int, Ge(1)] = 500
-    """Of each file of `evals`, spread evenly over it."""
+    """Limit of items per file of `evals`, spread evenly over it."""
     vocab_size: Annotated[int, Ge(258)] = 4096
-    """Of the byte-level BPE tokenizer, which is trained on the same documents."""
+    """Size of the byte-level BPE vocabulary, which is trained on the same documents."""
     context: Annotated[int, Ge(8)] = 256
     batch: Annotated[int, Ge(1)] = 16
     """Sequences in a step."""

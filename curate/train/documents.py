@@ -43,7 +43,7 @@ HOST = "host"
 
 @dataclass(frozen=True, kw_only=True)
 class Take:
-    """What is taken of a source."""
+    """The selection from a source."""
 
     where: dict[str, tuple[str | int | float | bool, ...]] | None = None
     """Column -> values of which a document must have one."""
@@ -87,7 +87,7 @@ class Corpus:
     ids: list[str]
     groups: list[str]
     domains: list[str]
-    """What kind of text each is, where a recipe draws by that; else its group."""
+    """The domain of each text where a recipe samples by domain; else its group."""
     left_out: int = 0
     """Records of the sources that could not be read as documents, or have no text."""
     columns: Mapping[str, list[Any]] = field(default_factory=dict)
@@ -184,7 +184,7 @@ def _load(item: Documents, group: Sequence[str], domain: Sequence[str], seed: in
 
 
 def _batches(source: Source) -> Iterator[pa.RecordBatch]:
-    """What a source has, in canonical order."""
+    """The records of a source, in canonical order."""
     for shard in source.shards(describe(source.files())):
         yield from source.read(shard, ReadReport())
 

@@ -37,20 +37,20 @@ NEGATIVE, POSITIVE = "__label__0", "__label__1"
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerOptions:
-    """What recipes of scorers have in common."""
+    """Options that all recipes of scorers share."""
 
     column: str
     """The column that the scorer writes: the probability of the positive label."""
     transform: tuple[str, ...]
-    """What is done to a text before it is cut into tokens, in training and in serving."""
+    """The transforms of a text before tokenization, in training and in serving."""
     end_of_line: Literal["drop", "zero", "keep"] = "drop"
     """fastText's `</s>`: left out; learnt and then set to zero (PreSelect's fix, arXiv:2503.00808, A.2); learnt and kept."""
     group: tuple[str, ...] = ("host",)
     """Columns that make a group, joined; `host` is that of the URL. What lacks one is a group of its own."""
     test: Annotated[float, Gt(0), Lt(1)] = 0.2
-    """Share of the groups that the scorer is judged by."""
+    """Share of the groups in the test split."""
     validation: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Share of the groups by which hyper-parameters are chosen."""
+    """Share of the groups in the validation split, on which hyper-parameters are selected."""
     balance: bool = True
     """Learn from as many texts of one label as of the other, drawn by a hash."""
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
@@ -97,7 +97,7 @@ class Splits:
 
 
 def split_by_group(labelled: Labelled, options: ScorerOptions) -> Splits:
-    """By a hash of each group. Raises DataError when training or test lack a label."""
+    """Split by a hash of each group. Raises DataError when training or test lack a label."""
     shares = _shares(labelled.corpus, options)
     test, validation = shares < options.test, (options.test <= shares) & (shares < options.test + options.validation)
     parts = [labelled.take(np.flatnonzero(rows)) for rows in (~test & ~validation, validation, test)]
@@ -169,7 +169,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Task:
-    """What there is to learn, and to say of it."""
+    """The training data of a scorer, and the facts for its card."""
 
     labelled: Labelled
     method: str

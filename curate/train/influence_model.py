@@ -44,30 +44,30 @@ _SCRATCH_LR = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class InfluenceModel:
-    """The encoder, how texts are shown to it, and how it learns."""
+    """The encoder, its windows, and its training."""
 
     encoder: DatasetPath | None = None
     """A name of the hub, or a folder if it begins with `.` or `/`."""
     width: Annotated[int, Ge(1)] = 128
-    """Of the BERT that begins from nothing, as the next five."""
+    """Size of the BERT that is trained from scratch, with the next five options."""
     layers: Annotated[int, Ge(1)] = 2
     heads: Annotated[int, Ge(1)] = 4
     hidden: Annotated[int, Ge(1)] = 256
     vocab_size: Annotated[int, Ge(300)] = 4096
     min_groups: Annotated[int, Ge(1)] = 5
-    """In how many groups of documents a piece of the vocabulary occurs at least."""
+    """The least number of groups of documents that a vocabulary entry occurs in."""
     window: Annotated[int, Ge(8)] = 512
     """Tokens that the encoder sees at once."""
     max_windows: Annotated[int, Ge(1)] = 2
-    """Of a text; what comes after them is not read."""
+    """Windows per text; the rest of the text is not read."""
     label: str = "influence"
-    """The column that is learnt."""
+    """The column of the label."""
     group: tuple[str, ...] = ("group",)
     """Columns that make a group, joined. Splits go by groups."""
     validation: Annotated[float, Gt(0), Lt(1)] = 0.1
-    """Share of the groups by which the epoch is chosen."""
+    """Share of the groups in the validation split, on which the epoch is selected."""
     test: Annotated[float, Gt(0), Lt(1)] = 0.1
-    """Share of the groups by which the model is judged."""
+    """Share of the groups in the test split."""
     epochs: Annotated[int, Ge(1)] = 5
     batch: Annotated[int, Ge(1)] = 32
     """Documents in a step."""
@@ -204,7 +204,7 @@ class InfluenceModel:
 
 
 def _judged(scores: Mapping[str, F64], wanted: F64, groups: Sequence[str]) -> dict[str, Any]:
-    """Of each way to predict: agreement of ranks, with its interval over groups, and of values."""
+    """Spearman's correlation with its interval over groups, and Pearson's, for the model and each baseline."""
     return {
         name: {
             "spearman": metrics.bootstrap(metrics.spearman, groups, found, wanted).as_json(),
@@ -215,7 +215,7 @@ def _judged(scores: Mapping[str, F64], wanted: F64, groups: Sequence[str]) -> di
 
 
 def _baselines(parts: Mapping[str, Corpus], labels: Mapping[str, F64]) -> dict[str, F64]:
-    """What simpler ways predict for the test part: from the length, and from a fastText embedding if that is installed."""
+    """Predictions of baselines on the test split: from the length, and from a fastText embedding if that is installed."""
     sizes = {name: np.log1p(part.chars.astype(np.float64))[:, None] for name, part in parts.items()}
     found = {"length": _ridge(sizes, labels)}
     texts = {name: part.texts.to_pylist() for name, part in parts.items()}

@@ -1,8 +1,7 @@
-"""A linear classifier of lines by hashed words, of the line and of those around it: what a refiner is held against, and learns
-from.
+"""A linear classifier of lines on hashed features: a baseline for refiners, and a teacher of theirs.
 
-Words and pairs of words of a line, its length, its indentation, first and last sign, its place in the page; the same of three
-lines before and after it. Logistic regression by Adagrad, two passes over the pages that the refiner learns from.
+The features of a line are its words, word bigrams, length, indentation, first and last character and position in the page, and
+the same for three lines before and after it. Logistic regression by Adagrad, two epochs over the refiner's training pages.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def _own(line: str) -> list[str]:
 
 
 def features(lines: Lines) -> list[npt.NDArray[np.int64]]:
-    """Of every line that is not blank."""
+    """Hashed features of every line that is not blank, shape (features,) each."""
     kept = [number for number, line in enumerate(lines) if line.strip()]
     own = [_own(lines[number]) for number in kept]
     found = []
@@ -51,7 +50,7 @@ def features(lines: Lines) -> list[npt.NDArray[np.int64]]:
 
 
 class LinearLines:
-    """Trained on pages: their lines, and whether each stays."""
+    """The classifier, trained on pages: lines, and masks that are True where a line is kept."""
 
     def __init__(self, pages: Sequence[tuple[Lines, Mask]], passes: int = 2) -> None:
         rows = [row for lines, _ in pages for row in features(lines)]
@@ -75,7 +74,7 @@ class LinearLines:
         return logits
 
     def probabilities(self, lines: Lines) -> npt.NDArray[np.float64]:
-        """That a line stays; of blank lines 0."""
+        """The probability that each line is kept, shape (lines,); 0 for blank lines."""
         found = np.zeros(len(lines))
         rows = features(lines)
         if rows:
@@ -85,7 +84,10 @@ class LinearLines:
 
 
 def unseen_probabilities(pages: Sequence[tuple[Lines, Mask]], groups: Sequence[str], folds: int = 5) -> npt.NDArray[np.float64]:
-    """That lines stay, of all pages, one after another; each page by a classifier that has learnt from other groups only."""
+    """Out-of-fold probabilities that lines are kept, page after page. Shape (lines of all pages,).
+
+    Each page is scored by a classifier trained on other groups only. Raises DataError where there are too few groups.
+    """
     fold = hashes(groups, "fold") % folds
     found: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(pages)
     for number in np.unique(fold).tolist():

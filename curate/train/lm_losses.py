@@ -2,7 +2,7 @@
 
 The work folder has `seeds/part-NNNN.parquet` (number, id, text, group, domain) and, for each model,
 `losses/MODEL/part-NNNN.parquet` (number, nats, tokens): a document's summed negative log-likelihood, alone after the
-beginning-of-text token (`probe/loss.py`). A file says in its metadata what it depends on, and one that says something else
+beginning-of-text token (`lm/loss.py`). A file says in its metadata what it depends on, and one that says something else
 is refused. Every document has one loss per model, or there is an error with its name.
 
 Two backends give the same numbers to 1e-3 of a nat per token: torch with `transformers`, and vLLM's prompt log-probabilities.
@@ -46,10 +46,10 @@ class Measure:
     stride: int = 512
     """New tokens per further window of a document that does not fit."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the weights. In 16 bits losses of short documents tie, and a tie counts as not ordered."""
+    """The dtype of the weights. In 16 bits losses of short documents tie, and a tie counts as not ordered."""
     batch_tokens: int = 16_384
     gpus: float = 0
-    """Of each model, on Ray."""
+    """GPUs per model, on Ray."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.stride < self.window:
@@ -67,26 +67,26 @@ class Part:
 
 @dataclass(frozen=True)
 class LossWork:
-    """What a worker needs to know."""
+    """The job of a worker."""
 
     folder: str
     measure: Measure
     device: str
     digest: str
-    """Of the documents."""
+    """Hash of the documents."""
 
     def file(self, part: Part) -> Path:
         return Path(self.folder) / "losses" / slug(part.model) / part.name
 
     def about(self, model: str) -> dict[str, Any]:
-        """What a file of losses depends on."""
+        """Everything that a file of losses depends on."""
         kept = {key: value for key, value in asdict(self.measure).items() if key not in ("backend", "batch_tokens", "gpus")}
         return {"model": _identity(model), "documents": self.digest, **kept}
 
 
 @lru_cache(maxsize=64)
 def _identity(model: str) -> str:
-    """What a model is: the hash of its files, apart from what was measured of it; a name on the hub stands for itself."""
+    """What identifies a model: the hash of its files without evaluation results, or its name on the hub."""
     if not os.path.isdir(model):
         return model
     digest = hashlib.sha256()
@@ -267,7 +267,7 @@ class _Vllm:
 
 
 def _bos_of(model: str, tokenizer: Any) -> int:
-    """What stands before the first token, so that it has a loss too."""
+    """The id before the first token, so that the first token has a loss too. Raises SpecError where there is none."""
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token is not None:
             return int(token)

@@ -69,7 +69,7 @@ def bootstrap(
 
 
 def f1(positive: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_]) -> float:
-    """Of the positive class; 0 where nothing positive is predicted rightly."""
+    """F1 of the positive class; 0 without true positives."""
     hits = int((positive & predicted).sum())
     return 2 * hits / (int(positive.sum()) + int(predicted.sum())) if hits else 0.0
 

@@ -1,4 +1,4 @@
-"""What `metrics.json` says of a scorer, in plain values."""
+"""The content of a scorer's `metrics.json`, as plain values."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@
     domains: 3000
     per_domain: 300
 
-Seeds are drawn by domain, every model's loss on each is measured, predictive strength follows (`strength.py`), and a fastText
-classifier learns what tells documents that order the models perfectly from those that order them worst. A folder of models
-that `kind: causal_lm` trained knows their downstream scores itself (`null` stands for them).
+Seeds are drawn by domain, every model's loss on each is measured, predictive strength follows (`predictive_strength.py`), and a
+fastText classifier learns what tells documents that order the models perfectly from those that order them worst. A folder of
+models that `kind: causal_lm` trained knows their downstream scores itself (`null` stands for them).
 
 Source: Shum et al. 2025 (arXiv:2503.00808). Differences: a document is judged alone, with nothing before it; by an excerpt of
 at most `excerpt_chars`, and labels are chosen within strata of length, because long documents order any models well; the
@@ -67,7 +67,7 @@ class PreSelect(ScorerOptions):
     min_chars: Annotated[int, Ge(1)] = 200
     """Shorter documents are not drawn: their losses are noise."""
     strata: Annotated[int, Ge(1)] = 10
-    """Of length, within which labels are chosen. With 1 the method is the paper's."""
+    """Strata of length, within which labels are chosen. With 1 the method is the paper's."""
     label_share: Annotated[float, Gt(0), Le(0.5)] = 0.22
     """At most this share of a stratum becomes positives, and as many negatives. 0.22 of the paper's seeds have PS = 1; where
     more have, negatives up to that number would be documents that order nearly all models well."""
@@ -119,7 +119,7 @@ class PreSelect(ScorerOptions):
         return drawn
 
     def _seed_key(self, recipe: Recipe) -> dict[str, Any]:
-        """What the draw depends on."""
+        """Everything that the sample of seeds depends on."""
         options = {
             name: getattr(self, name) for name in ("domain", "domains", "per_domain", "excerpt_chars", "min_chars", "seed")
         }
@@ -140,7 +140,7 @@ class PreSelect(ScorerOptions):
     def _account(
         self, work: Path, downstream: Floats, seeds: Corpus, losses: Floats, strength: Floats, chosen: Chosen
     ) -> dict[str, Any]:
-        """What `metrics.json` says of seeds, models and labels."""
+        """The part of `metrics.json` on seeds, models and labels."""
         lengths, domains = seeds.chars, np.array(seeds.domains, np.object_)
         names = [slug(model) for model in self.models]
         bits = losses.sum(axis=0) / np.log(2) / lengths.sum()
@@ -170,7 +170,7 @@ def _downstream(model: str, given: float | None) -> float:
 
 
 def by_domain(corpus: Corpus, rows: npt.NDArray[np.int64], domains: int, per_domain: int, seed: int) -> npt.NDArray[np.int64]:
-    """Of `rows`, up to `per_domain` documents of each of the most frequent domains, by the smallest hashes of their ids."""
+    """Up to `per_domain` of `rows` from each of the most frequent domains: those whose ids have the smallest hashes."""
     kept = [corpus.domains[row] for row in rows.tolist()]
     frequent = set(list(counts_by(kept))[:domains])
     ranks = hashes([corpus.ids[row] for row in rows.tolist()], f"seeds {seed}")

@@ -1,4 +1,4 @@
-"""Byte-level BPE tokenizers, as a `tokenizer.json`: of all that is written, or of the words that many groups share."""
+"""Training of byte-level BPE tokenizers: on whole texts, or on the words that many groups share."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ BOS = "<|endoftext|>"
 
 
 def train_cased_tokenizer(texts: Iterable[str], vocab_size: int, path: Path) -> None:
-    """Of the texts as they are, for a language model; the token that begins every text is 0. Raises DataError where the texts
-    do not give so many pieces."""
+    """A cased tokenizer for language models, written to `path`; the beginning-of-text token has id 0.
+
+    Raises DataError where the texts give fewer entries than `vocab_size`.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -30,10 +32,11 @@ def train_cased_tokenizer(texts: Iterable[str], vocab_size: int, path: Path) -> 
 
 
 def train_tokenizer(corpus: Corpus, vocab_size: int, min_groups: int, special: Sequence[str], path: Path) -> None:
-    """Of the lower-cased words of the documents, each once per group. Special tokens have the first numbers.
+    """An uncased tokenizer from the words of the documents, written to `path`. Special tokens have the first ids.
 
-    A piece is one that many groups have, so that no site's names stand in it, and menus do not fill it. Raises DataError where
-    the documents do not give enough of them.
+    Every word counts once per group, and vocabulary entries occur in at least `min_groups` groups, so that the vocabulary holds
+    no names of single sites and is not filled by menus. Raises DataError where the documents give fewer entries than
+    `vocab_size`.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 

@@ -24,7 +24,7 @@ _PERSONAL = re.compile(r"@|\d\d")
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyRule:
-    """What it takes for a word to be stored."""
+    """The conditions for a word to be stored."""
 
     min_documents: Annotated[int, Ge(1)] = 20
     min_groups: Annotated[int, Ge(1)] = 5

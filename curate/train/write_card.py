@@ -21,7 +21,7 @@ from curate.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class About:
-    """What people are told about a scorer besides numbers; a recipe's own words."""
+    """The prose of a card, from the recipe."""
 
     intended_use: str
     biases: str
@@ -210,7 +210,7 @@ def write_influence(
 
 
 def _sources(recipe: Recipe, began: str | None, base: str | None) -> list[str]:
-    """What was learnt from, and what it began from, if it did not begin from nothing."""
+    """The section on sources: the training documents, and the base model if there is one."""
     items = [item for some in recipe.documents.values() for item in some]
     given = [f"- {item.take.about or item.kind + ', not described'}" for item in items]
     return ["## Sources", "", *given, *([f"- the model it began from, `{Path(began).name}`: `{base}`"] if began else [])]

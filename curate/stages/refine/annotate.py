@@ -1,7 +1,7 @@
-"""Have a large chat model write what refiners learn from: scores of documents, and programs that clean them.
+"""Annotation by a large chat model, as training data for refiners: scores of documents, and programs that clean them.
 
-The model answers at an endpoint of OpenAI's kind; what it is asked, and how its answers become columns, is in
-`prox/annotator.py`. A document gets `edu_score` and `format_score`, 0 to 5, null where the answer gives none, and `keep`:
+The model runs behind an OpenAI-compatible endpoint. Its prompts, and the parsing of its replies, are in
+`prox/annotation.py`. A document gets `edu_score` and `format_score`, 0 to 5, null where the answer gives none, and `keep`:
 edu_score >= 3, or edu_score = 2 and format_score >= 4, null where a score that decides is missing. Its lines are shown in
 windows, and for each the model writes three programs, one for each kind of noise. All of them together are `program`, which is
 executed before it is written. `program_faults` counts programs that were left out.
@@ -49,25 +49,25 @@ class Annotate(Stage):
     endpoint: str
     """The address of a server that speaks OpenAI's protocol, without /v1: http://host:port."""
     served_as: str
-    """The model's name there. Answers are kept under it: give another model another name."""
+    """The model's name there. Replies are logged under it: give another model another name."""
     annotate_document: bool = True
     """Columns edu_score, format_score and keep."""
     annotate_lines: bool = True
     """Columns program and program_faults."""
     temperature: Annotated[float, Ge(0)] = 0.0
     max_tokens: Annotated[int, Ge(16)] = 1024
-    """Of an answer. One that is cut off gives no program."""
+    """Maximum length of a reply. A truncated reply gives no program."""
     window_words: Annotated[int, Ge(16)] = 1000
-    """Of the lines that are shown at once; longer lines are not shown, and stay."""
+    """Words of the lines in one prompt. Longer lines are not shown, and are kept."""
     max_removed_frac: Annotated[float, Gt(0), Le(1)] = 0.5
     """A document whose program removes a larger share of its characters is dropped."""
     max_document_words: Annotated[int, Ge(1)] = 20_000
-    """The model is asked about the whole text, which it must have room for."""
+    """Longer documents are dropped: the prompt has the whole text, which the model's context must hold."""
     requests_at_once: Annotated[int, Ge(1)] = 16
     api_key_env: str | None = None
     """The environment variable that holds a key for the endpoint, where workers run."""
     cache: PatternPath | None = None
-    """A folder of answers that runs share."""
+    """A folder of responses that runs share."""
 
     exact = False
     serves = True
@@ -86,7 +86,7 @@ class Annotate(Stage):
         return {**(document if self.annotate_document else {}), **(lines if self.annotate_lines else {})}
 
     def counts(self, after: Batch) -> Mapping[str, int]:
-        """Answers that could not be used, of documents that stay."""
+        """Replies that could not be used, over documents that are kept."""
         after, found = after.filter(~after.dropped), {}
         if self.annotate_document:
             found["scores not given"] = after[_EDU].null_count + after[_FORMAT].null_count

@@ -1,4 +1,4 @@
-"""Write the program that leaves of a text the lines that a reference text has: pairs to train a refiner on.
+"""Programs that reduce a text to the lines of its reference text: training pairs for refiners.
 
 The text is a page extracted loosely (`extract: {engine: resiliparse, content: all}`), the reference its main text: written down
 by people, where there is such, or what a precise extractor finds. Their words are aligned in order (`prox/align.py`); lines
@@ -41,7 +41,7 @@ class LabelLines(Stage):
     reference: str
     """The column of the reference."""
     min_line_frac: Annotated[float, Ge(0), Lt(1)] = 0.5
-    """A line stays when more than this share of its words is the reference's."""
+    """A line is kept when more than this share of its words is in the reference."""
 
     reasons = ("no_reference", "too_long_to_align", "program_fails")
 
