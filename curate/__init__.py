@@ -4,9 +4,9 @@
     curate.apply("gopher_quality", table, min_words=50)
     curate.whatif("out/quickstart", {"gopher_quality.min_words": 30})
     curate.inspect("out/quickstart").documents("dropped", reason="too_few_words")
-    curate.load_scorer("scorers/edu-v1")(["some text"])
+    curate.load_scorer("scorers/preselect-mini-v1")(["some text"])
 
-Importing the package costs nothing: these load what they need when they are called.
+Authors of stages and sources import from `curate.api`. Importing `curate` is cheap: each function loads what it needs.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ __all__ = ["apply", "inspect", "load_scorer", "run", "whatif"]
 
 
 def run(pipeline: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Summary:
-    """Run or continue a pipeline file into `out`. Options are those of `curate run`: ray, inline, source, limit, reuse.
+    """Run a pipeline file into the folder `out`, or continue an interrupted run there.
 
-    Raises SpecError when the file is wrong, RunError when the run fails.
+    Options are those of `curate run`: ray, inline, source, limit, reuse. Raises SpecError when the file is wrong, RunError
+    when the run fails.
+
+        curate.run("pipelines/quickstart.yaml", out="out/quickstart", inline=True).documents_out
     """
     from curate.execution.runner import run_file
 
@@ -42,9 +45,16 @@ def run(pipeline: str | PathLike[str], *, out: str | PathLike[str], **options: A
 
 
 def apply(stage: str, table: pa.Table, **options: Any) -> pa.Table:
-    """Run one stage over a table that has the columns it reads; returns the table with its new columns and `drop`.
+    """Run one stage on a table. Returns the table with the stage's new columns and the column `drop`.
 
-    Rows stay as they are: where `drop` is not null the document would be dropped. Raises SpecError for wrong options.
+    All rows stay; those where `drop` is not null would be dropped in a run. Raises SpecError for wrong options, and for a
+    table without the columns the stage reads.
+
+    >>> import pyarrow as pa
+    >>> table = pa.table({"text": ["A page with more digits than words: 0123456789 0123456789", "A page of words."]})
+    >>> result = apply("digits", table, max_digits_frac=0.2)
+    >>> result["drop"].to_pylist()
+    [{'reason': 'too_many_digits', 'value': 0.3508771929824561, 'limit': 0.2, 'detail': None}, None]
     """
     from curate.execution.apply import apply_stage
 
@@ -52,9 +62,12 @@ def apply(stage: str, table: pa.Table, **options: Any) -> pa.Table:
 
 
 def whatif(directory: str, changes: Mapping[str, Any], *, num: int = 10) -> WhatIf:
-    """Recount a finished run with other thresholds, {"STAGE.OPTION": value}, and name `num` flipped documents per direction.
+    """Recount a finished run with other thresholds, {"STAGE.OPTION": value}, without running it again.
 
-    Raises SpecError when the run is not finished, or has not recorded what the thresholds are held against.
+    Shows `num` documents that would be dropped and `num` that would be kept. Raises SpecError when the run is not finished,
+    or has not recorded the values that the thresholds are compared with.
+
+        curate.whatif("out/quickstart", {"gopher_quality.min_words": 30})
     """
     from curate.report.whatif import recount
 
@@ -62,9 +75,11 @@ def whatif(directory: str, changes: Mapping[str, Any], *, num: int = 10) -> What
 
 
 def inspect(directory: str | PathLike[str]) -> Inspection:
-    """Look into a finished run: its funnel, reasons and documents, which show themselves in a notebook.
+    """Open a finished run: its funnel, drop reasons and documents, as tables that a notebook displays.
 
-    Raises SpecError where there is no run, or one that is not over.
+    Raises SpecError where there is no run, or an unfinished one.
+
+        curate.inspect("out/quickstart").documents("dropped", reason="too_few_words")
     """
     from curate.report.notebook import Inspection
 
@@ -72,7 +87,14 @@ def inspect(directory: str | PathLike[str]) -> Inspection:
 
 
 def load_scorer(path: str) -> Scorer:
-    """Load a scorer from the folder of its card. `scorer(texts)` gives one numpy array per column of the card."""
+    """Load a scorer from its folder. `scorer(texts)` returns a dict of numpy arrays, one per column of its card.
+
+    Raises SpecError where the folder holds no scorer.
+
+    >>> scorer = load_scorer("scorers/preselect-mini-v1")
+    >>> {column: scores.shape for column, scores in scorer(["some text", "another"]).items()}
+    {'preselect': (2,)}
+    """
     from curate.models.load import load_scorer as load
 
     return load(path)

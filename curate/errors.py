@@ -80,7 +80,11 @@ def install_hint(package: str) -> str:
 
 
 def known_values(name: str, known: Iterable[str]) -> str:
-    """`Did you mean 'x'? Known: a, b, x.` for a name that is not in `known`."""
+    """End of a message about a name that is not in `known`.
+
+    >>> known_values("min_word", ["max_words", "min_words"])
+    "Did you mean 'min_words' or 'max_words'? Known: max_words, min_words."
+    """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
     hint = f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""

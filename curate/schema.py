@@ -52,7 +52,11 @@ RESERVED = (ORDINAL, DROP, EDITS, EDITED)
 
 
 def ordinal(file_index: int, position: int) -> int:
-    """The document's join key. Raises ValueError when file index or position do not fit."""
+    """The document's join key. Raises ValueError when file index or position do not fit.
+
+    >>> ordinal(1, 5) == 1 << 40 | 5
+    True
+    """
     if not 0 <= position <= MAX_POSITION or not 0 <= file_index < MAX_FILES:
         raise ValueError(f"file {file_index}, position {position} do not fit an ordinal ({MAX_FILES} files of 2^40)")
     return file_index << POSITION_BITS | position
@@ -62,6 +66,9 @@ def keyed_hash(values: npt.NDArray[np.uint64], purpose: str, seed: int = 0) -> n
     """Hash uint64 values to uniform uint64 values, without collisions.
 
     Draws for different purposes are independent though their seeds are equal: a sample, then a choice among what is left.
+
+    >>> keyed_hash(np.array([0, 1], np.uint64), "sample") < 2**63
+    array([ True,  True])
     """
     return mix(values, int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little") + seed)
 

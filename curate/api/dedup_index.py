@@ -1,9 +1,9 @@
-"""An index: the sketches of the documents that a finished run kept, for later runs to be held against (`against:`).
+"""A deduplication index: signatures of the documents a finished run kept. Later runs compare with it (`against:`).
 
-    INDEX/dedup-index.json        what made it: stage, revision, options that must be the same; rows and sha256 of its parts
-    INDEX/parts/NAME.parquet      one per shard with documents left: the rows of its sketch, in canonical order
+    INDEX/dedup-index.json        stage, revision and options it was made with; rows and sha256 of its parts
+    INDEX/parts/NAME.parquet      the signatures of one shard's kept documents, in canonical order
 
-A run and its index need not lie in one place: nothing of the run is read when the index is used.
+An index is self-contained: the run it was made of may be moved or deleted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Index:
-    """What `dedup-index.json` says."""
+    """The content of `dedup-index.json`."""
 
     stage: str
     revision: int
@@ -40,7 +40,7 @@ class Index:
 
     @classmethod
     def load(cls, path: str) -> Index:
-        """Raises SpecError where there is no index."""
+        """Read the index in folder `path`. Raises SpecError where there is none, or one of another version."""
         store = Store(path)
         if not store.exists(INDEX):
             raise SpecError(
@@ -54,23 +54,23 @@ class Index:
             raise SpecError(f"{path!r}: {INDEX} is not what this version writes ({error!r}). Make the index anew.") from error
 
 
-def check_index(path: str, kind: str, barrier: Shuffle) -> None:
-    """Raises SpecError unless an index was made by the same stage with the same options, and has the columns needed."""
+def check_index(path: str, name: str, stage: Shuffle) -> None:
+    """Raises SpecError unless the index was made by the stage `name` with the same options, and has the columns needed."""
     index = Index.load(path)
-    if index.stage != kind:
-        raise SpecError(f"against: {path!r} is an index of stage {index.stage!r}, this is {kind!r}. Make one of {kind!r}.")
-    if index.revision != barrier.revision:
+    if index.stage != name:
+        raise SpecError(f"against: {path!r} is an index of stage {index.stage!r}, this is {name!r}. Make one of {name!r}.")
+    if index.revision != stage.revision:
         raise SpecError(
-            f"against: {path!r} was made by revision {index.revision} of {kind!r}, this is revision {barrier.revision}: their "
+            f"against: {path!r} was made by revision {index.revision} of {name!r}, this is revision {stage.revision}: their "
             "hashes differ. Run its pipeline again and make the index anew."
         )
-    for name in barrier.index_options:
-        here = _plain(getattr(barrier, name))
-        if index.options[name] != here:
+    for option in stage.index_options:
+        here = _plain(getattr(stage, option))
+        if index.options[option] != here:
             raise SpecError(
-                f"against: {path!r} was made with {name} {index.options[name]!r}, here it is {here!r}. Use the same."
+                f"against: {path!r} was made with {option} {index.options[option]!r}, here it is {here!r}. Use the same."
             )
-    missing = [name for name in barrier.summary_columns if name not in index.columns]
+    missing = [column for column in stage.summary_columns if column not in index.columns]
     if missing:
         raise SpecError(f"against: {path!r} has no {missing[0]!r}, which this stage needs. Its run must have the same options.")
 

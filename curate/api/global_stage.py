@@ -103,8 +103,8 @@ class Phase:
     """Columns of the summaries that it reads, `ordinal` first."""
     writes: Columns
     """Columns of the rows it writes. The next phase gets them by `key` if they have one, else by the shard of `ordinal`."""
-    whole: bool = False
-    """All rows are in one task."""
+    single_task: bool = False
+    """True when one task gets all rows."""
 
 
 @dataclass(frozen=True)
@@ -192,15 +192,23 @@ class SequentialScan(GlobalStage):
 
 
 def key_ranges(rows: pa.Table, count: int) -> npt.NDArray[np.int64]:
-    """The key range of every row, out of `count` equal ranges of the upper 32 bits. Shape (rows,)."""
+    """The key range of every row, out of `count` equal ranges of the upper 32 bits. Shape (rows,).
+
+    >>> key_ranges(pa.table({"key": pa.array([0, 2**63, 2**64 - 1], pa.uint64())}), 2)
+    array([0, 1, 1])
+    """
     upper = rows[KEY].to_numpy() >> np.uint64(32)
     return np.asarray(upper * np.uint64(count) >> np.uint64(32), np.int64)
 
 
 def decided_rows(batch: Batch, decision: Decision) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where a shard's decision is about documents of the batch: row numbers in the batch, and in the decision.
+    """Match the rows of a batch with the rows of a decision on its shard. Returns row numbers in the batch and in the decision.
 
-    A decision may have several rows for one document; all are given, those of a document one after the other.
+    A document with several rows in the decision appears once for each, in their order.
+
+    >>> batch = Batch(pa.record_batch({"ordinal": pa.array([3, 4, 7], pa.uint64())}))
+    >>> decided_rows(batch, Decision(pa.table({"ordinal": pa.array([1, 4, 4, 9], pa.uint64())})))
+    (array([1, 1]), array([1, 2]))
     """
     decided = decision.rows[ORDINAL].to_numpy()
     ordinals = batch.ordinals

@@ -1,8 +1,8 @@
-"""Rules: what is measured, held against what, in which order, under which reason; and profiles, which are lists of rules.
+"""Rules compare a measured value with a limit and drop the document. A profile is an ordered list of rules.
 
-A stage whose rules differ from one published implementation to the next has an option `profile` and a mapping `profiles`
-of its own. An option left at "profile" takes the number of the profile; null switches its rule off. A profile that
-reproduces a peer has that peer's measures, operators, order and labels; `curate stages NAME` prints them all.
+A stage whose rules differ between published implementations has an option `profile` and a mapping `profiles`. An option
+left at "profile" takes the limit of the profile; null switches its rule off. A profile that reproduces an implementation has
+its measures, comparisons, order and labels. `curate stages NAME` prints them.
 """
 
 from __future__ import annotations
@@ -20,30 +20,38 @@ from curate.api.stage import Stage
 from curate.errors import known_values
 
 AsProfile = Literal["profile"]
-"""The value of an option that the profile decides."""
 AS_PROFILE: AsProfile = "profile"
+"""Default of an option whose limit comes from the profile."""
 
 Measures = Mapping[str, npt.NDArray[Any]]
+"""Measure -> its value for every row of a batch. Shape (rows,)."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Drop a document for `reason` when `measure` lies beyond the option, whose prefix (`min_`, `max_`) says on which side."""
+    """Drop a document for `reason` when `measure` is below (`min_...`) or above (`max_...`) the limit in `option`.
+
+    >>> rule = Rule("too_few_words", "words", "min_words", 50)
+    >>> print(rule)
+    too_few_words: words < min_words
+    >>> rule.fails(np.array([49, 50]), 50)
+    array([ True, False])
+    """
 
     reason: str
     measure: str
     option: str
     limit: float | None
-    """The option's value in this profile; null where the profile has the rule, but switched off."""
+    """Limit of this profile. None where the profile has the rule switched off."""
     strict: bool = True
-    """False where a document is dropped at the limit itself too."""
+    """False when a value equal to the limit fails too."""
 
-    def shown(self, limit: float) -> float | None:
-        """The limit as the ledger has it."""
+    def recorded_limit(self, limit: float) -> float | None:
+        """The limit written to the column `drop`."""
         return limit
 
     def fails(self, values: npt.NDArray[Any], limit: float) -> npt.NDArray[np.bool_]:
-        """Where the rule drops a document. A value that is not a number (a mean of nothing) never fails."""
+        """Rows the rule drops. Shape (rows,). NaN, such as the mean of no values, never fails."""
         if self.option.startswith("min_"):
             return values < limit if self.strict else values <= limit
         return values > limit if self.strict else values >= limit
@@ -55,26 +63,26 @@ class Rule:
 
 @dataclass(frozen=True)
 class Profile:
-    """One published implementation, or our own: its rules in the order in which they are tried."""
+    """The rules of one implementation, in the order in which they are tried."""
 
     about: str
-    """What it reproduces and where it does not, in a sentence or two."""
+    """What the profile reproduces, and its known differences, in a sentence or two."""
     rules: tuple[Rule, ...]
 
 
 class RuleStage(Stage):
-    """A stage that holds measured values against limits. Its first rule that fails gives the verdict.
+    """A stage that compares measured values with limits. The first rule that fails gives the drop reason.
 
-    Subclasses have an option `profile`, one option per rule that is `"profile"` by default, an option `values`, and set
-    the two class attributes below.
+    Subclasses have an option `profile`, one option per rule with the default `AS_PROFILE`, and an option `values`. They set
+    the two class attributes below and call `apply_rules` with the measures.
     """
 
     profiles: Mapping[str, Profile] = {}
     prefix: str = ""
-    """Of the columns that `values: true` writes: the prefix and the measure."""
+    """Prefix of the columns that `values: true` writes, one per measure."""
 
     def __post_init__(self) -> None:
-        rules = {rule.option: rule for rule in self.chosen.rules}
+        rules = {rule.option: rule for rule in self.chosen_profile.rules}
         for option in dict.fromkeys(rule.option for profile in self.profiles.values() for rule in profile.rules):
             value = getattr(self, option)
             if value == AS_PROFILE:
@@ -89,7 +97,7 @@ class RuleStage(Stage):
         return str(self.profile)  # type: ignore[attr-defined]
 
     @property
-    def chosen(self) -> Profile:
+    def chosen_profile(self) -> Profile:
         return self.profiles[self.profile_name]
 
     @property
@@ -98,24 +106,24 @@ class RuleStage(Stage):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(rule.reason for rule in self.chosen.rules))
+        return tuple(dict.fromkeys(rule.reason for rule in self.chosen_profile.rules))
 
     @property
     def writes(self) -> Mapping[str, pa.DataType]:
         if not self.values_wanted:
             return {}
-        return {self.prefix + rule.measure: pa.float64() for rule in self.chosen.rules}
+        return {self.prefix + rule.measure: pa.float64() for rule in self.chosen_profile.rules}
 
-    def judge(self, batch: Batch, measures: Measures) -> Batch:
-        """Verdicts by the profile's rules in their order, and the measured values as columns where they are wanted."""
-        rules = [(rule, getattr(self, rule.option)) for rule in self.chosen.rules]
+    def apply_rules(self, batch: Batch, measures: Measures) -> Batch:
+        """Try the profile's rules in order: add drop reasons, and the measured values as columns if `values` is true."""
+        rules = [(rule, getattr(self, rule.option)) for rule in self.chosen_profile.rules]
         first = np.full(len(batch), len(rules))
         value, limits = np.zeros(len(batch)), [np.nan] * (len(rules) + 1)
         for number, (rule, limit) in enumerate(rules):
             if limit is not None:
                 failed = rule.fails(measures[rule.measure], limit) & (first == len(rules))
                 first[failed], value[failed] = number, measures[rule.measure][failed]
-                limits[number] = np.nan if rule.shown(limit) is None else limit
+                limits[number] = np.nan if rule.recorded_limit(limit) is None else limit
         reason = pa.array([*(rule.reason for rule, _ in rules), ""]).take(pa.array(first))
         limit = pa.array(np.array(limits)[first], from_pandas=True)
         batch = drop_where(batch, first < len(rules), reason, value=value, limit=limit)

@@ -1,15 +1,13 @@
-"""The contract: what a batch is, what a stage promises, what a barrier promises.
+"""The contract of stages. A stage maps a batch to the same rows in the same order, with new columns or drop reasons.
 
-A stage maps a batch of documents to *the same rows in the same order*, with new columns or with verdicts. It removes
-nothing; the runner (through `ledger`) removes dropped rows after every stage and settles the account.
-
-- A verdict is a row of the struct column `drop`; null means keep; the first verdict of a document stands.
-- A stage that rewrites `text` does it with `edit_text`, and says what it did in code points of its input, unless it
-  `rebases`: then its text has nothing to do with what came before (extraction).
-- A stage is deterministic to the byte unless it says `exact = False`.
-- A stage that asks a model opens a `LoggedKernel`: the runner gives it the log of each shard, so that no answer is lost.
-- A barrier needs every document. It leaves small rows behind (`sketch`), decides from all of them in tasks that see a part
-  each (`barriers.py`), and marks documents as a stage does (`mark`).
+- A stage removes no row. After every stage the runner removes the rows with a drop reason and checks that the counts balance.
+- A drop reason is a row of the struct column `drop`; null means keep. The first drop reason of a document stands.
+- A stage that rewrites `text` uses `edit_text`, with edits in code points of its input. A stage that `rebases` needs no
+  edits: its text does not derive from the text it read (extraction).
+- A stage is deterministic to the byte unless it declares `exact = False`.
+- A stage that asks a model opens a `LoggedKernel`. The runner gives it the response log of each shard, so that answers
+  survive an interrupted run.
+- A stage that needs every document of the corpus is a global stage: see `curate.api.global_stage`.
 
 Options are the fields of a frozen keyword-only dataclass, and the keys of the pipeline file.
 """
@@ -18,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -27,30 +25,40 @@ from curate.config.options import asset_paths
 from curate.schema import TEXT
 from curate.storage.response_log import ResponseLog
 
-if TYPE_CHECKING:
-    pass
-
 
 class Stage:
-    """Base of all stages. Subclasses are frozen keyword-only dataclasses and override `apply` or `open`."""
+    """Base of all stages. Subclasses are frozen keyword-only dataclasses and override `apply` or `open`.
+
+    >>> from curate.api import drop_where
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class MinChars(Stage):
+    ...     min_chars: int = 10
+    ...     reasons = ("too_short",)
+    ...
+    ...     def apply(self, batch: Batch) -> Batch:
+    ...         return drop_where(batch, batch.chars < self.min_chars, "too_short", value=batch.chars, limit=self.min_chars)
+    >>> batch = Batch(pa.record_batch({"text": pa.array(["short", "long enough"], pa.large_string())}))
+    >>> MinChars().apply(batch).dropped
+    array([ True, False])
+    """
 
     revision: ClassVar[int] = 1
-    """Raised when equal options give other results."""
+    """Increased when equal options give other results than before."""
     exact: ClassVar[bool] = True
     """False when results may differ in the last bits between runs (neural models)."""
     serves: ClassVar[bool] = False
-    """True for a stage with a model that keeps a worker to itself: the plan is cut around it."""
+    """True for a stage whose model needs a worker of its own. The stage is then a segment of its own."""
     rebases: ClassVar[bool] = False
-    """True when the text written has nothing to do with the text read."""
+    """True when the text written does not derive from the text read."""
 
     @property
     def reads(self) -> Mapping[str, pa.DataType]:
-        """Columns needed, with the type they must have."""
+        """Required columns, with the types they must have."""
         return {TEXT: pa.large_string()}
 
     @property
     def may_read(self) -> tuple[str, ...]:
-        """Columns used where the source has them."""
+        """Optional columns, used where the source has them."""
         return ()
 
     @property
@@ -60,35 +68,35 @@ class Stage:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Every reason this stage may give for a verdict."""
+        """Every drop reason this stage may give."""
         return ()
 
     @property
-    def judged(self) -> Mapping[str, str]:
-        """Reasons that hold a column against a limit, and the column: where a report finds the values of what stayed."""
+    def value_columns(self) -> Mapping[str, str]:
+        """Drop reason -> column with the value that the reason compares with a limit. Reports draw the kept values from it."""
         return {}
 
     @property
     def resources(self) -> Mapping[str, float]:
-        """Beyond one CPU, such as {"num_gpus": 1}. A change of resources cuts the plan."""
+        """Resources beyond one CPU, such as {"num_gpus": 1}. Stages with other resources run in a segment of their own."""
         return {}
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """What workers import that `curate` does not bring."""
+        """Packages that workers import and `curate` does not depend on."""
         return ()
 
     @property
     def assets(self) -> tuple[str, ...]:
-        """Files and folders the result depends on (all `AssetPath` options); their content is part of the fingerprint."""
+        """Files and folders the result depends on (all `AssetPath` options). Their content is part of the cache key."""
         return tuple(path for _, path in asset_paths(self))
 
     def counts(self, after: Batch) -> Mapping[str, int]:
-        """What the books say of a batch besides rows and characters, made of the columns and verdicts this stage left."""
+        """Counts of a batch besides rows and characters, from the columns and drop reasons this stage left. They are summed."""
         return {}
 
     def open(self) -> Kernel:
-        """Load what is needed, once per worker, and return the batch function."""
+        """Load what is needed, once per worker, and return the function for a batch."""
         return self.apply
 
     def apply(self, batch: Batch) -> Batch:
@@ -98,13 +106,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class LoggedKernel:
-    """A kernel that asks a model, and keeps its answers: in memory, or where the runner says."""
+    """A kernel that asks a model and keeps the answers in a response log."""
 
     ask: Callable[[Batch, ResponseLog], Batch]
-    answers: ResponseLog = field(default_factory=ResponseLog)
+    responses: ResponseLog = field(default_factory=ResponseLog)
+    """In memory by default. The runner replaces it by the log file of the shard."""
 
     def __call__(self, batch: Batch) -> Batch:
-        return self.ask(batch, self.answers)
+        return self.ask(batch, self.responses)
 
-    def logging_to(self, answers: ResponseLog) -> LoggedKernel:
-        return replace(self, answers=answers)
+    def logging_to(self, responses: ResponseLog) -> LoggedKernel:
+        return replace(self, responses=responses)

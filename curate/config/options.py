@@ -1,7 +1,7 @@
 """Options of stages and sources: from YAML values or keyword arguments to checked frozen dataclasses, and back.
 
-Types and bounds are read from the annotations (`Annotated[float, Ge(0), Le(1)]`), so a fact is written once: the check,
-the message, `curate stages` and the recipe all come from the field. Validation itself is pydantic's, in strict mode.
+Types and bounds are read from the annotations (`Annotated[float, Ge(0), Le(1)]`). The check, its message, `curate stages` and
+the lockfile all derive from the field. Pydantic validates, in strict mode.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class PathKind:
-    """Marks an option as a path: relative ones count from the folder of the file they stand in."""
+    """Marks an option as a path. Relative paths are relative to the folder of the YAML file."""
 
     kind: Literal["asset", "pattern", "dataset"]
     names: Literal["scorer", "tokenizer"] | None = None
@@ -30,19 +30,19 @@ class PathKind:
 
 
 AssetPath = Annotated[str, PathKind("asset")]
-"""A file or folder that must exist; its content, not its name, is part of the fingerprint."""
+"""Type of an option: a file or folder that must exist. Its content, not its name, is part of the cache key."""
 ScorerPath = Annotated[str, PathKind("asset", "scorer")]
-"""An asset that is a scorer's folder: a name, such as `preselect-mini-v1`, or a path."""
+"""Type of an option: an asset that is the folder of a scorer, by name, such as `preselect-mini-v1`, or by path."""
 TokenizerPath = Annotated[str, PathKind("asset", "tokenizer")]
-"""An asset that is a `tokenizer.json`: the name of a folder of scorers that has one, such as `bpe-v1`, or a path."""
+"""Type of an option: an asset that is a `tokenizer.json`, by its name among the scorers, such as `bpe-v1`, or by path."""
 DatasetPath = Annotated[str, PathKind("dataset")]
-"""A name of the hub, or a folder if it begins with `.` or `/`."""
+"""Type of an option: the name of a dataset on the hub, or a folder if it begins with `.` or `/`."""
 PatternPath = Annotated[str, PathKind("pattern")]
-"""A path or glob of input files."""
+"""Type of an option: a path or glob of input files."""
 
 
 def build(cls: type[T], options: Mapping[str, Any]) -> T:
-    """An instance from plain values (those of JSON). Raises OptionError for anything wrong, with the option's name."""
+    """Make an instance from plain (JSON) values. Raises OptionError with the option's name for anything wrong."""
     from pydantic import TypeAdapter, ValidationError
 
     names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ class OptionError(SpecError):
 
 
 def _explain(errors: list[Any], options: Mapping[str, Any]) -> tuple[tuple[Any, ...], str]:
-    """The first wrong option, and all that validation says about it, in one sentence."""
+    """Path and message for the first wrong option; the message joins all that validation says about it."""
     if errors[0]["type"] == "missing":
         name = str(errors[0]["loc"][0])
         return (), f"option {name!r} is required and missing. Add '{name}: ...'"
@@ -95,7 +95,7 @@ def _explain(errors: list[Any], options: Mapping[str, Any]) -> tuple[tuple[Any, 
 
 
 def _inside(options: Any, loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The part of a location that leads through the values given (validators add steps of their own)."""
+    """The part of a pydantic location that leads through `options`. Validators append steps of their own."""
     path: list[Any] = []
     for key in loc:
         inside = (isinstance(options, Mapping) and key in options) or (isinstance(options, list) and isinstance(key, int))
@@ -111,7 +111,7 @@ def _in_words(message: str) -> str:
 
 
 def resolve_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """Options with relative paths made absolute, counted from `folder`."""
+    """Make relative paths absolute; they are relative to `folder`."""
     kinds = dict(path_fields(cls))
 
     def resolved(path: str, mark: PathKind) -> str:
@@ -124,7 +124,7 @@ def resolve_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> di
 
 
 def relative_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """Options with absolute paths counted from `folder`: what `resolve_paths` makes absolute again."""
+    """Make absolute paths relative to `folder`. The inverse of `resolve_paths`."""
     kinds = dict(path_fields(cls))
 
     def relative(path: str, mark: PathKind) -> str:
@@ -141,7 +141,7 @@ def relative_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> d
 
 
 def _each(value: Any, mark: PathKind, change: Callable[[str, PathKind], str]) -> Any:
-    """A path changed, or every path of a list, or among the keys of a mapping; URLs stay."""
+    """Apply `change` to a path, to every path of a list, or to the keys of a mapping. URLs stay."""
     if isinstance(value, list):
         return [_each(item, mark, change) for item in value]
     if isinstance(value, dict):
@@ -150,7 +150,7 @@ def _each(value: Any, mark: PathKind, change: Callable[[str, PathKind], str]) ->
 
 
 def path_fields(cls: type[Any]) -> Iterator[tuple[str, PathKind]]:
-    """Names of the options that are paths, with their kind."""
+    """(option, kind of path) of every option that is a path."""
     hints = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         for mark in _marks(hints[field.name]):
@@ -165,7 +165,7 @@ def _marks(hint: Any) -> Iterator[Any]:
 
 
 def asset_paths(instance: Any) -> list[tuple[str, str]]:
-    """(option, path) of every asset an instance names."""
+    """(option, path) of every asset among the options."""
     found: list[tuple[str, str]] = []
     for name, mark in path_fields(type(instance)):
         value = getattr(instance, name)
@@ -175,6 +175,6 @@ def asset_paths(instance: Any) -> list[tuple[str, str]]:
 
 
 def values_of(instance: Any) -> dict[str, Any]:
-    """All options with their values, defaults included, as plain values."""
+    """All options, defaults included, as plain (JSON) values."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(instance)))
     return plain

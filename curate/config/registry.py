@@ -1,4 +1,4 @@
-"""Names of the file -> classes: our tables, and what installed packages register."""
+"""From the names in a pipeline file to classes: our own, and those that installed plug-ins register."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from curate.errors import SpecError, known_values
 
 
 def table_of(group: str, own: Mapping[str, str]) -> dict[str, str]:
-    """Our table plus what installed packages register under the entry-point group, e.g. `curate.stages`."""
+    """Our table and the entry points of installed plug-ins in `group`, such as `curate.stages`. Name -> "module:Class"."""
     foreign = {point.name: point.value for point in entry_points(group=group)}
     clash = sorted(set(foreign) & set(own))
     if clash:
@@ -20,7 +20,7 @@ def table_of(group: str, own: Mapping[str, str]) -> dict[str, str]:
 
 
 def load_class(name: str, table: Mapping[str, str], noun: str) -> type[Any]:
-    """The class behind a name. Raises SpecError with near names for an unknown one."""
+    """Import the class registered under `name`. Raises SpecError for an unknown name, with similar ones."""
     if name not in table:
         raise SpecError(f"unknown {noun} {name!r}. {known_values(name, table)}")
     module, _, attribute = table[name].partition(":")

@@ -1,4 +1,4 @@
-"""A YAML file as plain values, and the line of every one of them."""
+"""YAML files as plain values with line numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Loader.yaml_implicit_resolvers = {}
 
 
 def read_scalar(text: str) -> Any:
-    """One value, as a pipeline file would have it. Raises ValueError when it is a list, a mapping or no YAML."""
+    """Parse one scalar as a pipeline file would. Raises ValueError for a list, a mapping, or what is no YAML."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -35,7 +35,7 @@ def read_scalar(text: str) -> Any:
 
 
 class YamlFile:
-    """A YAML file as plain values, and the line of every one of them."""
+    """A YAML file: its plain values in `value`, and the line of every value."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -81,7 +81,7 @@ class YamlFile:
             raise self.error(path, f"{node.value!r} cannot be read: {error}") from error
 
     def place(self, path: YamlPath) -> str:
-        """`file:line` of a value, or of the nearest value around it."""
+        """`file:line` of a value, or of the closest value that contains it."""
         while path not in self.lines and path:
             path = path[:-1]
         return f"{self.file}:{self.lines.get(path, 1)}"
@@ -95,7 +95,10 @@ class YamlFile:
 
 
 def options_at(document: YamlFile, cls: type[Any], options: Any, path: YamlPath, where: str | None = None) -> Any:
-    """An instance of `cls` from the options at `path`, paths counted from the document's folder."""
+    """Make an instance of `cls` from the options at `path`. Relative paths are relative to the file's folder.
+
+    Raises SpecError with file and line.
+    """
     where = where or ".".join(str(key) for key in path)
     values = mapping_at(document, {} if options is None else options, path, where)
     try:

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.api.source import ReadReport, Shard, split_by_bytes
 from curate.errors import AccountingError
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import Columns, Segment
 from curate.schema import EDITED, MAX_POSITION, ORDINAL, TEXT
 from curate.sources.parquet import from_row
-from curate.sources.source import ReadReport, Shard, split_by_bytes
 from curate.storage.parquet import read_batches
 from curate.storage.run_dir import shard_file
 from curate.storage.store import Store
@@ -131,7 +131,7 @@ def _cursor(
     plan: Plan, segments: Sequence[Segment], index: int, shard: Shard, store: Store, columns: Columns, first: int
 ) -> Cursor:
     if index < 0:
-        batches = plan.source.read(from_row(shard, first & MAX_POSITION), ReadReport(again=True))
+        batches = plan.source.read(from_row(shard, first & MAX_POSITION), ReadReport(second_pass=True))
         return Cursor(batches, shard.url)
     segment = segments[index]
     wanted = [name for name in segment.writes if name in columns or name in (ORDINAL, EDITED)]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.api.batch import Batch
+from curate.api.source import Shard
 from curate.execution.accounting import EDITED_SCHEMA, dropped_schema, with_values
 from curate.execution.assemble import read_documents
 from curate.execution.global_stages.partition import Context
@@ -18,7 +19,6 @@ from curate.execution.sampling import SAMPLE_KEY
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import TEXT_CHARS
 from curate.schema import ORDINAL, mix
-from curate.sources.source import Shard
 from curate.storage.parquet import FileRecord, TableWriter, read_batches, schema
 from curate.storage.run_dir import marker_file, shard_file, values_file
 

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from curate.api.source import Shard
 from curate.execution.accounting import SOURCE, StageCounts
 from curate.execution.compaction import CompactionContext, FinalFile, Piece, run_compaction
 from curate.execution.dataset_card import data_card
@@ -18,7 +19,6 @@ from curate.execution.task_runner import TaskRunner
 from curate.pipeline import lockfile
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import Segment
-from curate.sources.source import Shard
 from curate.storage.run_dir import (
     DATA_CARD,
     MANIFEST,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from curate.api.source import Shard
 from curate.errors import SpecError
 from curate.events import Listener
 from curate.pipeline import lockfile
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import Segment
-from curate.sources.source import Shard
 from curate.storage.run_dir import LOCKFILE, MANIFEST, adoptable, shard_manifest, shards_folder, step_folder
 from curate.storage.store import Store
 

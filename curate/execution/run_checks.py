@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Sequence
 
+from curate.api.source import Shard
 from curate.errors import AccountingError, ExpectError
 from curate.execution.summary import Summary
 from curate.pipeline.steps import Segment
-from curate.sources.source import Shard
 from curate.storage.run_dir import shard_manifest
 from curate.storage.store import Store
 

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
+from curate.api.source import Shard
 from curate.errors import CurateError, SpecError, install_hint
 from curate.events import Listener, Silent
 from curate.execution import ship_assets
@@ -30,7 +31,6 @@ from curate.execution.task_runner import TaskRunner
 from curate.pipeline import lockfile
 from curate.pipeline.plan import Plan, limited, make_plan
 from curate.pipeline.spec import Pipeline, load
-from curate.sources.source import Shard
 from curate.storage.lease import Lease
 from curate.storage.run_dir import MANIFEST
 from curate.storage.store import InputFile, Store, describe

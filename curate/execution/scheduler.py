@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from curate.api.source import Shard
 from curate.errors import CurateError, DataError
 from curate.events import Listener
 from curate.execution.accounting import SOURCE
@@ -19,7 +20,6 @@ from curate.execution.task_runner import TaskRunner
 from curate.execution.worker import run_segment_task
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import Segment
-from curate.sources.source import Shard
 from curate.storage.run_dir import failed_shard, failed_shards
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from curate.api.batch import Batch, Kernel
 from curate.api.global_stage import GlobalStage, SequentialScan
+from curate.api.source import ReadReport, Shard
 from curate.api.stage import Stage
 from curate.errors import AccountingError, ContractError, CurateError
 from curate.execution.accounting import EDITED_SCHEMA, SOURCE, ShardAccounting, StageCounts, dropped_schema
@@ -31,7 +32,6 @@ from curate.schema import (
     ORDINAL,
     TEXT,
 )
-from curate.sources.source import ReadReport, Shard
 from curate.storage.parquet import FileRecord, TableWriter, schema
 from curate.storage.run_dir import SUMMARY, shard_file, shard_manifest
 from curate.storage.store import Store
@@ -68,8 +68,8 @@ def run_segment(plan: Plan, task: SegmentTask, store: Store, kernels: list[tuple
         if task.isolate:
             kernels = [(step, stack.enter_context(isolated(segment, store, shard.name, step))) for step, _ in kernels]
         output = _Output(stack, plan, segment, shard, store)
-        reading = ReadReport()
-        for batch in _batches(plan, task, store, reading, output.accounting):
+        report = ReadReport()
+        for batch in _batches(plan, task, store, report, output.accounting):
             for step, kernel in kernels:
                 if not len(batch):
                     break
@@ -77,8 +77,8 @@ def run_segment(plan: Plan, task: SegmentTask, store: Store, kernels: list[tuple
             output.write(batch)
     _check_counts(segment, shard, output)
     seconds = time.perf_counter() - started
-    _commit(store, segment, task, output, reading, seconds)
-    return SegmentResult(task, output.files["data"].rows, output.accounting.stages, reading.records, seconds)
+    _commit(store, segment, task, output, report, seconds)
+    return SegmentResult(task, output.files["data"].rows, output.accounting.stages, report.records, seconds)
 
 
 def _check_counts(segment: Segment, shard: Shard, output: _Output) -> None:
@@ -95,7 +95,7 @@ def _check_counts(segment: Segment, shard: Shard, output: _Output) -> None:
         raise AccountingError(f"{where}: {rows} documents left, {output.files['data'].rows} written.")
 
 
-def _batches(plan: Plan, task: SegmentTask, store: Store, reading: ReadReport, accounting: ShardAccounting) -> Iterator[Batch]:
+def _batches(plan: Plan, task: SegmentTask, store: Store, report: ReadReport, accounting: ShardAccounting) -> Iterator[Batch]:
     segment, shard = plan.segments[task.segment], task.shard
     if segment.index:
         for records in read_documents(plan, plan.segments[: segment.index], shard, store, segment.reads):
@@ -103,7 +103,7 @@ def _batches(plan: Plan, task: SegmentTask, store: Store, reading: ReadReport, a
             yield batch.put(EDITED, pa.repeat(pa.scalar(False), len(batch))) if EDITED in segment.writes else batch
         return
     left = task.limit
-    for records in plan.source.read(shard, reading):
+    for records in plan.source.read(shard, report):
         records = records if left is None else records.slice(0, left)
         batch = accounting.account_for_source(Batch(records), plan.source.reasons, list(segment.reads))
         yield batch.put(EDITED, pa.repeat(pa.scalar(False), len(batch))) if EDITED in segment.writes else batch
@@ -208,7 +208,7 @@ def _written(batch: Batch, segment: Segment) -> pa.RecordBatch:
     return records.cast(schema(segment.writes))
 
 
-def _commit(store: Store, segment: Segment, task: SegmentTask, output: _Output, reading: ReadReport, seconds: float) -> None:
+def _commit(store: Store, segment: Segment, task: SegmentTask, output: _Output, report: ReadReport, seconds: float) -> None:
     shard, limit = task.shard, task.limit
     accounting = output.accounting
     store.write_json(
@@ -219,9 +219,9 @@ def _commit(store: Store, segment: Segment, task: SegmentTask, output: _Output, 
             "fingerprint": segment.key,
             "files": {kind: asdict(record) for kind, record in output.files.items()},
             SUMMARY: output.summary,
-            "records": dict(sorted(reading.records.items())),
-            "first": reading.first,
-            "next": reading.next,
+            "records": dict(sorted(report.records.items())),
+            "first": report.first_position,
+            "next": report.next_position,
             "stages": {name: counts.as_json() for name, counts in accounting.stages.items()},
             "samples": {"dropped": accounting.drop_samples.as_json(), "edited": accounting.edit_samples.as_json()},
             "seconds": round(seconds, 3),

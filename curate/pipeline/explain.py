@@ -17,13 +17,13 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from curate.api.global_stage import GlobalStage
 from curate.api.rules import AS_PROFILE, Profile, Rule, RuleStage
+from curate.api.source import Shard
 from curate.config.options import PathKind, build, values_of
 from curate.config.registry import load_class, table_of
 from curate.errors import CurateError, SpecError
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import ALWAYS, Segment
 from curate.schema import EDITED, HTML, TEXT
-from curate.sources.source import Shard
 from curate.stages import STAGES
 from curate.storage.store import InputFile
 

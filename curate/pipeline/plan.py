@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from curate.api.global_stage import GlobalStage
+from curate.api.source import Shard, Source
 from curate.config.options import values_of
 from curate.pipeline.cache_key import digest, identity_of, input_key, step_key, summary_key
 from curate.pipeline.columns import ColumnFlow, column_flow
 from curate.pipeline.spec import Pipeline
 from curate.pipeline.steps import TEXT_CHARS, Columns, Segment, Step
 from curate.schema import EDITED, ID, ORDINAL, TEXT, URL
-from curate.sources.source import Shard, Source
 from curate.storage.store import InputFile
 
 

@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from curate.api.global_stage import GlobalStage
+from curate.api.source import Source
 from curate.api.stage import Stage
 from curate.config.options import AssetPath
 from curate.config.registry import load_class, table_of
@@ -34,7 +35,6 @@ from curate.config.yaml_file import YamlFile, YamlPath, _Loader, check_keys, map
 from curate.data import pipeline_names, pipeline_path
 from curate.errors import SpecError, known_values
 from curate.sources import SOURCES
-from curate.sources.source import Source
 from curate.stages import STAGES
 
 
@@ -161,7 +161,7 @@ def read_source(document: YamlFile, entry: Any, path: YamlPath) -> tuple[str, So
     table = table_of("curate.sources", SOURCES)
     entry = mapping_at(document, entry, path, "source")
     if len(entry) != 1:
-        raise document.error(path, f"source: one source is read, found {list(entry)}. Known: {', '.join(table)}.")
+        raise document.error(path, f"source: one source is read, found {list(entry)}. Known: {', '.join(sorted(table))}.")
     ((kind, options),) = entry.items()
     try:
         cls = load_class(kind, table, "source")

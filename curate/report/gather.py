@@ -168,14 +168,14 @@ def _limits(run: PastRun) -> tuple[list[_Limit], dict[tuple[str, str], str], lis
             if name not in run.kinds:
                 continue
             kind = run.class_of(name)
-            if not issubclass(kind, Keep | RuleStage | Toxicity) and kind.judged is Stage.judged:
+            if not issubclass(kind, Keep | RuleStage | Toxicity) and kind.value_columns is Stage.value_columns:
                 continue
             stage = run.stage(name)
             checks = checks_of(stage) if thresholds_of(stage) else ()
         except SpecError as error:
             unread.append({"stage": name, "why": str(error)})
             continue
-        columns |= {(name, reason): column for reason, column in stage.judged.items()}
+        columns |= {(name, reason): column for reason, column in stage.value_columns.items()}
         recorded = run.recorded_by(place)
         for check in checks:
             columns[name, check.reason] = check.column

@@ -123,7 +123,7 @@ def checks_of(stage: Stage) -> tuple[LimitCheck, ...]:
         assert stage.column is not None
         return _bounds(stage.column, (("toxic", stage.max, np.greater),))
     assert isinstance(stage, RuleStage)
-    limits = [(rule, getattr(stage, rule.option)) for rule in stage.chosen.rules]
+    limits = [(rule, getattr(stage, rule.option)) for rule in stage.chosen_profile.rules]
     return tuple(
         LimitCheck(rule.reason, stage.prefix + rule.measure, _number(limit), partial(rule.fails, limit=limit))
         for rule, limit in limits
@@ -157,7 +157,7 @@ def thresholds_of(stage: Stage) -> tuple[str, ...]:
         return ("min", "max")
     if isinstance(stage, Toxicity):
         return () if stage.unit == "line" else ("max",)  # lines are cut: other texts, other scores further on
-    options = [rule.option for rule in stage.chosen.rules] if isinstance(stage, RuleStage) else []
+    options = [rule.option for rule in stage.chosen_profile.rules] if isinstance(stage, RuleStage) else []
     return tuple(dict.fromkeys(option for option in options if option.startswith(("min_", "max_"))))
 
 
@@ -195,7 +195,9 @@ def _judge(run: PastRun, name: str, options: Mapping[str, Any]) -> StageReplay:
     position = run.order.index(name)
     last = all(run.class_of(later).reasons is Stage.reasons for later in run.later(position))
     reasons = (
-        tuple(dict.fromkeys(rule.reason for rule in stage.chosen.rules)) if isinstance(stage, RuleStage) else stage.reasons
+        tuple(dict.fromkeys(rule.reason for rule in stage.chosen_profile.rules))
+        if isinstance(stage, RuleStage)
+        else stage.reasons
     )
     prefix = stage.prefix if isinstance(stage, RuleStage) else ""
     edits = not run.edits.isdisjoint(run.order[position:])

@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate.api.source import SPLIT_ROWS, TOO_LARGE, PathSource, ReadReport, Shard, batched, drop_reason
 from curate.errors import DataError
 from curate.schema import HTML, ordinal
-from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, ReadReport, Shard, batched, verdict
 from curate.storage import store
 from curate.storage.store import InputFile
 
@@ -49,7 +49,7 @@ class HtmlSource(PathSource):
         folder = os.path.dirname(self._listing[start][0])
         return Shard(index, f"00000-pages.{index:03d}", folder, 0, start, stop, size, stop - start)
 
-    def read(self, shard: Shard, reading: ReadReport) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: Shard, report: ReadReport) -> Iterator[pa.RecordBatch]:
         yield from batched(self._rows(shard), self.columns)
 
     def _rows(self, shard: Shard) -> Iterator[tuple[dict[str, Any], int]]:
@@ -64,6 +64,6 @@ class HtmlSource(PathSource):
             document: dict[str, Any] = {"ordinal": ordinal(0, row), "id": name, "file": url, "offset": 0, "length": size}
             document["url"] = None if self.url_prefix is None else self.url_prefix + name
             if size > self.max_document_bytes:
-                yield {**document, "drop": verdict(TOO_LARGE, size, self.max_document_bytes)}, 0
+                yield {**document, "drop": drop_reason(TOO_LARGE, size, self.max_document_bytes)}, 0
             else:
                 yield {**document, HTML: content}, size

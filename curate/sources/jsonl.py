@@ -19,9 +19,9 @@ import pyarrow as pa
 import zstandard
 from fsspec.utils import infer_compression
 
+from curate.api.source import TOO_LARGE, PathSource, ReadReport, Shard, batched, drop_reason
 from curate.errors import DataError
 from curate.schema import HTML, IDENTITY, PROVENANCE, RESERVED, TEXT, ordinal
-from curate.sources.source import TOO_LARGE, PathSource, ReadReport, Shard, batched, verdict
 from curate.storage import store
 from curate.storage.store import InputFile
 
@@ -72,7 +72,7 @@ class JsonlSource(PathSource):
         cuts = [*range(0, found.size, self.split_bytes), found.size]
         return [(start, stop, stop - start, None) for start, stop in itertools.pairwise(cuts)]
 
-    def read(self, shard: Shard, reading: ReadReport) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: Shard, report: ReadReport) -> Iterator[pa.RecordBatch]:
         try:
             with store.passing_faults(shard.url), store.open_decompressed(shard.url) as file:
                 yield from batched(self._rows(file, shard), self.columns)
@@ -92,25 +92,28 @@ class JsonlSource(PathSource):
     def _document(self, line: bytes | None, length: int) -> dict[str, Any]:
         """The columns of one line, or a verdict on it."""
         if line is None:
-            return {"drop": verdict(TOO_LARGE, length, self.max_document_bytes)}
+            return {"drop": drop_reason(TOO_LARGE, length, self.max_document_bytes)}
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            return {"drop": verdict("malformed_line", detail=str(error)[:200])}
+            return {"drop": drop_reason("malformed_line", detail=str(error)[:200])}
         if not isinstance(value, dict):
-            return {"drop": verdict("malformed_line", detail=f"a {type(value).__name__}, not an object")}
+            return {"drop": drop_reason("malformed_line", detail=f"a {type(value).__name__}, not an object")}
         row: dict[str, Any] = {"id": _label(value.get(self.id)), "url": _label(value.get(self.url))}
         body = value.get(self.text)
         if not isinstance(body, str):
-            return {**row, "drop": verdict("missing_text", detail=f"{self.text!r} is {type(body).__name__}")}
+            return {**row, "drop": drop_reason("missing_text", detail=f"{self.text!r} is {type(body).__name__}")}
         for name, kind in self.fields.items():
             if not _fits(value.get(name), kind):
-                return {**row, "drop": verdict("wrong_type", detail=f"{name!r} is {type(value[name]).__name__}, not {kind}")}
+                return {
+                    **row,
+                    "drop": drop_reason("wrong_type", detail=f"{name!r} is {type(value[name]).__name__}, not {kind}"),
+                }
             given = _clean(value.get(name))
             row[name] = float(given) if kind == "float64" and given is not None else given
         encoded = body.encode("utf-8", "replace")
         if len(encoded) > self.max_document_bytes:
-            return {**row, "drop": verdict(TOO_LARGE, len(encoded), self.max_document_bytes)}
+            return {**row, "drop": drop_reason(TOO_LARGE, len(encoded), self.max_document_bytes)}
         return {**row, self.body: encoded if self.html else encoded.decode()}
 
 

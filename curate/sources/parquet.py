@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.api.source import SPLIT_ROWS, TOO_LARGE, PathSource, ReadReport, Shard, Source, drop_reason, split_by_bytes
 from curate.errors import DataError, SpecError, known_values
 from curate.schema import (
     DROP,
@@ -34,7 +35,6 @@ from curate.schema import (
     URL,
     compatible,
 )
-from curate.sources.source import SPLIT_ROWS, TOO_LARGE, PathSource, ReadReport, Shard, Source, split_by_bytes, verdict
 from curate.storage import store
 from curate.storage.store import InputFile
 
@@ -151,12 +151,12 @@ class ParquetReader(Source):
             size, rows = size + group_bytes, rows + group_rows
         return [*pieces, (start, start + rows, size, rows)]
 
-    def read(self, shard: Shard, reading: ReadReport) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: Shard, report: ReadReport) -> Iterator[pa.RecordBatch]:
         try:
             with store.passing_faults(shard.url):
                 file = pq.ParquetFile(_opened(shard.url))
                 for records, first in _rows(file, shard, list(self._renames.values())):
-                    yield from split_by_bytes(self._document_batch(records, shard, first, check=not reading.again))
+                    yield from split_by_bytes(self._document_batch(records, shard, first, check=not report.second_pass))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{shard.name}: cannot read {shard.url!r}: {' '.join(str(error).split())}") from error
 
@@ -193,9 +193,9 @@ class ParquetReader(Source):
         if (pc.max(sizes).as_py() or 0) > self.max_document_bytes:
             for row, size in enumerate(sizes.to_pylist()):
                 if size > self.max_document_bytes:
-                    verdicts[row] = verdict(TOO_LARGE, size, self.max_document_bytes)
+                    verdicts[row] = drop_reason(TOO_LARGE, size, self.max_document_bytes)
         for row, error in _undecodable(body):
-            verdicts.setdefault(row, verdict("invalid_utf8", detail=error))
+            verdicts.setdefault(row, drop_reason("invalid_utf8", detail=error))
         if not verdicts:
             return body, pa.nulls(len(body), DROP_TYPE)
         bad = pa.array([row in verdicts for row in range(len(body))])

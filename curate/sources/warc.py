@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate.api.source import TOO_LARGE, PathSource, ReadReport, Shard, batched, drop_reason
 from curate.errors import DataError, SpecError
 from curate.schema import HTML, ordinal
 from curate.sources.members import (
@@ -38,7 +39,6 @@ from curate.sources.members import (
     as_word,
     read_record_header,
 )
-from curate.sources.source import TOO_LARGE, PathSource, ReadReport, Shard, batched, verdict
 from curate.storage import store
 from curate.storage.store import InputFile
 
@@ -103,14 +103,14 @@ class WarcSource(PathSource):
         cuts = [*range(0, found.size, self.split_bytes), found.size]
         return [(start, stop, stop - start, None) for start, stop in pairwise(cuts)]
 
-    def read(self, shard: Shard, reading: ReadReport) -> Iterator[pa.RecordBatch]:
+    def read(self, shard: Shard, report: ReadReport) -> Iterator[pa.RecordBatch]:
         try:
             with store.passing_faults(shard.url), store.open_file(shard.url) as file:
-                yield from batched(self._rows(Archive(file), shard, reading), self.columns)
+                yield from batched(self._rows(Archive(file), shard, report), self.columns)
         except OSError as error:
             raise DataError(f"{shard.name}: cannot read {shard.url!r}: {error}") from error
 
-    def _rows(self, archive: Archive, shard: Shard, reading: ReadReport) -> Iterator[tuple[dict[str, Any], int]]:
+    def _rows(self, archive: Archive, shard: Shard, report: ReadReport) -> Iterator[tuple[dict[str, Any], int]]:
         offset = archive.find(shard.start, shard.stop) if shard.start else 0
         while offset is not None and (offset := archive.skip_filler(offset)) < archive.size:
             stream, state = archive.enter(offset)
@@ -118,14 +118,14 @@ class WarcSource(PathSource):
                 offset = stream.end
                 continue
             if state == "record" and shard.stop is not None and offset >= shard.stop:
-                reading.next = offset
+                report.next_position = offset
                 return
-            reading.first = offset if reading.first is None else reading.first
+            report.first_position = offset if report.first_position is None else report.first_position
             after = None
             for number, entry in enumerate(self._entries(archive, stream, state, offset)):
                 after = entry.after
                 if entry.label:
-                    reading.records[entry.label] += 1
+                    report.records[entry.label] += 1
                 else:
                     yield _row(entry, shard, offset, number)
             offset = after
@@ -242,19 +242,19 @@ class WarcSource(PathSource):
         limit = self.max_document_bytes
         # The sizes of chunks stand between the bytes of the document.
         if body.left > (2 * limit + 2**16 if "chunked" in codings else limit):
-            raise _Rejected(verdict(TOO_LARGE, body.left, limit))
+            raise _Rejected(drop_reason(TOO_LARGE, body.left, limit))
         data = body.take(body.left)
         if len(codings) > _MAX_CODINGS:
-            raise _Rejected(verdict(UNREADABLE, detail=f"{len(codings)} codings"))
+            raise _Rejected(drop_reason(UNREADABLE, detail=f"{len(codings)} codings"))
         for coding in reversed(codings):
             try:
                 data = _undo(coding, data, limit, lenient)
             except Broken as error:
                 # Crawlers store what they have decoded and leave the header as it was.
                 if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-                    raise _Rejected(verdict(UNREADABLE, detail=f"{coding}: {error}"[:200])) from error
+                    raise _Rejected(drop_reason(UNREADABLE, detail=f"{coding}: {error}"[:200])) from error
         if len(data) > limit:
-            raise _Rejected(verdict(TOO_LARGE, len(data), limit))
+            raise _Rejected(drop_reason(TOO_LARGE, len(data), limit))
         return data
 
 
@@ -273,12 +273,12 @@ def _row(entry: _Entry, shard: Shard, offset: int, number: int) -> tuple[dict[st
     row = {**entry.columns, **place}
     row["id"] = row.get("id") or f"{os.path.basename(shard.url)}:{position}"
     if entry.error:
-        row["drop"] = verdict(TRUNCATED if entry.error.cut else MALFORMED, detail=str(entry.error)[:200])
+        row["drop"] = drop_reason(TRUNCATED if entry.error.cut else MALFORMED, detail=str(entry.error)[:200])
     return row, len(row.get(HTML) or b"") + len(row.get("url") or "")
 
 
 def _malformed(detail: str) -> _Entry:
-    return _Entry({"drop": verdict(MALFORMED, detail=detail)})
+    return _Entry({"drop": drop_reason(MALFORMED, detail=detail)})
 
 
 def _mime(content_type: str | None) -> str | None:
@@ -308,7 +308,7 @@ def _undo(coding: str, data: bytes, limit: int, lenient: bool) -> bytes:
         parts.append(stream.peek(limit + 1 - size))
         size += len(parts[-1])
         if size > limit:
-            raise _Rejected(verdict(TOO_LARGE, size, limit))
+            raise _Rejected(drop_reason(TOO_LARGE, size, limit))
         if stream.problem and not (lenient and stream.problem.cut):
             raise stream.problem
         at = stream.end or len(data)

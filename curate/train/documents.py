@@ -29,12 +29,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.api.source import ReadReport, Source
 from curate.config.options import relative_paths, values_of
 from curate.config.yaml_file import YamlFile, check_keys, mapping_at, options_at
 from curate.errors import DataError, SpecError, known_values
 from curate.pipeline.spec import read_source
 from curate.schema import DROP, ID, TEXT, URL
-from curate.sources.source import ReadReport, Source
 from curate.storage.store import describe
 
 HOST = "host"

@@ -26,13 +26,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from curate.api.source import Shard
 from curate.execution.global_stages.execute import counts_of_decision, run_global_stage
 from curate.execution.global_stages.partition import Context
 from curate.execution.runner import survey
 from curate.pipeline.plan import Plan
 from curate.pipeline.spec import load
 from curate.schema import mix
-from curate.sources.source import Shard
 from curate.stages.dedup.minhash import Minhash
 from curate.storage.parquet import TableWriter, schema
 from curate.storage.run_dir import SUMMARY, shard_file, shard_manifest

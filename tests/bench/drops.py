@@ -88,7 +88,7 @@ def borderline(table: pa.Table, number: int) -> Iterator[str]:
         kernel = stage.open()
         for start in range(0, len(texts), MAX_BATCH_ROWS):
             records = kernel(Batch(pa.record_batch({TEXT: texts[start : start + MAX_BATCH_ROWS]}))).records
-            for rule in stage.chosen.rules:
+            for rule in stage.chosen_profile.rules:
                 limit = getattr(stage, rule.option)
                 if not limit or isinstance(limit, bool) or stage.prefix + rule.measure not in records.schema.names:
                     continue

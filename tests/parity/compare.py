@@ -170,7 +170,7 @@ def values(family: str, stage: str, texts: pa.Array, reference: pa.Table) -> Ite
     """Measured values, and how many lie within 1 % of the limit. A value datatrove cannot compute is not compared."""
     made: RuleStage = stage_of(stage, (("values", True),))
     mine = ours(stage, texts, (("values", True),))
-    limits: dict[str, Rule] = {rule.measure: rule for rule in made.chosen.rules}
+    limits: dict[str, Rule] = {rule.measure: rule for rule in made.chosen_profile.rules}
     for measure, rule in limits.items():
         if f"{family}={measure}" not in reference.column_names:
             continue
@@ -207,7 +207,7 @@ def marks(texts: pa.Array) -> Iterator[tuple[str, int, Mask]]:
             continue
         made: RuleStage = stage_of(stage, (("values", True),))
         mine = ours(stage, texts, (("values", True),))
-        for one in made.chosen.rules:
+        for one in made.chosen_profile.rules:
             if one.limit is not None:
                 measured = mine[made.prefix + one.measure].to_numpy(zero_copy_only=False).astype(np.float64)
                 yield f"{family}:{one.option}", DROPS, np.asarray(one.fails(measured, one.limit))

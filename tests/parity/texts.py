@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from curate.api.source import ReadReport, Shard
 from curate.schema import HTML
-from curate.sources.source import ReadReport, Shard
 from curate.sources.warc import WarcSource
 
 ROOT = Path(__file__).parents[2]

@@ -115,11 +115,11 @@ BROKEN = {
     ),
     "an unknown source": (
         "source:\n  parket: {paths: corpus/*.parquet}\nstages: []\n",
-        "p.yaml:2: source: unknown source 'parket'. Did you mean 'parquet'? Known: html, hub, jsonl, parquet, warc.",
+        "p.yaml:2: source: unknown source 'parket'. Did you mean 'parquet'? Known: {sources}.",
     ),
     "two sources": (
         "source:\n  parquet: {paths: a}\n  jsonl: {paths: b}\nstages: []\n",
-        "p.yaml:1: source: one source is read, found ['parquet', 'jsonl']. Known: html, hub, jsonl, parquet, warc.",
+        "p.yaml:1: source: one source is read, found ['parquet', 'jsonl']. Known: {sources}.",
     ),
     "no source": (
         "stages: []\n",
@@ -220,6 +220,7 @@ def test_a_broken_file_is_answered_with_one_message(name: str, tmp_path: Path, w
     for key, value in (
         ("{tmp}", str(tmp_path)),
         ("{stages}", STAGES),
+        ("{sources}", "example_lines, html, hub, jsonl, parquet, warc"),
         ("{columns}", COLUMNS),
         ("{languages}", ", ".join(sorted(PY3LANGID))),
     ):

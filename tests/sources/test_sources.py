@@ -17,13 +17,13 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curate.api.source import ReadReport, Source, split_by_bytes
 from curate.errors import DataError, SpecError
 from curate.schema import FETCHED_AT_TYPE, MAX_BATCH_BYTES
 from curate.sources.html import HtmlSource
 from curate.sources.hub import HubSource
 from curate.sources.jsonl import JsonlSource
 from curate.sources.parquet import ParquetSource
-from curate.sources.source import ReadReport, Source, split_by_bytes
 from curate.storage.store import describe
 
 

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from curate.api.source import ReadReport, Shard
 from curate.errors import DataError, SpecError
 from curate.schema import POSITION_BITS
-from curate.sources.source import ReadReport, Shard
 from curate.sources.warc import WarcSource
 from curate.storage.store import InputFile, describe
 
@@ -64,11 +64,11 @@ def replaced(data: bytes, old: bytes, new: bytes) -> bytes:
 
 
 def read(path: Path, start: int = 0, stop: int | None = None, **options: Any) -> tuple[list[dict[str, Any]], ReadReport]:
-    source, reading = WarcSource(paths=str(path), **options), ReadReport()
+    source, report = WarcSource(paths=str(path), **options), ReadReport()
     shard = Shard(0, "s", str(path), 3, start, stop, 0)
-    rows = [row for batch in source.read(shard, reading) for row in batch.to_pylist()]
+    rows = [row for batch in source.read(shard, report) for row in batch.to_pylist()]
     assert [row["ordinal"] for row in rows] == sorted({row["ordinal"] for row in rows})
-    return rows, reading
+    return rows, report
 
 
 def read_bytes(folder: Path, data: bytes, **options: Any) -> tuple[list[dict[str, Any]], ReadReport]:
@@ -124,7 +124,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_file_gives_the_same_documents(tmp_path: Path, form: str) -> None:
-    rows, reading = read_bytes(tmp_path, FORMS[form])
+    rows, report = read_bytes(tmp_path, FORMS[form])
     names = ("id", "url", "html", "content_type", "http_status", "fetched_at", "drop")
     time = datetime(2024, 2, 3, 4, 5, 6, tzinfo=UTC)
     assert [tuple(row[name] for name in names) for row in rows] == [
@@ -132,7 +132,7 @@ def test_every_form_of_a_file_gives_the_same_documents(tmp_path: Path, form: str
         ("urn:two", "http://a.example/two", b"plain words", "text/plain; charset=latin-1", 200, time, None),
         ("urn:three", "http://a.example/three", b"<p>x", "application/xhtml+xml", 203, time, None),
     ]
-    assert reading.records == COUNTS
+    assert report.records == COUNTS
 
 
 def test_a_record_can_be_fetched_again_by_its_range(tmp_path: Path) -> None:
@@ -162,28 +162,28 @@ def test_records_of_one_member_are_numbered_and_only_the_last_knows_the_members_
 def test_conversions_of_text_are_documents_without_a_status(tmp_path: Path) -> None:
     data = record("conversion", "wet", "Grüße".encode(), Content_Type="text/plain")
     data += record("conversion", "other", b"%PDF", Content_Type="application/pdf")
-    rows, reading = read_bytes(tmp_path, data)
+    rows, report = read_bytes(tmp_path, data)
     assert [(row["html"].decode(), row["content_type"], row["http_status"]) for row in rows] == [
         ("Grüße", "text/plain; charset=utf-8", None)
     ]
-    assert reading.records == {"conversion application/pdf": 1}
+    assert report.records == {"conversion application/pdf": 1}
 
 
 def test_resources_of_text_are_documents_without_a_status(tmp_path: Path) -> None:
     data = record("resource", "page", HTML, Content_Type="text/html; charset=koi8-r")
     data += record("resource", "shot", b"\x89PNG", Content_Type="image/png")
-    rows, reading = read_bytes(tmp_path, data)
+    rows, report = read_bytes(tmp_path, data)
     assert [(row["html"], row["content_type"], row["http_status"]) for row in rows] == [
         (HTML, "text/html; charset=koi8-r", None)
     ]
-    assert reading.records == {"resource image/png": 1}
+    assert report.records == {"resource image/png": 1}
 
 
 def test_a_body_without_a_type_is_a_document_when_it_looks_like_html(tmp_path: Path) -> None:
     data = response("a", b"\n<!DOCTYPE  html><p>x", None) + response("b", b"{}", None) + response("c", b"<HEAD>", "nonsense")
-    rows, reading = read_bytes(tmp_path, data)
+    rows, report = read_bytes(tmp_path, data)
     assert [(row["id"], row["content_type"]) for row in rows] == [("urn:a", None), ("urn:c", "nonsense")]
-    assert reading.records == {"response untyped": 1}
+    assert report.records == {"response untyped": 1}
 
 
 def test_other_records_are_counted_by_type(tmp_path: Path) -> None:
@@ -195,9 +195,9 @@ def test_other_records_are_counted_by_type(tmp_path: Path) -> None:
         .replace(b"http://", b"dns:")
     )
     data += record("resource", "g", b"20 text/gemini").replace(b"resource", b"response").replace(b"http", b"gemini")
-    rows, reading = read_bytes(tmp_path, data)
+    rows, report = read_bytes(tmp_path, data)
     assert rows == []
-    assert reading.records == {
+    assert report.records == {
         "metadata": 1, "revisit": 1, "other": 1, "response text/css": 1, "dns": 1, "response gemini": 1,
     }  # fmt: skip
 
@@ -214,13 +214,13 @@ def test_an_arc_file_is_read_like_a_warc(tmp_path: Path) -> None:
         arc("http://a.example/old", "text/html", page, "null"),
     ]
     for data in (b"".join(records), gzips(records)):
-        rows, reading = read_bytes(tmp_path, data)
+        rows, report = read_bytes(tmp_path, data)
         assert [(row["url"], row["html"], row["fetched_at"], row["http_status"]) for row in rows] == [
             ("http://a.example/with space", HTML, datetime(2024, 2, 3, 4, 5, 6, tzinfo=UTC), 200),
             ("http://a.example/old", HTML, None, 200),
         ]
         assert [row["id"] for row in rows] == [f"x.bin:{row['offset']}" for row in rows]
-        assert reading.records == {"warcinfo": 1, "dns": 1}
+        assert report.records == {"warcinfo": 1, "dns": 1}
 
 
 def test_missing_ids_and_malformed_dates_are_no_errors(tmp_path: Path) -> None:
@@ -313,12 +313,12 @@ def test_documents_that_are_too_large_are_verdicts_and_the_next_one_is_read(tmp_
         response("untyped", b"x" * 2001, None),
         response("last"),
     ]
-    rows, reading = read_bytes(tmp_path, b"".join(map(pack, cases)), max_document_bytes=2000)
+    rows, report = read_bytes(tmp_path, b"".join(map(pack, cases)), max_document_bytes=2000)
     large = "document_too_large"
     names = [("at", None), ("over", large), ("bomb", large), ("bomb2", large), ("chunks", large), ("last", None)]
     assert outcomes(rows) == names
     assert [(row["drop"]["value"], row["drop"]["limit"]) for row in rows[1:5]] == [(2001, 2000)] * 4
-    assert reading.records == {"response untyped": 1}
+    assert report.records == {"response untyped": 1}
 
 
 def test_memory_stays_small_whatever_a_file_unpacks_to(tmp_path: Path) -> None:
@@ -398,19 +398,19 @@ def around(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_record_is_one_verdict_and_reading_goes_on_after_it(tmp_path: Path, kind: str) -> None:
-    rows, reading = read_bytes(tmp_path, around(kind))
+    rows, report = read_bytes(tmp_path, around(kind))
     expected = [("two", None), *BROKEN[kind][2], ("three", None)]
     assert [reason for _, reason in outcomes(rows)] == [reason for _, reason in expected]
     assert all(re.fullmatch(pattern, name) for (name, _), (pattern, _) in zip(outcomes(rows), expected, strict=True))
-    assert reading.records == {"warcinfo": 1, "response 404": 1, "response image/png": 1}
+    assert report.records == {"warcinfo": 1, "response 404": 1, "response image/png": 1}
     assert all(row["html"] is None and row["drop"]["detail"] for row in rows if row["drop"])
 
 
 def test_records_after_a_broken_one_in_the_same_member_are_found(tmp_path: Path) -> None:
     for damaged in (NO_LENGTH, replaced(RECORDS[1], b"WARC/1.0\r\n", b"")):
-        rows, reading = read_bytes(tmp_path, gzip.compress(RECORDS[0] + damaged + b"".join(RECORDS[2:])))
+        rows, report = read_bytes(tmp_path, gzip.compress(RECORDS[0] + damaged + b"".join(RECORDS[2:])))
         assert [reason for _, reason in outcomes(rows)] == [BAD, None, None]
-        assert reading.records == COUNTS
+        assert report.records == COUNTS
 
 
 @pytest.mark.parametrize("form", ["plain", "gzip", "zstd", "one gzip member"])
@@ -442,17 +442,17 @@ def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_archive_is_one_verdict(tmp_path: Path, data: bytes) -> None:
-    rows, reading = read_bytes(tmp_path, data)
+    rows, report = read_bytes(tmp_path, data)
     assert [row["drop"]["reason"] for row in rows] in ([BAD], ["truncated_record"])
-    assert [(row["length"], reading.next) for row in rows] == [(len(data) - rows[0]["offset"], None)]
-    assert not reading.records
+    assert [(row["length"], report.next_position) for row in rows] == [(len(data) - rows[0]["offset"], None)]
+    assert not report.records
 
 
 def test_a_file_whose_first_bytes_are_damaged_is_read_from_its_first_good_member_on(tmp_path: Path) -> None:
     for form in ("plain", "gzip", "zstd"):
-        rows, reading = read_bytes(tmp_path, b"?" + FORMS[form][1:])
+        rows, report = read_bytes(tmp_path, b"?" + FORMS[form][1:])
         assert outcomes(rows) == [("0", BAD), ("one", None), ("two", None), ("three", None)]
-        assert reading.records == COUNTS - Counter({"warcinfo": 1})
+        assert report.records == COUNTS - Counter({"warcinfo": 1})
 
 
 def test_empty_members_and_skippable_frames_are_passed_over(tmp_path: Path) -> None:
@@ -478,10 +478,10 @@ def read_split(path: Path, cuts: list[int]) -> tuple[list[dict[str, Any]], Count
     records: Counter[str] = Counter()
     expected = None
     for start, stop in pairwise(cuts):
-        found, reading = read(path, start, stop)
-        assert None in (expected, reading.first) or reading.first == expected
+        found, report = read(path, start, stop)
+        assert None in (expected, report.first_position) or report.first_position == expected
         assert all(start <= row["offset"] for row in found)
-        rows, records, expected = rows + found, records + reading.records, reading.next or expected
+        rows, records, expected = rows + found, records + report.records, report.next_position or expected
     return rows, records
 
 
@@ -496,19 +496,19 @@ SPLIT = {form: FORMS[form] for form in ("plain", "gzip", "gzip stored", "zstd")}
 @pytest.mark.parametrize("kind", SPLIT)
 def test_a_split_at_any_byte_changes_nothing(tmp_path: Path, kind: str) -> None:
     data, path = SPLIT[kind], tmp_path / "x.bin"
-    whole, reading = read_bytes(tmp_path, data)
+    whole, report = read_bytes(tmp_path, data)
     for cut in range(1, len(data)):
-        assert read_split(path, [0, cut, len(data)]) == (whole, reading.records)
-    assert read_split(path, [*range(0, len(data), 97), len(data)]) == (whole, reading.records)
+        assert read_split(path, [0, cut, len(data)]) == (whole, report.records)
+    assert read_split(path, [*range(0, len(data), 97), len(data)]) == (whole, report.records)
 
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_split_in_or_beside_a_broken_stretch_changes_nothing(tmp_path: Path, kind: str) -> None:
     data, path = around(kind), tmp_path / "x.bin"
-    whole, reading = read_bytes(tmp_path, data)
+    whole, report = read_bytes(tmp_path, data)
     (broken,) = [row["offset"] for row in whole if row["drop"]]
     for cut in (broken - 1, broken, broken + 1, *range(broken + 5, len(data), 83)):
-        assert read_split(path, [0, cut, len(data)]) == (whole, reading.records)
+        assert read_split(path, [0, cut, len(data)]) == (whole, report.records)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -518,9 +518,9 @@ def test_damage_of_any_kind_is_read_the_same_however_it_is_split(tmp_path: Path,
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(file) - 1))
         file[at : at + data.draw(st.integers(0, 40))] = data.draw(st.binary(max_size=3))
-    whole, reading = read_bytes(tmp_path, bytes(file))
+    whole, report = read_bytes(tmp_path, bytes(file))
     cuts = sorted({0, len(file), *data.draw(st.lists(st.integers(1, max(len(file) - 1, 1)), max_size=4))})
-    assert read_split(tmp_path / "x.bin", cuts) == (whole, reading.records)
+    assert read_split(tmp_path / "x.bin", cuts) == (whole, report.records)
 
 
 def test_files_are_cut_where_they_can_be_entered(tmp_path: Path) -> None:
@@ -554,10 +554,10 @@ def test_real_and_malformed_files_of_others_are_read_to_their_ends(shared: Path)
     reasons: Counter[str] = Counter()
     records: Counter[str] = Counter()
     for path in files:
-        rows, reading = read(path)
+        rows, report = read(path)
         documents += sum(row["drop"] is None for row in rows)
         reasons += Counter(row["drop"]["reason"] for row in rows if row["drop"])
-        records += reading.records
+        records += report.records
     kinds = ("request", "warcinfo", "metadata", "revisit", "dns", "response 404", "response image/png")
     assert (len(files), documents, reasons, {kind: records[kind] for kind in kinds}) == (
         169,

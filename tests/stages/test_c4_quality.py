@@ -54,7 +54,7 @@ def test_a_switch_is_no_number_and_a_number_no_switch() -> None:
 
 
 def test_all_rules_off_is_nothing_to_do() -> None:
-    limits = C4Quality(profile="dolma-1.6").chosen.limits
+    limits = C4Quality(profile="dolma-1.6").chosen_profile.limits
     with pytest.raises(OptionError, match="nothing to do"):
         build(C4Quality, {"profile": "dolma-1.6", **dict.fromkeys(limits)})
     assert build(C4Quality, {"profile": "dolma-1.6", **dict.fromkeys(limits), "values": True}).values

@@ -29,7 +29,11 @@ def test_options_that_cannot_be_meant_are_refused(options: dict[str, object], me
 
 def test_only_the_limits_of_dclms_own_configurations_are_on() -> None:
     stage = DclmPage()
-    on = {rule.option: getattr(stage, rule.option) for rule in stage.chosen.rules if getattr(stage, rule.option) is not None}
+    on = {
+        rule.option: getattr(stage, rule.option)
+        for rule in stage.chosen_profile.rules
+        if getattr(stage, rule.option) is not None
+    }
     assert on == {"min_chars": 1, "max_chars": 190_000}
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from curate.api.global_stage import Aggregate, Decision, NextRound
+from curate.api.source import Shard
 from curate.execution.global_stages.partition import Context, RunAll, global_stage_of, write_table
 from curate.pipeline.steps import Segment
-from curate.sources.source import Shard
 from curate.storage.run_dir import SUMMARY, decision_file, mapped_shard_file, round_file, shard_file
 from curate.storage.store import Store
 

@@ -20,13 +20,13 @@ import json
 from collections.abc import Sequence
 
 from curate.api.global_stage import Aggregate, Shuffle
+from curate.api.source import Shard
 from curate.execution.global_stages.aggregate import run_aggregate
 from curate.execution.global_stages.partition import RunAll, write_partition
 from curate.execution.global_stages.scan import run_scan
 from curate.execution.global_stages.shuffle import run_shuffle
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import Segment
-from curate.sources.source import Shard
 from curate.storage.run_dir import decision_counts
 from curate.storage.store import Store
 

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from curate.api.dedup_index import Index
 from curate.api.global_stage import Aggregate, SequentialScan, Shuffle
+from curate.api.source import Shard
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import Segment
 from curate.schema import INDEXED, ORDINAL, POSITION_BITS
-from curate.sources.source import Shard
 from curate.storage.parquet import read_batches, schema
 from curate.storage.run_dir import SUMMARY, partition_file, shard_file, shard_manifest
 from curate.storage.store import Store

@@ -57,7 +57,7 @@ def _incoming_rows(context: Context, partition: Partition, task: PhaseTask) -> p
         return pa.table({})
     segment = context.plan.segments[task.segment]
     names = [phase_rows_file(segment.name, task.number - 1, task.before.name, part) for part in range(task.parts_before)]
-    block = None if task.phase.whole else task.part
+    block = None if task.phase.single_task else task.part
     num_blocks = partition.num_ranges if KEY in task.before.writes else partition.num_groups
     return read_block(context.store, names, block, num_blocks, schema(task.before.writes))
 
@@ -132,7 +132,7 @@ def run_shuffle(store: Store, segment: Segment, run_all: RunAll) -> Mapping[str,
     number = parts_before = 0
     total: Counter[str] = Counter()
     while phase is not None:
-        parts = partition.num_groups if phase.over == "shard" else 1 if phase.whole else partition.num_ranges
+        parts = partition.num_groups if phase.over == "shard" else 1 if phase.single_task else partition.num_ranges
         tasks = [PhaseTask(segment.index, number, phase, before, parts_before, part) for part in range(parts)]
         run_all(
             f"{segment.name}: {phase.name}", run_phase_task, tasks,

@@ -29,7 +29,7 @@ import pyarrow as pa
 from curate.api.batch import Batch
 from curate.api.global_stage import KEY, Decision, Phase, PhaseResult
 from curate.schema import ID, INDEXED, ORDINAL, TEXT, URL
-from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, ClusterWinner, with_indexed_first
+from curate.stages.dedup.clusters import SIMILARITY, WINNER, ClusterWinner, with_indexed_first
 
 _PORTS = {"http": 80, "https": 443}
 

@@ -45,7 +45,7 @@ from annotated_types import Ge, Gt, Le
 from curate.api.batch import Batch
 from curate.api.global_stage import KEY, Columns, Decision, Phase, PhaseResult
 from curate.schema import ID, INDEXED, ORDINAL, mix
-from curate.stages.dedup.cluster_winner import SIMILARITY, WINNER, ClusterWinner, with_indexed_first
+from curate.stages.dedup.clusters import SIMILARITY, WINNER, ClusterWinner, with_indexed_first
 from curate.stages.dedup.connected_components import (
     CROOKED,
     EDGES,
@@ -176,7 +176,7 @@ class Minhash(ClusterWinner):
             case "spread":
                 return Phase("bands", "key", EDGES)
             case "bands":
-                return Phase("union", "key", LABELS, whole=True) if rows <= UNION_ROWS else large
+                return Phase("union", "key", LABELS, single_task=True) if rows <= UNION_ROWS else large
             case "large-star":
                 return Phase("small-star", "key", EDGES) if counts[CROOKED] else Phase("labels", "key", LABELS)
             case "small-star":

@@ -51,7 +51,7 @@ class Language(Stage):
     max_chars: Annotated[int, Ge(1)] = 10_000
 
     reasons = ("other_language", "low_language_score")
-    judged = {"low_language_score": "language_score"}
+    value_columns = {"low_language_score": "language_score"}
     writes = {"language": pa.string(), "language_score": pa.float32()}
 
     def __post_init__(self) -> None:

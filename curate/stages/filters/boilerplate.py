@@ -47,6 +47,6 @@ class Boilerplate(RuleStage):
 
         def kernel(batch: Batch) -> Batch:
             counts = batch.view("shares", lambda: count_shares(batch.buffers))
-            return self.judge(batch, {"boilerplate_paragraphs_frac": boilerplate_share(counts)})
+            return self.apply_rules(batch, {"boilerplate_paragraphs_frac": boilerplate_share(counts)})
 
         return kernel

@@ -44,6 +44,6 @@ class Brackets(RuleStage):
 
         def kernel(batch: Batch) -> Batch:
             counts = batch.view("shares", lambda: count_shares(batch.buffers))
-            return self.judge(batch, {"brackets_frac": share(counts, "brackets")})
+            return self.apply_rules(batch, {"brackets_frac": share(counts, "brackets")})
 
         return kernel

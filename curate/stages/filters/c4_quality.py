@@ -67,7 +67,7 @@ CLOSERS = "\"'”’»›)]}）】」』》〉〕"
 class ContainsRule(Rule):
     """Drop a document that has something in some line; the measure is the number of that line, 0 for none."""
 
-    def shown(self, limit: float) -> None:
+    def recorded_limit(self, limit: float) -> None:
         return None
 
     def fails(self, values: npt.NDArray[Any], limit: float) -> npt.NDArray[np.bool_]:
@@ -173,7 +173,7 @@ class C4Quality(RuleStage):
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        limits = self.chosen.limits
+        limits = self.chosen_profile.limits
         for field in fields(self):
             if field.default is not AS_PROFILE:
                 continue
@@ -189,7 +189,7 @@ class C4Quality(RuleStage):
             raise ValueError("every rule is off and 'values' is false: there is nothing to do")
 
     @property
-    def chosen(self) -> C4Profile:
+    def chosen_profile(self) -> C4Profile:
         profile = self.profiles[self.profile_name]
         assert isinstance(profile, C4Profile)
         return profile
@@ -214,7 +214,7 @@ class C4Quality(RuleStage):
             text = batch[TEXT].cast(pa.large_string())
             cleaning = clean(batch.buffers, words_of(batch))
             measures = self._measures(dict(zip(COUNTS, cleaning.counts.T, strict=True)))
-            batch = self.judge(batch, measures)
+            batch = self.apply_rules(batch, measures)
             edited = (np.diff(cleaning.edit_ends) > 0) & ~batch.dropped
             if edited.any():
                 text = apply_edits(text, cleaning, edited)
@@ -228,7 +228,7 @@ class C4Quality(RuleStage):
     def _measures(self, counts: dict[str, npt.NDArray[np.int64]]) -> Measures:
         """The counts; of lorem ipsum and a bracket only the one that stands first, unless rules go page by page."""
         lorem, curly = counts["lorem_ipsum_line"], counts["curly_bracket_line"]
-        if self.chosen.page_wise:
+        if self.chosen_profile.page_wise:
             return counts
         none = np.iinfo(np.int64).max
         lorem_first = np.where(lorem > 0, lorem, none) <= np.where(curly > 0, curly, none)
@@ -244,12 +244,12 @@ class C4Quality(RuleStage):
         from curate.text.rules.c4 import Cleaner
         from curate.text.words.punctuation import TERMINAL_PUNCTUATION
 
-        how: dict[str, Any] = dict(self.chosen.how)
+        how: dict[str, Any] = dict(self.chosen_profile.how)
         if self.profile == "ours":
             how |= {"line_ends": TERMINAL_PUNCTUATION, "sentence_ends": TERMINAL_PUNCTUATION + "…"}
         if self.min_sentences is None and not self.values:
             how["sentences"] = None
-        in_lines = "javascript" in self.chosen.lines
+        in_lines = "javascript" in self.chosen_profile.lines
         return Cleaner(
             max_word_chars=_number(self.max_word_chars),
             citations=bool(self.citations),

@@ -90,7 +90,7 @@ class DclmPage(RuleStage):
         from curate.text.rules.dclm import COUNTS, page_counts
 
         def kernel(batch: Batch) -> Batch:
-            return self.judge(batch, _measures(dict(zip(COUNTS, page_counts(batch.buffers).T, strict=True))))
+            return self.apply_rules(batch, _measures(dict(zip(COUNTS, page_counts(batch.buffers).T, strict=True))))
 
         return kernel
 

@@ -44,6 +44,6 @@ class Digits(RuleStage):
 
         def kernel(batch: Batch) -> Batch:
             counts = batch.view("shares", lambda: count_shares(batch.buffers))
-            return self.judge(batch, {"digits_frac": share(counts, "digits")})
+            return self.apply_rules(batch, {"digits_frac": share(counts, "digits")})
 
         return kernel

@@ -132,7 +132,7 @@ class FinewebQuality(RuleStage):
             ended = measures["line_punct_frac"]
             if self.keep_without_line_punct:
                 measures["line_punct_frac"] = np.where(ended == 0, np.nan, ended)
-            batch = self.judge(batch, measures)
+            batch = self.apply_rules(batch, measures)
             return batch.put("fineweb_line_punct_frac", pa.array(ended)) if self.values else batch
 
         return kernel

@@ -198,7 +198,7 @@ class GopherQuality(RuleStage):
         measure = _MEASURES[self.profile](self)
 
         def kernel(batch: Batch) -> Batch:
-            return self.judge(batch, measure(batch))
+            return self.apply_rules(batch, measure(batch))
 
         return kernel
 

@@ -177,7 +177,7 @@ class GopherRepetition(RuleStage):
             words = self._words(batch)
             parts, wholes = n_grams(words)
             shares = _Shares(batch.chars, lines, paragraphs, parts, wholes, _total(words))
-            return self.judge(batch, getattr(shares, self._how)())
+            return self.apply_rules(batch, getattr(shares, self._how)())
 
         return kernel
 

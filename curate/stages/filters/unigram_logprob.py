@@ -82,7 +82,7 @@ class UnigramLogprob(RuleStage):
         score = unigram_scorer(table, self._unknown_logprob(table.total), KINDS[self.profile])
 
         def kernel(batch: Batch) -> Batch:
-            return self.judge(batch, {MEASURE: score(batch.words(unit))})
+            return self.apply_rules(batch, {MEASURE: score(batch.words(unit))})
 
         return kernel
 

@@ -46,6 +46,6 @@ class Urls(RuleStage):
 
         def kernel(batch: Batch) -> Batch:
             counts = batch.view("shares", lambda: count_shares(batch.buffers))
-            return self.judge(batch, {"url_chars_frac": share(counts, "url_chars")})
+            return self.apply_rules(batch, {"url_chars_frac": share(counts, "url_chars")})
 
         return kernel

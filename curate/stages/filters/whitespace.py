@@ -44,6 +44,6 @@ class Whitespace(RuleStage):
 
         def kernel(batch: Batch) -> Batch:
             counts = batch.view("shares", lambda: count_shares(batch.buffers))
-            return self.judge(batch, {"whitespace_frac": share(counts, "spaces")})
+            return self.apply_rules(batch, {"whitespace_frac": share(counts, "spaces")})
 
         return kernel

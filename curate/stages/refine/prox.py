@@ -45,7 +45,7 @@ class Prox(EditingStage):
             raise ValueError("model: only a scorer judges and cleans in one pass. Use prox_doc, keep and prox_chunk")
 
     @property
-    def judged(self) -> Mapping[str, str]:
+    def value_columns(self) -> Mapping[str, str]:
         return {"prox_drop": self.column}
 
     @property

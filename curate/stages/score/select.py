@@ -33,7 +33,7 @@ from annotated_types import Ge, Gt, Le
 from curate.api.batch import Batch, drop_where
 from curate.api.global_stage import Aggregate, Decision, NextRound
 from curate.schema import ID, ORDINAL, TEXT, keyed_hash
-from curate.stages.dedup.cluster_winner import descending
+from curate.stages.dedup.clusters import descending
 
 U64 = npt.NDArray[np.uint64]
 COLLECT = 1_000_000
@@ -73,7 +73,7 @@ class Select(Aggregate):
         return {self.column: pa.float64(), **weights[self.by], **({ID: pa.string()} if self.gumbel else {})}
 
     @property
-    def judged(self) -> Mapping[str, str]:
+    def value_columns(self) -> Mapping[str, str]:
         return {} if self.gumbel else {"below_top": self.column}
 
     def summarize(self, batch: Batch) -> pa.RecordBatch:

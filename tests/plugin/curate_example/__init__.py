@@ -1,23 +1,40 @@
-"""A user's own package of stages, found through the entry points in its metadata: an example, and the tests' saboteur."""
+"""An example of a plug-in: two stages, a global stage and a source, found through the entry points in its metadata."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 
-from curate.api.batch import Batch, drop_where, edit_text
-from curate.api.global_stage import Aggregate, Decision, NextRound
-from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
-from curate.api.stage import Stage
+from curate.api import (
+    AS_PROFILE,
+    ID,
+    ORDINAL,
+    TEXT,
+    Aggregate,
+    AsProfile,
+    Batch,
+    DataError,
+    Decision,
+    NextRound,
+    PathSource,
+    Profile,
+    ReadReport,
+    Rule,
+    RuleStage,
+    Shard,
+    Stage,
+    batched,
+    edit_text,
+    open_decompressed,
+    ordinal,
+    passing_faults,
+)
 
 _RUN = re.compile("-{3,}")
 
@@ -38,86 +55,8 @@ class Dashes(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kill(Stage):
-    """Take the worker process down, on a document with this word, or once per flag file."""
-
-    word: str = "POISON"
-    once: str | None = None
-    """A path: the process dies only if the file is not there yet, and leaves it behind."""
-
-    def apply(self, batch: Batch) -> Batch:
-        found = any(self.word in (text or "") for text in batch["text"].to_pylist())
-        if found and not (self.once and os.path.exists(self.once)):
-            if self.once:
-                with open(self.once, "w"):
-                    pass
-            os.kill(os.getpid(), signal.SIGKILL)
-        return batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slow(Stage):
-    """Wait, so that a run can be interrupted."""
-
-    seconds: float = 0.05
-    cpus: int = 1
-
-    @property
-    def resources(self) -> dict[str, float]:
-        return {} if self.cpus == 1 else {"num_cpus": self.cpus}
-
-    def apply(self, batch: Batch) -> Batch:
-        time.sleep(self.seconds)
-        return batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Broken(Stage):
-    """Break one promise of the contract."""
-
-    how: Literal[
-        "loses_rows", "reorders", "reason", "column", "type", "missing", "edit", "wrong_edit", "silent_edit",
-        "drops_column", "raises",
-    ]  # fmt: skip
-
-    reasons = ("declared",)
-    writes = {"made": pa.int64(), "text": pa.large_string()}
-
-    def apply(self, batch: Batch) -> Batch:
-        rows = len(batch)
-        good = batch.put("made", pa.array(np.arange(rows)))
-        shouted = pa.array([(text or "") + "!" for text in batch["text"].to_pylist()], pa.large_string())
-        match self.how:
-            case "loses_rows":
-                return Batch(good.records.slice(1))
-            case "reorders":
-                return Batch(good.records.take(pa.array(range(rows - 1, -1, -1))))
-            case "reason":
-                return drop_where(good, np.ones(rows, np.bool_), "undeclared")
-            case "column":
-                return good.put("other", pa.array(np.arange(rows)))
-            case "type":
-                return good.put("made", pa.array(["text"] * rows))
-            case "missing":
-                return batch
-            case "edit":
-                return good.put("text", shouted)
-            case "wrong_edit":
-                return edit_text(good, shouted, [[("x", 0, 1, "ab" * 9)]] * rows)
-            case "silent_edit":
-                louder = pa.array([(text or "").upper() for text in batch["text"].to_pylist()], pa.large_string())
-                return edit_text(good, louder, [None] * rows)
-            case "drops_column":
-                return good.select([name for name in good.names if name != "url"])
-            case "raises":
-                if any("document 7 " in (text or "") for text in batch["text"].to_pylist()):
-                    raise ValueError("seven")
-                return good
-
-
-@dataclass(frozen=True, kw_only=True)
 class Longest(Aggregate):
-    """Write how long the longest text of the corpus is, and cut every text to half of that: a barrier that writes."""
+    """Write the length of the longest text in the corpus, and cut every text to half of it: a global stage that edits."""
 
     reasons = ()
     summary_options = ()
@@ -127,11 +66,11 @@ class Longest(Aggregate):
     def summarize(self, batch: Batch) -> pa.RecordBatch:
         return pa.RecordBatch.from_arrays([batch["ordinal"], pa.array(batch.chars)], names=list(self.summary_columns))
 
-    def map_shard(self, rows: pa.Table, question: NextRound | None) -> pa.Table:
-        return pa.table({"longest": pa.array([max(rows["chars"].to_pylist(), default=0)], pa.int64())})
+    def map_shard(self, summary: pa.Table, this_round: NextRound | None) -> pa.Table:
+        return pa.table({"longest": pa.array([max(summary["chars"].to_pylist(), default=0)], pa.int64())})
 
-    def reduce(self, summaries: Iterable[pa.Table], question: NextRound | None) -> Decision:
-        longest = max((table["longest"][0].as_py() for table in summaries), default=0)
+    def reduce(self, tables: Iterable[pa.Table], this_round: NextRound | None) -> Decision:
+        longest = max((table["longest"][0].as_py() for table in tables), default=0)
         return Decision(pa.table({"longest": pa.array([longest], pa.int64())}))
 
     def apply_decision(self, batch: Batch, decision: Decision) -> Batch:
@@ -173,39 +112,25 @@ class Lengths(RuleStage):
         sizes = np.array([sum(map(len, row)) for row in words], np.int64)
         counts = np.array([len(row) for row in words], np.int64)
         means = np.divide(sizes, counts, out=np.full(len(batch), np.nan), where=counts > 0)
-        return self.judge(batch, {"chars": batch.chars, "words": counts, "mean_word_chars": means})
+        return self.apply_rules(batch, {"chars": batch.chars, "words": counts, "mean_word_chars": means})
 
 
-def _arm() -> None:
-    """Kill the process once at a chosen point of a run: CURATE_EXAMPLE_CRASH=point:flag file. For the fault tests.
+@dataclass(frozen=True, kw_only=True)
+class Lines(PathSource):
+    """Text files, one document per line: a source that parses records."""
 
-    A point that is none of the names below is part of the name of a file: the process dies when that is to be written.
-    """
-    from curate.stages.score.select import Select
-    from curate.storage.parquet import TableWriter
-    from curate.storage.store import Store
+    columns = {TEXT: pa.large_string()}
 
-    point, _, flag = os.environ["CURATE_EXAMPLE_CRASH"].partition(":")
-    owner, method, name_part = {
-        "write": (TableWriter, "_flush", ""),
-        "commit": (Store, "write_json", "/ledger/"),
-        "map": (Select, "map_shard", ""),
-        "reduce": (Select, "reduce", ""),
-        "compaction": (TableWriter, "_write_canonical", ""),
-        "marker": (Store, "write_json", "steps/output/"),
-        "manifest": (Store, "write_json", "manifest.json"),
-    }.get(point, (Store, "create", point))
-    original = getattr(owner, method)
+    def read(self, shard: Shard, report: ReadReport) -> Iterator[pa.RecordBatch]:
+        try:
+            with passing_faults(shard.url), open_decompressed(shard.url) as file:
+                yield from batched(self._rows(shard, file), self.columns)
+        except OSError as error:
+            raise DataError(f"{shard.name}: cannot read {shard.url!r}: {error}") from error
 
-    def deadly(self: object, *args: object) -> object:
-        if name_part in str(args[0] if args else "") and not os.path.exists(flag):
-            with open(flag, "w"):
-                pass
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(self, *args)
-
-    setattr(owner, method, deadly)
-
-
-if "CURATE_EXAMPLE_CRASH" in os.environ:
-    _arm()
+    def _rows(self, shard: Shard, file: Iterable[bytes]) -> Iterator[tuple[dict[str, Any], int]]:
+        offset = 0
+        for line in file:
+            labels = {ORDINAL: ordinal(shard.file_index, offset), ID: f"{shard.name}:{offset}", "file": shard.url}
+            yield {**labels, "offset": offset, "length": len(line), TEXT: line.decode(errors="replace").rstrip()}, len(line)
+            offset += len(line)

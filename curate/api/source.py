@@ -1,8 +1,8 @@
-"""What a source is: it lists shards, and reads one shard as record batches in ascending `ordinal`.
+"""The contract of sources. A source lists shards, and reads a shard as record batches in ascending `ordinal`.
 
-Every batch has the columns of IDENTITY and PROVENANCE and those the source declares; a record that cannot be read is a
-row with a verdict, or, where there is no document to speak of, a count in `ReadReport.records`. A source never raises for
-what is inside a file; it raises DataError when the file itself cannot be opened or decoded any further.
+Every batch has the columns of IDENTITY and PROVENANCE, those the source declares, and `drop`. A document that cannot be
+read is a row with a drop reason. A record that is no document, such as a DNS record, is counted in `ReadReport.records`.
+A source raises DataError when a file cannot be opened, or not be decoded any further; damage inside a file raises nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TOO_LARGE = "document_too_large"
 
 @dataclass(frozen=True)
 class Shard:
-    """A piece of one input file: positions start <= p < stop; `stop` None means to the end of the file."""
+    """A piece of one input file: positions start <= p < stop. `stop` is None for a piece that ends with the file."""
 
     index: int
     name: str
@@ -47,44 +47,45 @@ class Shard:
     start: int
     stop: int | None
     size: int
-    """Bytes of the piece as stored."""
+    """Stored bytes of the piece."""
     documents: int | None = None
-    """Rows, where the format tells."""
+    """Number of documents, where the format tells it before reading."""
 
 
 @dataclass
 class ReadReport:
-    """How a shard is read, and what was seen in it besides documents."""
+    """What a source reports about a shard besides its documents. The caller makes it, `Source.read` fills it in."""
 
-    again: bool = False
-    """Read for the second time, for documents that passed already: verdicts need not be found again."""
+    second_pass: bool = False
+    """Set by the caller: the shard was read before, and only documents without a drop reason are used. A source may skip
+    its checks."""
 
     records: Counter[str] = field(default_factory=Counter)
-    """Records that are not documents, by type."""
-    first: int | None = None
+    """Number of records that are not documents, by type."""
+    first_position: int | None = None
     """Position of the first record."""
-    next: int | None = None
-    """Position at which the record after the last one starts; the next shard of the file must begin there."""
+    next_position: int | None = None
+    """Position of the record after the last one. The next shard of the file must begin there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Base of all sources; the fields are the YAML keys."""
+    """Base of all sources. Subclasses are frozen keyword-only dataclasses; their fields are the YAML keys."""
 
     rereadable: ClassVar[bool] = False
-    """True when reading a shard again costs no more than reading a copy: nothing is staged then."""
+    """True when a second pass over a shard costs no more than reading a staged copy of its documents."""
 
     split_bytes: Annotated[int, Ge(2**10)] = SPLIT_BYTES
     max_document_bytes: Annotated[int, Ge(1)] = DEFAULT_MAX_DOCUMENT_BYTES
 
     @property
     def columns(self) -> Mapping[str, pa.DataType]:
-        """Columns of documents beyond identity and provenance."""
+        """Columns of a document besides identity and provenance, with their types."""
         raise NotImplementedError
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Reasons for verdicts on records that cannot become documents."""
+        """Drop reasons of documents that cannot be read."""
         return (TOO_LARGE,)
 
     def files(self) -> list[str]:
@@ -92,7 +93,7 @@ class Source:
         raise NotImplementedError
 
     def shards(self, files: Sequence[InputFile]) -> list[Shard]:
-        """All shards in canonical order (file, position). Raises SpecError where files do not fit together."""
+        """All shards in canonical order (file, position). Raises SpecError when two files get the same shard name."""
         shards: list[Shard] = []
         names: dict[str, str] = {}
         for file_index, found in enumerate(files):
@@ -106,17 +107,17 @@ class Source:
         return shards
 
     def pieces(self, found: InputFile) -> list[tuple[int, int | None, int, int | None]]:
-        """How to split a file: (start, stop, bytes, documents if known). One piece unless the format can be entered."""
+        """Split a file: (start, stop, bytes, documents if known) of each piece. One piece where no split is possible."""
         return [(0, None, found.size, None)]
 
-    def read(self, shard: Shard, reading: ReadReport) -> Iterator[pa.RecordBatch]:
-        """The documents of a shard, ascending by ordinal, in batches within the bounds of `schema`."""
+    def read(self, shard: Shard, report: ReadReport) -> Iterator[pa.RecordBatch]:
+        """Read the documents of a shard in ascending ordinals, in batches of bounded rows and bytes (see `batched`)."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class PathSource(Source):
-    """A source that reads files by path or glob."""
+    """Base of sources that read files by path or glob."""
 
     paths: PatternPath | tuple[PatternPath, ...]
 
@@ -143,19 +144,24 @@ class PathSource(Source):
 
 
 def shard_name(file_index: int, name: str, number: int, of: int) -> str:
-    """A name to read in a listing, unique because of the file index: `00012-crawl_part-7`, `00012-big.003`."""
+    """A readable name that the file index makes unique: `00012-crawl_part-7`, `00012-big.003`."""
     stem = re.sub(r"(\.(warc|wet|arc|parquet|jsonl|json|html?|gz|zst))+$", "", name)
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[-80:]
     return f"{file_index:05d}-{readable or 'input'}" + (f".{number:03d}" if of > 1 else "")
 
 
 def schema_of(columns: Mapping[str, pa.DataType]) -> pa.Schema:
-    """The schema of a source's batches: identity, provenance, its own columns, verdicts."""
+    """The schema of a source's batches: identity, provenance, the source's own columns, `drop`."""
     return pa.schema({**IDENTITY, **PROVENANCE, **columns, DROP: DROP_TYPE})
 
 
 def split_by_bytes(records: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Cut a batch so that no piece exceeds the bounds of `schema`, except for a single row that does so alone."""
+    """Split a batch into slices of at most MAX_BATCH_ROWS rows and MAX_BATCH_BYTES bytes. A larger row is a slice of its own.
+
+    >>> rows = pa.record_batch({"text": ["x"] * 2500})
+    >>> [piece.num_rows for piece in split_by_bytes(rows)]
+    [1024, 1024, 452]
+    """
     size = records.num_rows
     if size <= MAX_BATCH_ROWS and records.nbytes <= MAX_BATCH_BYTES:
         if size:
@@ -171,7 +177,7 @@ def split_by_bytes(records: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _row_bytes(records: pa.RecordBatch) -> list[int]:
-    """Bytes of the variable-width columns per row."""
+    """Bytes of each row in the columns of variable width."""
     total = np.zeros(records.num_rows, np.int64)
     for column in records.columns:
         kind = column.type
@@ -182,8 +188,8 @@ def _row_bytes(records: pa.RecordBatch) -> list[int]:
     return [int(n) for n in total]
 
 
-class RowBuffer:
-    """Collects documents one by one and gives them out as batches: for sources that parse records."""
+class _RowBuffer:
+    """Collects documents one by one and returns them as batches."""
 
     def __init__(self, columns: Mapping[str, pa.DataType]) -> None:
         self._schema = schema_of(columns)
@@ -191,7 +197,7 @@ class RowBuffer:
         self._bytes = 0
 
     def add(self, row: dict[str, Any], size: int) -> pa.RecordBatch | None:
-        """Take a row of about `size` bytes; a full batch comes back when this row no longer fits."""
+        """Add a row of about `size` bytes. Returns the batch before it when the row no longer fits in."""
         full = self._rows and (len(self._rows) >= MAX_BATCH_ROWS or self._bytes + size > MAX_BATCH_BYTES)
         batch = self.flush() if full else None
         self._rows.append(row)
@@ -199,20 +205,33 @@ class RowBuffer:
         return batch
 
     def flush(self) -> pa.RecordBatch:
-        """What is there, possibly no rows."""
+        """The rows collected so far as a batch, which may be empty."""
         batch = pa.RecordBatch.from_pylist(self._rows, schema=self._schema)
         self._rows, self._bytes = [], 0
         return batch
 
 
-def verdict(reason: str, value: float | None = None, limit: float | None = None, detail: str | None = None) -> dict[str, Any]:
-    """A value of the `drop` column."""
+def drop_reason(
+    reason: str, value: float | None = None, limit: float | None = None, detail: str | None = None
+) -> dict[str, Any]:
+    """A value of the `drop` column: a document that cannot be read.
+
+    >>> drop_reason("malformed_line", detail="no closing quote")
+    {'reason': 'malformed_line', 'value': None, 'limit': None, 'detail': 'no closing quote'}
+    """
     return {"reason": reason, "value": value, "limit": limit, "detail": detail}
 
 
 def batched(rows: Iterable[tuple[dict[str, Any], int]], columns: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    """Batches from (row, bytes) pairs."""
-    buffer = RowBuffer(columns)
+    """Collect (row, bytes) pairs into batches of a source with these columns. Columns that a row leaves out are null.
+
+    >>> from curate.api import ordinal
+    >>> rows = [({"ordinal": ordinal(0, 0), "id": "a", "text": "one"}, 3), ({"ordinal": ordinal(0, 1), "id": "b"}, 0)]
+    >>> (batch,) = batched(rows, {"text": pa.large_string()})
+    >>> batch["text"].to_pylist()
+    ['one', None]
+    """
+    buffer = _RowBuffer(columns)
     for row, size in rows:
         if (batch := buffer.add(row, size)) is not None:
             yield batch
