@@ -8,8 +8,8 @@ Kinds are looked for in the order of `KINDS`, and what one has taken is closed t
 no phone number. Within a kind the place that begins first wins.
 
 Sources of the formats: RFC 5321 (lengths of addresses); ISO/IEC 7812 with the issuers' prefixes and ISO/IEC 7064 for check
-digits; SWIFT's IBAN registry (lengths); ITU-T E.164 and E.123 (phone numbers), the North American Numbering Plan; RFC 7519
-(JWT), RFC 7468 (PEM), and what AWS, GitHub, Slack, Google, Stripe, OpenAI and Anthropic document about their tokens.
+digits; SWIFT's IBAN registry (lengths); RFC 7519 (JWT), RFC 7468 (PEM), and what AWS, GitHub, Slack, Google, Stripe, OpenAI
+and Anthropic document about their tokens.
 """
 
 from __future__ import annotations
@@ -18,20 +18,17 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 
-from curate.text.rules.pii_candidates import ACCOUNT, AT, BLANKS, DASHES, GROUPS, MIN_DIGITS, NUMBER, TOKEN
+from curate.text.rules.pii_candidates import ACCOUNT, AT, GROUPS, NUMBER, TOKEN
+from curate.text.rules.pii_chars import LETTER, PLAIN, Found
+from curate.text.rules.pii_phones import find_phones
 
 KINDS = ("key", "iban", "credit_card", "email", "ip", "phone")
 """In the order in which they are looked for: those that become tags first, since a tag changes what stands next to others."""
 
-_PLAIN = str.maketrans({**dict.fromkeys(BLANKS, " "), **dict.fromkeys(DASHES, "-")})
-
-# Scripts that put no blanks between words: a number or an address stands next to them as next to a blank.
-_SOLID = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-_LETTER = rf"[^\W{_SOLID}]"
 TAKEN = "<"
 """Stands for every character that a kind has taken; joins nothing, as the end of a tag does."""
 
@@ -58,7 +55,7 @@ class Finder:
             "iban": _ibans,
             "credit_card": _cards,
             "ip": lambda text, what, start, end: _ips(text, what, start, end, private_ips),
-            "phone": _phones,
+            "phone": find_phones,
         }
         wanted = set(kinds)
         self._rules = [(kind, _WHERE[kind], rules[kind]) for kind in KINDS if kind in wanted]
@@ -81,7 +78,6 @@ class Finder:
         return sorted(matches)
 
 
-Found = Iterator[tuple[int, int, str, bool]]
 Rule = Callable[[str, int, int, int], Found]
 _WHERE = {
     "key": {TOKEN}, "email": {AT}, "iban": {ACCOUNT}, "credit_card": {NUMBER}, "ip": {NUMBER, GROUPS}, "phone": {NUMBER},
@@ -108,7 +104,7 @@ _KEYS = (
     re.compile(r"sk-(?:proj|svcacct|admin|None|ant-(?:api|admin|sid)\d\d)-[A-Za-z0-9_-]{40,250}"),
     re.compile(r"sk-(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{32,64}(?![A-Za-z0-9_-])"),
 )
-_INSIDE = re.compile(rf"(?<={_LETTER})")
+_INSIDE = re.compile(rf"(?<={LETTER})")
 _JWT = re.compile(r"(eyJ[A-Za-z0-9_-]{10,4096})\.eyJ[A-Za-z0-9_-]{4,16384}\.[A-Za-z0-9_-]{20,2048}")
 _PEM = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
@@ -145,10 +141,10 @@ def _is_jose(header: str) -> bool:
 
 # --- e-mail addresses
 
-_NAME = re.compile(rf"(?:{_LETTER}|[.%+'’&-]){{1,65}}")  # backwards
-_ALNUM = rf"(?:(?!_){_LETTER})"
-_LABEL = rf"(?:{_ALNUM}(?:(?:{_ALNUM}|[-_]){{0,61}}{_ALNUM})?|(?:(?!{_LETTER})\w){{1,20}})"
-_TOP = rf"(?:(?i:xn--[a-z0-9-]{{2,59}})|(?:(?!\d){_ALNUM}){{2,24}}|(?:(?!{_LETTER})[^\W\d]){{2,10}})"
+_NAME = re.compile(rf"(?:{LETTER}|[.%+'’&-]){{1,65}}")  # backwards
+_ALNUM = rf"(?:(?!_){LETTER})"
+_LABEL = rf"(?:{_ALNUM}(?:(?:{_ALNUM}|[-_]){{0,61}}{_ALNUM})?|(?:(?!{LETTER})\w){{1,20}})"
+_TOP = rf"(?:(?i:xn--[a-z0-9-]{{2,59}})|(?:(?!\d){_ALNUM}){{2,24}}|(?:(?!{LETTER})[^\W\d]){{2,10}})"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.){{1,8}}{_TOP}(?!{_ALNUM})(?!-\d)")
 _FILES = frozenset((
     "png", "jpg", "jpeg", "gif", "webp", "svg", "bmp", "tif", "tiff", "ico", "css", "js", "mjs", "ts", "tsx", "jsx", "json",
@@ -196,7 +192,7 @@ IBAN_LENGTHS = {
 }  # fmt: skip
 """Characters of an account number, by country (SWIFT's registry)."""
 _IBANS = {
-    length: re.compile(rf"[A-Z]{{2}}\d\d(?:[ \u00a0\u202f-]?[A-Z0-9]){{{length - 4}}}(?!{_LETTER}|@)", re.ASCII)
+    length: re.compile(rf"[A-Z]{{2}}\d\d(?:[ \u00a0\u202f-]?[A-Z0-9]){{{length - 4}}}(?!{LETTER}|@)", re.ASCII)
     for length in set(IBAN_LENGTHS.values())
 }
 
@@ -212,9 +208,9 @@ def _ibans(text: str, what: int, start: int, end: int) -> Found:
 # --- payment cards
 
 _CARD = re.compile(
-    rf"(?<!{_LETTER})(?<![$€£#%+])"
+    rf"(?<!{LETTER})(?<![$€£#%+])"
     r"(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?|\d{4}([ -])\d{6}\2\d{4,5}|\d{4}([ -])\d{3}\3\d{3}\3\d{3})"
-    rf"(?!{_LETTER}|[%@])(?![-.]\d)"
+    rf"(?!{LETTER}|[%@])(?![-.]\d)"
 )
 _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})"  # Visa
@@ -229,7 +225,7 @@ _ISSUERS = re.compile(
 )
 
 
-_GLUED = re.compile(rf"{_LETTER}[-/.]")
+_GLUED = re.compile(rf"{LETTER}[-/.]")
 _IDENTIFIER = re.compile(r"ids?\"?\s?[:=]\s?\[?\Z", re.IGNORECASE)  # in JSON and query strings
 
 
@@ -246,7 +242,7 @@ def _is_ean(digits: str) -> bool:
 
 def _cards(text: str, what: int, start: int, end: int) -> Found:
     offset = max(0, start - 2)
-    window, free = text[offset : end + 6].translate(_PLAIN), start - offset
+    window, free = text[offset : end + 6].translate(PLAIN), start - offset
     taken = 0
     while match := _CARD.search(window, free):
         first, last = match.span()
@@ -263,7 +259,7 @@ def _cards(text: str, what: int, start: int, end: int) -> Found:
 # --- IP addresses
 
 _QUAD = re.compile(
-    rf"(?<!{_LETTER})(?<![.,+])(?<![A-Za-z0-9]/)(?<!{_LETTER}-)\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?!{_LETTER})(?!\.\d)(?!-\d{{1,3}}(?![.\d]))"
+    rf"(?<!{LETTER})(?<![.,+])(?<![A-Za-z0-9]/)(?<!{LETTER}-)\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?!{LETTER})(?!\.\d)(?!-\d{{1,3}}(?![.\d]))"
 )
 _NOT_ADDRESS = re.compile(
     r"\b(?:version|ver|v|vers|rev|revision|release|firmware|build|section|sec|sect|chapter|rfc|clause|appendix|figure|fig|table|"
@@ -272,7 +268,7 @@ _NOT_ADDRESS = re.compile(
     r"|\+\d{1,3}[ -]\Z",  # a telephone number in pairs of digits
     re.IGNORECASE,
 )
-_COLONS = re.compile(rf"(?<!{_LETTER})(?<![:.])[0-9A-Fa-f:]{{2,39}}(?:\.\d{{1,3}}){{0,3}}(?!{_LETTER}|[:])")
+_COLONS = re.compile(rf"(?<!{LETTER})(?<![:.])[0-9A-Fa-f:]{{2,39}}(?:\.\d{{1,3}}){{0,3}}(?!{LETTER}|[:])")
 _GLOBAL_V6, _DOCS_V6 = IPv6Network("2000::/3"), IPv6Network("2001:db8::/32")
 _DOCS_V4 = ("192.0.2.", "198.51.100.", "203.0.113.")
 _PRIVATE = re.compile(r"10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.")
@@ -317,120 +313,3 @@ def _is_private(address: IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv4Address):
         return bool(_PRIVATE.match(str(address)))
     return any(address in network for network in _PRIVATE_V6)
-
-
-# --- phone numbers
-
-_BEFORE = rf"(?<!{_LETTER})(?<![$€£#%+/])(?<!{_LETTER}[-=&])(?<!\d[.,:])"
-_AFTER = rf"(?:(?=\s?x\d)|(?!{_LETTER}|[%°$€£])(?![-.,:]\d))"
-_AREA = r"[2-9](?!11)\d\d"
-_END = re.compile(_AFTER)
-_GROUPS = r"(?:[ .()/-]{1,4}\d{1,12}){0,8}"
-_NUMBER = re.compile(
-    rf"{_BEFORE}(?:"
-    # North America
-    rf"(?P<nanp>(?:\+?1[ .-]{{0,2}})?\({_AREA}\)[ .-]{{0,2}}{_AREA}(?:[ .-]| [.-] )\d{{4}}"
-    rf"|(?:\+?1[-.])?{_AREA}[-./]{_AREA}[-.]\d{{4}}|(?:\+?1[ -])?{_AREA} {_AREA}-\d{{4}}"
-    rf"|\+1[ .-]?{_AREA}[ .-]?{_AREA}[ .-]?\d{{4}}|1 {_AREA} {_AREA} \d{{4}})"
-    # +44 20 ..., 0049 30 ...
-    rf"|(?P<international>\(?(?:\+{{1,2}} ?\(?|(?<!\d )00(?=[1-9]\d{{0,3}}[ ./-]))[2-9]\d{{0,14}}{_GROUPS})"
-    # 01 23 45 67 89
-    r"|(?P<pairs>0[1-9]([ .-])\d\d(?:\4\d\d){3})"
-    # 020 7946 0018, (030) 123456, 03-1234-5678
-    r"|(?P<trunk>(?<!\d )(?:\(0[1-9]\d{0,4}\) ?[-/]? ?|0[1-9]\d{0,4}(?: ?[-/] ?| ))\d{2,9}(?:[ -]\d{2,5}){0,3})"
-    # (11) 91234-5678
-    r"|(?P<area>\([1-9]\d\)[ -]?\d{4,5}[ -]\d{4})"
-    # 8 (495) 123-45-67
-    r"|(?P<eight>8[ -]?\(?[3489]\d\d\)?[ -]\d{3}[ -]\d\d[ -]\d\d)"
-    rf"){_AFTER}"
-)
-_CHAIN = re.compile(rf"(?<!{_LETTER})(?<![$€£%])\(?\+?\(?\d{{1,15}}{_GROUPS}{_AFTER}")
-_CUE = re.compile(
-    r"(?:\b(?:tel|tele?(?:ph|f)on[eo]?|t[ée]l[ée]phone|t[ée]l|telefoon|telefax|phone|ph|fax|mobile?|cell(?: ?phone|ular)?|"
-    r"handy|voice|whatsapp|sms|gsm|hotline|call(?: us| me)?(?: at| on)?|puhelin|telefonnummer|rufnummer|тел|телефон|факс)|"
-    r"电话|電話|手机|手機|传真|傳真|携帯|전화|☎|📞)"
-    r"[\s.:]{0,3}(?:(?:number|num|no|nr|is|at|numéro|nummer)\b[\s.:]{0,3}){0,2}(?:[\s:：#=(\[-]{0,3}| {4,16})\Z",
-    re.IGNORECASE,
-)
-_NOT_PHONE = re.compile(
-    r"\b(?:is[bs]n|doi|order|invoice|ticket|case|ref|reference|sku|part|item|serial|model|patent|article|bug|id|account|acct|"
-    r"version|lot|tracking|code|docket|grant|permit|license|licence|registration|vat|ein|ssn|zip|oclc|pmid)"
-    r"\b[\s.:#(]{0,3}(?:(?:number|num|no|nr|id|code)\b[\s.:#]{0,3})?\Z",
-    re.IGNORECASE,
-)
-_DATE = re.compile(
-    r"\D*(?:\d{1,2}([-/. ])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d([-/. ])[01]?\d\2[0-3]?\d"
-    r"|(?:19|20)\d\d ?[-/ ] ?(?:19|20)\d\d)(?!\d)"
-)
-# A social security number, a ZIP code of nine digits.
-_NOT_TRUNK = re.compile(r"\d{3}([- ])\d\d\1\d{4}|\d{5}-\d{4}")
-# Assigned by ITU-T E.164: two digits, or the zone in which three are.
-_COUNTRY = re.compile(
-    r"7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-69]|3[578]|42|5[09]|6[789]|8[0578]|9[679])\d"
-)
-_FICTION = re.compile(
-    r"1?(?:[2-9]\d\d)?55501\d\d"  # North America
-    # Ofcom's numbers for drama
-    r"|(?:44|0|440)(?:11[3-8]4960|1[2-6]14960|1914980|2079460|2896496|2920180|1632960|7700900|8081570|9098790|3069990)\d{3}"
-)
-MIN_PHONE_DIGITS, MAX_PHONE_DIGITS = 8, 15
-
-
-def _phones(text: str, what: int, start: int, end: int) -> Found:
-    offset = max(0, start - 3)
-    window = text[offset : end + 3].translate(_PLAIN)
-    cued = _CUE.search(text[max(0, start - 40) : start])
-    found, free = [], start - offset
-    while match := _NUMBER.search(window, free):
-        first, size = match.start(), _phone_chars(match)
-        if not size or not _END.match(window, first + size):
-            free = first + next(re.finditer(r"\d+", match[0])).end()  # a number may begin with the next group
-        elif cued or not _NOT_PHONE.search(text[max(0, first + offset - 40) : first + offset]):
-            found.append((first, first + size))
-            free = first + size
-        else:
-            free = match.end()
-    # After a word that announces a number, what stands before the first that needs no such word is one in any form.
-    limit = found[0][0] if found else len(window)
-    if cued and (match := _CHAIN.match(window, start - offset, limit)) and not _DATE.match(match[0]):
-        groups = [*re.finditer(r"\d+", match[0])]
-        while sum(len(group[0]) for group in groups) > MAX_PHONE_DIGITS:
-            groups.pop()
-        last = match.start() + groups[-1].end() if groups else 0
-        if sum(len(group[0]) for group in groups) >= MIN_DIGITS and _END.match(window, last):
-            found.insert(0, (match.start(), last))
-    for first, last in found:
-        yield _phone(window, first, last, offset)
-
-
-def _phone(window: str, start: int, end: int, offset: int) -> tuple[int, int, str, bool]:
-    written = window[start:end]
-    if written.startswith("(") and written.count("(") > written.count(")"):
-        start += 1
-    digits = re.sub(r"\D", "", written)
-    if len(digits) == 10 and digits[0] not in "01" and re.fullmatch(rf"{_AREA}{_AREA}\d{{4}}", digits):
-        digits = "1" + digits
-    return start + offset, end + offset, digits, bool(_FICTION.fullmatch(digits))
-
-
-def _phone_chars(match: re.Match[str]) -> int:
-    """How many characters of a match are a phone number; 0 where it is none."""
-    written, form = match[0], match.lastgroup
-    if form in ("nanp", "pairs", "area", "eight"):
-        return len(written)
-    groups = [*re.finditer(r"\d+", written)]
-    most = MAX_PHONE_DIGITS + 2 if written.startswith("00") else MAX_PHONE_DIGITS if form == "international" else 12
-    while groups and sum(len(group[0]) for group in groups) > most:
-        groups.pop()
-    digits = "".join(group[0] for group in groups)
-    if not groups or _DATE.match(written) or _NOT_TRUNK.fullmatch(written):
-        return 0
-    if form == "international":
-        digits = digits.removeprefix("00")
-        country = _COUNTRY.match(digits)
-        lone = "." in written and (len(groups) < 3 or "-" in written)
-        if not country or lone or len(digits) < MIN_PHONE_DIGITS or digits.startswith("00", country.end()):
-            return 0
-    elif len(digits) < 9 or (len(groups[0][0]) < 3 and (len(groups) < 2 or len(groups[1][0]) < 3)):
-        return 0
-    return groups[-1].end()
