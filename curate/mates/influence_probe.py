@@ -48,7 +48,7 @@ class Reference:
         self.tokens = sum(sequence.scored for sequence in sequences)
         if not self.tokens:
             raise ValueError("a reference without a token to predict")
-        self.read = sum(len(sequence.ids) - 1 for sequence in sequences)
+        self.tokens_read = sum(len(sequence.ids) - 1 for sequence in sequences)
         """Tokens that pass through the model in one evaluation."""
         self.batches = [padded(batch, device) for batch in _batches(sequences, batch_tokens)]
 

@@ -121,11 +121,11 @@ class Oracle(ProbeRecipe):
         table = pa.concat_tables([_with_answers(work, name) for name in names])
         setting.out.mkdir(parents=True, exist_ok=True)
         pq.write_table(table.replace_schema_metadata(None), setting.out / PROBES)
-        found = summary(table)
-        (setting.out / "metrics.json").write_text(json.dumps(found, indent=1) + "\n")
+        statistics = summary(table)
+        (setting.out / "metrics.json").write_text(json.dumps(statistics, indent=1) + "\n")
         (setting.out / "recipe.yaml").write_text(recipe.as_text(setting.out), "utf-8")
-        told = f"{len(table):,} influences, {found['positive_frac']:.0%} of them good"
-        return told + (f", Spearman of the two ways {found['agreement']:.3f}" if "agreement" in found else "")
+        agreement = f", Spearman of the two ways {statistics['agreement']:.3f}" if "agreement" in statistics else ""
+        return f"{len(table):,} influences, {statistics['positive_frac']:.0%} of them good{agreement}"
 
     def _draw(self, corpus: Corpus, checkpoint: str) -> tuple[pa.Table, int]:
         """As many documents as are to be probed, in the order of a hash, cut to `length` tokens; how many were too short."""
@@ -294,12 +294,12 @@ def reference_of(
 
     scored = []
     for pairs in items.values():
-        for before, after in pairs:
-            told, wanted = (encoder.encode(text, add_special_tokens=False).ids for text in (before, after))
-            wanted = wanted[:context]
-            ids = [bos, *told[max(0, len(told) - (context - len(wanted))) :], *wanted]
-            if wanted:
-                scored.append(Scored(np.array(ids, np.int64), len(wanted)))
+        for pair in pairs:
+            prefix, continuation = (encoder.encode(text, add_special_tokens=False).ids for text in pair)
+            continuation = continuation[:context]
+            ids = [bos, *prefix[max(0, len(prefix) - (context - len(continuation))) :], *continuation]
+            if continuation:
+                scored.append(Scored(np.array(ids, np.int64), len(continuation)))
     return Reference(scored, batch_tokens=batch_tokens, device=device)
 
 
@@ -311,21 +311,21 @@ def context_of(folder: Path) -> int:
 def summary(table: pa.Table) -> dict[str, Any]:
     """Statistics of influences: mean and spread, the mean by domain in descending order, and the agreement of the two modes."""
     values = table["influence"].to_numpy()
-    kinds, place = np.unique(np.array(table["domain"].to_pylist(), np.object_), return_inverse=True)
-    counts = np.bincount(place)
-    means = np.bincount(place, values) / counts
-    found: dict[str, Any] = {
+    domains, domain_of = np.unique(np.array(table["domain"].to_pylist(), np.object_), return_inverse=True)
+    counts = np.bincount(domain_of)
+    means = np.bincount(domain_of, values) / counts
+    statistics: dict[str, Any] = {
         "probes": len(table),
         "reference_loss": float(table["before"][0].as_py()),
         "mean": float(values.mean()),
         "std": float(values.std()),
         "positive_frac": round(float((values > 0).mean()), 4),
         "by_kind": {
-            str(kinds[row]): {"probes": int(counts[row]), "mean": float(means[row])}
+            str(domains[row]): {"probes": int(counts[row]), "mean": float(means[row])}
             for row in np.argsort(-means).tolist()
             if counts[row] >= 5
         },
     }
     if "gradient" in table.column_names:
-        found["agreement"] = round(metrics.spearman(table["gradient"].to_numpy(), values), 4)
-    return found
+        statistics["agreement"] = round(metrics.spearman(table["gradient"].to_numpy(), values), 4)
+    return statistics

@@ -291,7 +291,7 @@ class Round:
         if self.by_influence:
             scorer = self._read_json(f"{loop_dir.SCORER}/metrics.json")
             manifest = self._read_json(f"{loop_dir.SELECT}/manifest.json")
-            cost["probing"] = probing_flops(options, model.num_parameters, model.reference.read)
+            cost["probing"] = probing_flops(options, model.num_parameters, model.reference.tokens_read)
             cost["fitting"] = scorer["flops"]
             cost["scoring"] = scorer["flops_per_char"] * int(manifest["stages"]["influence"]["chars_in"])
         return {"flops": {part: int(flops) for part, flops in cost.items()}}

@@ -15,7 +15,7 @@ from curate.errors import SpecError
 from curate.models.http import JsonServer
 from curate.storage.response_log import ResponseLog, key_of
 
-_AT_ONCE = 64
+_BATCH = 64
 """Requests per batch."""
 
 
@@ -37,22 +37,24 @@ class Chat:
     """Maximum length of a reply."""
     cache: str | None = None
 
-    def ask(self, prompts: Sequence[str], answers: ResponseLog) -> list[Reply]:
+    def ask(self, prompts: Sequence[str], log: ResponseLog) -> list[Reply]:
         """The reply to each prompt, in their order."""
         about = f"{self.served_as} chat {self.temperature} {self.max_tokens}"
         keys = [key_of(about, prompt.encode()) for prompt in prompts]
-        asked = dict(zip(keys, prompts, strict=True))
-        found = answers.find(asked, self.cache)
-        left = [key for key in asked if key not in found]
-        for start in range(0, len(left), _AT_ONCE):
-            found.update(self._group({key: asked[key] for key in left[start : start + _AT_ONCE]}, answers))
-        return [Reply(*found[key]) for key in keys]
+        by_key = dict(zip(keys, prompts, strict=True))
+        replies = log.find(by_key, self.cache)
+        missing = [key for key in by_key if key not in replies]
+        for start in range(0, len(missing), _BATCH):
+            replies.update(self._send({key: by_key[key] for key in missing[start : start + _BATCH]}, log))
+        return [Reply(*replies[key]) for key in keys]
 
-    def _group(self, asked: Mapping[str, str], answers: ResponseLog) -> dict[str, Any]:
-        replies = self.server.post("v1/chat/completions", [self._body(prompt) for prompt in asked.values()])
-        good = {key: reply for key, reply in zip(asked, replies, strict=True) if not (reply.cancelled() or reply.exception())}
-        answers.add({key: _plain_reply(reply.result()) for key, reply in good.items()}, self.cache)
-        return {key: _plain_reply(reply.result()) for key, reply in zip(asked, replies, strict=True)}
+    def _send(self, prompts: Mapping[str, str], log: ResponseLog) -> dict[str, Any]:
+        """The replies of a batch by key. Replies that came are logged before an error of another one is raised."""
+        futures = self.server.post("v1/chat/completions", [self._body(prompt) for prompt in prompts.values()])
+        by_key = dict(zip(prompts, futures, strict=True))
+        came = {key: future for key, future in by_key.items() if not (future.cancelled() or future.exception())}
+        log.add({key: _plain_reply(future.result()) for key, future in came.items()}, self.cache)
+        return {key: _plain_reply(future.result()) for key, future in by_key.items()}
 
     def _body(self, prompt: str) -> dict[str, Any]:
         return {

@@ -88,9 +88,9 @@ class CausalLMs:
             setting.listener.note(f"a tokenizer of {self.vocab_size:,} pieces from {len(corpus):,} documents")
             train_cased_tokenizer(corpus.texts.to_pylist(), self.vocab_size, tokenizer)
         items = read_items(self.evals, self.max_items)
-        told = [f"{name}: {self._model(name, size, corpus, items, setting):.4f}" for name, size in self.models.items()]
+        results = [f"{name}: {self._model(name, size, corpus, items, setting):.4f}" for name, size in self.models.items()]
         (setting.out / "recipe.yaml").write_text(recipe.as_text(setting.out), "utf-8")
-        return f"bits per character of the right answers: {', '.join(told)}"
+        return f"bits per character of the right answers: {', '.join(results)}"
 
     def _claim(self, corpus: Corpus, setting: Setting) -> None:
         """Say what the family is trained on. Raises DriftError when the folder has another family."""

@@ -122,8 +122,8 @@ class InfluenceModel:
             shutil.copy(file, setting.out / file.name)
         write_influence(setting.out, recipe, training, found, window=self.window, max_windows=self.max_windows, base=base)
         of = found["test"]
-        told = ", ".join(f"{name} {of[name]['spearman']['value']:.3f}" for name in of)
-        return f"Spearman on {len(parts['test']):,} documents of other groups: {told}"
+        correlations = ", ".join(f"{name} {of[name]['spearman']['value']:.3f}" for name in of)
+        return f"Spearman on {len(parts['test']):,} documents of other groups: {correlations}"
 
     def _split(self, corpus: Corpus) -> dict[str, Corpus]:
         share = hashes(corpus.groups, "split") / 2**64
@@ -140,8 +140,7 @@ class InfluenceModel:
     def _train(
         self, parts: Mapping[str, Corpus], labels: Mapping[str, F64], mean: float, deviation: float, setting: Setting
     ) -> tuple[int, F64, dict[str, float]]:
-        """Train, and leave the best epoch in the work folder; its number, its scores of the test part, and what training and
-        scoring cost."""
+        """Train, and save the best epoch to the work folder; its number, its scores on the test split, and the FLOPs."""
         import torch
 
         from curate.lm.encoder import save

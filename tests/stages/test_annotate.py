@@ -452,7 +452,7 @@ def pipeline(folder: Path, server: Any, more: str = "") -> Path:
 def test_a_run_that_failed_asks_for_nothing_that_was_answered(
     tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curate.models.chat._AT_ONCE", 8)
+    monkeypatch.setattr("curate.models.chat._BATCH", 8)
     monkeypatch.setattr("curate.execution.engine.MAX_TRANSIENT_RETRIES", 0)
     path = pipeline(tmp_path, server, ", requests_at_once: 4")
     curate.run(str(path), out=str(tmp_path / "whole"), inline=True)

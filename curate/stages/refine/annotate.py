@@ -98,11 +98,11 @@ class Annotate(Stage):
         server = JsonServer("endpoint", self.endpoint, self.requests_at_once, self._key())
         chat = Chat(server, self.served_as, self.temperature, self.max_tokens, self.cache)
 
-        def ask(batch: Batch, answers: ResponseLog) -> Batch:
-            return self._annotated(batch, lambda prompts: chat.ask(prompts, answers))
+        def apply(batch: Batch, log: ResponseLog) -> Batch:
+            return self._annotated(batch, lambda prompts: chat.ask(prompts, log))
 
-        weakref.finalize(ask, server.close)
-        return LoggedKernel(ask)
+        weakref.finalize(apply, server.close)
+        return LoggedKernel(apply)
 
     def _key(self) -> str | None:
         if self.api_key_env is None:
@@ -118,10 +118,10 @@ class Annotate(Stage):
         long, limit = words > self.max_document_words, self.max_document_words
         batch = drop_where(batch, long, "too_long_to_annotate", value=words, limit=limit)
         texts = [None if too_long else text for text, too_long in zip(texts, long.tolist(), strict=True)]
-        batch = self._judged(batch, texts, ask) if self.annotate_document else batch
-        return self._cleaned(batch, texts, ask) if self.annotate_lines else batch
+        batch = self._with_scores(batch, texts, ask) if self.annotate_document else batch
+        return self._with_programs(batch, texts, ask) if self.annotate_lines else batch
 
-    def _judged(self, batch: Batch, texts: Texts, ask: Ask) -> Batch:
+    def _with_scores(self, batch: Batch, texts: Texts, ask: Ask) -> Batch:
         replies = iter(ask([rubric.prompt(text) for text in texts if text is not None for rubric in _RUBRICS]))
         nothing = [None for _ in _RUBRICS]
         rows = [nothing if text is None else [score_of(next(replies).text, rubric) for rubric in _RUBRICS] for text in texts]
@@ -129,7 +129,7 @@ class Annotate(Stage):
             batch = batch.put(name, pa.array(values, pa.float32()))
         return batch.put(_KEEP, pa.array([keeps(*row) for row in rows], pa.bool_()))
 
-    def _cleaned(self, batch: Batch, texts: Texts, ask: Ask) -> Batch:
+    def _with_programs(self, batch: Batch, texts: Texts, ask: Ask) -> Batch:
         merged = self._merged(texts, ask)
         batch = batch.put(_PROGRAM, pa.array([m.program if m else None for m in merged], pa.string()))
         batch = batch.put(_FAULTS, pa.array([m.num_faults if m else None for m in merged], pa.int32()))
@@ -142,9 +142,10 @@ class Annotate(Stage):
         """One program for each text."""
         asked = [[] if text is None else line_questions(text, self.window_words) for text in texts]
         replies = iter(ask([question.prompt for questions in asked for question in questions]))
-        answers = [[(question, _whole(next(replies))) for question in questions] for questions in asked]
+        answers = [[(question, _complete(next(replies))) for question in questions] for questions in asked]
         return [None if text is None else merge(text, mine) for text, mine in zip(texts, answers, strict=True)]
 
 
-def _whole(reply: Reply) -> str | None:
+def _complete(reply: Reply) -> str | None:
+    """The text of a reply; None if it was truncated."""
     return reply.text if reply.finished else None

@@ -133,7 +133,8 @@ def main() -> None:
             agreement = metrics.spearman(oracle.gradient(probes), np.array([oracle.one_step(ids) for ids in probes]))
             apart = np.abs(np.subtract(ours, theirs)).max()
             print(
-                f"{name}, {num_parameters(shape):,} parameters, reference of {reference.tokens:,} tokens in {reference.read:,}"
+                f"{name}, {num_parameters(shape):,} parameters, "
+                f"reference of {reference.tokens:,} tokens in {reference.tokens_read:,}"
             )
             print(f"  reloading {1 / slow:.2f} probes/s")
             print(
