@@ -105,8 +105,8 @@ def api_page() -> str:
     """The public names of `MODULES`, with their signatures and docstrings."""
     lines = [
         "# Python API", "",
-        "`curate`, `curate.api` and the exceptions of `curate.errors` are the public API: they are stable within a major version, "
-        "and before 1.0 within a minor one. Every other module may change in any release. A plug-in imports nothing else.", "",
+        "`curate`, `curate.api` and the exceptions of `curate.errors` are the public API: stable within a major version, and "
+        "before 1.0 within a minor one. Every other module may change in any release. A plug-in imports nothing else.", "",
     ]  # fmt: skip
     for name in MODULES:
         module = importlib.import_module(name)
