@@ -89,14 +89,14 @@ def _stage_section(notes: StageNotes) -> Iterator[str]:
 
 def cli_page() -> str:
     """Every command with its help, as the terminal shows it."""
-    context = click.Context(main, info_name="curate", max_content_width=100)
+    context = click.Context(main, info_name="curate", **main.context_settings)
     lines = ["# Command line", "", "```text", main.get_help(context), "```", ""]
     lines += ["Exit codes: 0 done, 1 the input is wrong, 2 the run failed, 130 interrupted.", ""]
     for section, names in SECTIONS.items():
         lines += [f"## {section}", ""]
         for name in names:
             command = main.commands[name]
-            own = click.Context(command, parent=context, info_name=name, max_content_width=100)
+            own = click.Context(command, parent=context, info_name=name)
             lines += [f"### curate {name}", "", "```text", command.get_help(own), "```", ""]
     return "\n".join(lines)
 
