@@ -263,7 +263,7 @@ def _bounds(marks: Sequence[Any]) -> str:
 
 def describe_plan(plan: Plan, inputs: Sequence[InputFile], shards: Sequence[Shard]) -> str:
     """Inputs, segments with their stages and options, what is written, and estimates of disk and memory."""
-    size = sum(found.size for found in inputs)
+    size = sum(file.size for file in inputs)
     documents = sum(shard.documents or 0 for shard in shards) or None
     counts = f"{len(inputs):,} files, {size / 1e6:,.1f} MB, {len(shards):,} shards"
     lines = [
