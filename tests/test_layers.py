@@ -47,7 +47,6 @@ HEAVY = {
     "duckdb": {"report/diff.py", "report/serve.py"},
     "fasttext": {"models/fasttext.py"},
     "flask": {"report/serve.py"},
-    "matplotlib": {"report/plots.py"},
     "numba": KERNELS,
     "py3langid": {"stages/extract/language.py"},
     "ray": {"execution/ray_engine.py"},
