@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "curate"
 
 # From the ground up: a room imports only rooms of lower floors, or itself.
 FLOORS = [
-    {"errors", "version", "events"},
+    {"errors", "version", "events", "logs"},
     {"schema", "process", "storage", "data"},
     {"config", "text"},
     {"lm", "prox"},

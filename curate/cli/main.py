@@ -5,17 +5,22 @@ Exit codes: 0 done; 1 the user's input is wrong; 2 the run failed; 130 interrupt
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from curate.errors import EXTRAS, CurateError, install_hint
+from curate.logs import LogOptions, configure, escape_controls
 from curate.version import VERSION
 
+if TYPE_CHECKING:
+    from curate.cli.progress import Progress
+
 SECTIONS = {
-    "Run": ("init", "check", "plan", "run", "status", "stages", "index"),
+    "Run": ("init", "check", "plan", "run", "status", "logs", "stages", "index"),
     "Inspect": ("report", "serve", "sample", "explain", "whatif", "diff"),
     "Train": ("fit", "probe", "rounds", "watch"),
     "Share": ("push",),
@@ -35,27 +40,67 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except CurateError as error:
-            click.echo(f"error: {error}", err=True)
+            _print_error(context, "error: ", str(error))
             context.exit(error.exit_code)
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
             if package not in EXTRAS:
                 raise
-            click.echo(f"error: this needs the package {package!r}, which is not installed. {install_hint(package)}", err=True)
+            message = f"this needs the package {package!r}, which is not installed. {install_hint(package)}"
+            _print_error(context, "error: ", message)
             context.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted. Run the same command to continue.", err=True)
+            _print_error(context, "", "interrupted. Run the same command to continue.")
             context.exit(130)
         except BrokenPipeError:
             sys.stderr.close()
             context.exit(0)
         except OSError as error:
-            click.echo(f"error: {error}. Check that the path exists and may be written.", err=True)
+            _print_error(context, "error: ", f"{error}. Check that the path exists and may be written.")
             context.exit(2)
+
+
+def _print_error(context: click.Context, prefix: str, message: str) -> None:
+    if _log_options_of(context).log_json:
+        logging.getLogger(__name__).error(message)
+    else:
+        click.echo(f"{prefix}{escape_controls(message)}", err=True)
+
+
+def _log_options_of(context: click.Context) -> LogOptions:
+    options: LogOptions = context.find_root().ensure_object(LogOptions)
+    return options
+
+
+def _set_log_option(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    options = _log_options_of(context)
+    if value and parameter.name:
+        setattr(options, parameter.name, True)
+    if options.verbose and options.quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other: leave one out")
+    configure(options)
+
+
+def _log_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --verbose, --quiet and --log-json. They may stand before the command, and after some."""
+    for flag, text in (
+        ("--log-json", "One JSON object per line to stderr: time, level, logger, message, and fields."),
+        ("--quiet", "Only errors to stderr, and the summary at the end."),
+        ("--verbose", "Debug messages to stderr, too."),
+    ):
+        command = click.option(flag, is_flag=True, expose_value=False, callback=_set_log_option, help=text)(command)
+    return command
+
+
+def _progress() -> Progress:
+    from curate.cli.progress import Progress
+
+    return Progress(options=_log_options_of(click.get_current_context()))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(VERSION, prog_name="curate")
+@_log_options
 def main() -> None:
     """Turn raw web crawl into a pretraining corpus, with a reason for every document that was dropped."""
 
@@ -91,7 +136,7 @@ def _where_models_run(command: Callable[..., None]) -> Callable[..., None]:
         ),
     ):
         command = option(command)
-    return command
+    return _log_options(command)
 
 
 @main.command(short_help="Write a pipeline file and a sample crawl to begin from.")
@@ -114,13 +159,14 @@ def init(directory: str) -> None:
 @_source
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read the first N documents only.")
 @click.option("--reuse", metavar="OLD_DIR", help="Take over leading steps that did not change from this earlier run.")
+@_log_options
 def run(pipeline: str, out: str, **options: Any) -> None:
     """Run or continue a pipeline file."""
-    from curate.cli.progress import Progress, print_summary
+    from curate.cli.progress import print_summary
     from curate.execution.runner import run_file
 
     _check_inline(options)
-    with Progress() as progress:
+    with _progress() as progress:
         summary = run_file(pipeline, out=out, listener=progress, **options)
     print_summary(summary)
 
@@ -184,6 +230,20 @@ def status(directory: str) -> None:
     click.echo(describe_status(directory))
 
 
+@main.command(short_help="List the shards of a run, or print the logs of one.")
+@_directory
+@click.argument("shard", required=False)
+@click.option("-n", "--num", default=50, show_default=True, type=click.IntRange(min=1), help="How many shards to list.")
+def logs(directory: str, shard: str | None, num: int) -> None:
+    """List the shards of a run with their times, peak memory, warnings and errors: failed ones first, then the slowest.
+
+    With SHARD, print its logs: one per segment and attempt, with the warnings and the traceback of an error.
+    """
+    from curate.report.shard_logs import describe_logs, describe_shard
+
+    click.echo(describe_shard(directory, shard) if shard else describe_logs(directory, num))
+
+
 @main.command(short_help="Follow one document, by id or URL, through a run.")
 @_directory
 @click.argument("document", metavar="ID")
@@ -225,10 +285,9 @@ def index(directory: str, stage: str, out: str) -> None:
 
     STAGE is one of its deduplicating stages. A later pipeline names the index: 'minhash: {against: [INDEX]}'.
     """
-    from curate.cli.progress import Progress
     from curate.execution.build_dedup_index import make_index
 
-    with Progress() as progress:
+    with _progress() as progress:
         written = make_index(directory, stage, out, progress)
     click.echo(f"{written.documents:,} documents of {directory} in {out}, {len(written.parts):,} files")
 
@@ -245,11 +304,10 @@ def fit(recipe: str, **options: Any) -> None:
 
     The recipe's 'kind' says which. The same command continues. One thread, without autotune_s, gives the same bytes.
     """
-    from curate.cli.progress import Progress
     from curate.train.recipe import fit_file
 
     _check_inline(options)
-    with Progress() as progress:
+    with _progress() as progress:
         message = fit_file(recipe, listener=progress, **options)
     click.echo(message)
 
@@ -264,11 +322,10 @@ def probe(recipe: str, **options: Any) -> None:
 
     Influence is how much one training step on a document lowers the loss on a reference. The same command continues.
     """
-    from curate.cli.progress import Progress
     from curate.mates.probe_recipe import probe_file
 
     _check_inline(options)
-    with Progress() as progress:
+    with _progress() as progress:
         message = probe_file(recipe, listener=progress, **options)
     click.echo(message)
 
@@ -280,11 +337,10 @@ def probe(recipe: str, **options: Any) -> None:
 @_where_models_run
 def rounds(pipeline: str, out: str, **options: Any) -> None:
     """Train a model in rounds (MATES), each on the documents that help it most by now: section 'rounds' of a pipeline file."""
-    from curate.cli.progress import Progress
     from curate.mates.loop import rounds_file
 
     _check_inline(options)
-    with Progress() as progress:
+    with _progress() as progress:
         message = rounds_file(pipeline, out=out, listener=progress, **options)
     click.echo(message)
 
@@ -362,11 +418,10 @@ def watch(checkpoints: str, recipe: str, **options: Any) -> None:
 
     RECIPE is one of kind 'oracle' without a checkpoint, with a section 'influence'. What is done is not done again.
     """
-    from curate.cli.progress import Progress
     from curate.mates.watch import watch as watch_folder
 
     _check_inline(options)
-    with Progress() as progress:
+    with _progress() as progress:
         lines = watch_folder(checkpoints, recipe, listener=progress, **options)
     for line in lines or ["no new checkpoint"]:
         click.echo(line)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from types import TracebackType
+from typing import Any
 
 import click
 from rich.console import Console
@@ -22,24 +24,27 @@ from rich.table import Table
 
 from curate.execution.accounting import StageCounts
 from curate.execution.summary import Summary
+from curate.logs import LogOptions, escape_controls
 from curate.report.replay import DropReason
 from curate.report.whatif import Count, Flip, WhatIf
 
 _LINE_EVERY_S = 10.0
+logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """A listener that draws."""
+    """A listener that draws; with `--log-json` it logs, with `--quiet` it is silent."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, options: LogOptions | None = None) -> None:
         self._console = console or Console(stderr=True)
+        self._options = options or LogOptions()
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._counts: dict[str, list[int]] = {}
         self._printed_at = 0.0
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._options.quiet and not self._options.log_json:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             self._bars = Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
             self._bars.start()
@@ -54,7 +59,8 @@ class Progress:
         if self._bars:
             self._tasks[name] = self._bars.add_task(name, total=total, completed=done)
         else:
-            self._line(f"{name}: {done} of {total} done before" if done else f"{name}: {total} to do")
+            message = f"{name}: {done} of {total} done before" if done else f"{name}: {total} to do"
+            self._line(message, phase=name, done=done, total=total)
 
     def advance(self, name: str, item: str, rows: int | None) -> None:
         if name not in self._counts:
@@ -66,7 +72,8 @@ class Progress:
         done, total = self._counts[name]
         if done == total or time.monotonic() - self._printed_at > _LINE_EVERY_S:
             self._printed_at = time.monotonic()
-            self._line(f"{name}: {done} of {total}, last {item}{f', {rows:,} documents left' if rows is not None else ''}")
+            left = f", {rows:,} documents left" if rows is not None else ""
+            self._line(f"{name}: {done} of {total}, last {item}{left}", phase=name, done=done, total=total, last=item)
 
     def tick(self) -> None:
         return
@@ -74,8 +81,12 @@ class Progress:
     def note(self, message: str) -> None:
         self._line(message)
 
-    def _line(self, message: str) -> None:
-        self._console.print(f"{time.strftime('%H:%M:%S')} {message}", highlight=False, markup=False, soft_wrap=True)
+    def _line(self, message: str, **fields: Any) -> None:
+        if self._options.log_json:
+            logger.info(message, extra={"fields": fields})
+        elif not self._options.quiet:
+            text = f"{time.strftime('%H:%M:%S')} {escape_controls(message)}"
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_summary(summary: Summary) -> None:

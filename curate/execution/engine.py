@@ -12,6 +12,7 @@ allowed is a lost block without a name). Measured by `tests/bench/engines.py`; f
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ MAX_TRANSIENT_RETRIES = 4
 MAX_HOLDER_DEATHS = 2
 TICK_S = 1.0
 
+logger = logging.getLogger(__name__)
+
 Resources = Mapping[str, float]
-Follow = Callable[[Any, Any], Any]
 Open = Callable[[Any, str], contextlib.AbstractContextManager[Callable[[Any], Any]]]
 Work = Mapping[str, Sequence[Any]]
 
@@ -87,6 +89,7 @@ class InlineEngine:
                 return TaskResult(item, function(context, item))
             except TransientError as error:
                 failure = error
+                logger.info("%s: attempt %d failed, trying again: %s", label_of(item), attempt + 1, error)
                 time.sleep(backoff(attempt))
             except CurateError as error:
                 return TaskResult(item, error=error)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import time
+
 import pyarrow.parquet as pq
 
 from curate.api.batch import Kernel
@@ -12,6 +15,8 @@ from curate.pipeline.steps import Segment, Step
 from curate.storage.response_log import ResponseLog
 from curate.storage.run_dir import decision_file, response_log, shard_decision_file
 from curate.storage.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 def open_kernels(segment: Segment) -> list[tuple[Step, Kernel]]:
@@ -30,8 +35,11 @@ def open_decision(segment: Segment, store: Store, shard: str) -> Kernel:
 
 
 def _opened(step: Step) -> Kernel:
+    started = time.perf_counter()
     try:
-        return step.stage.open()
+        kernel = step.stage.open()
+        logger.debug("stage %r opened in %.2f s", step.name, time.perf_counter() - started)
+        return kernel
     except CurateError:
         raise
     except Exception as error:  # whatever a model's library raises for a file it cannot load

@@ -6,6 +6,7 @@ Used for a shard that has taken its worker down twice: the batch is bisected unt
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,8 +17,10 @@ from curate.execution.accounting import KILLED
 from curate.execution.open_stages import open_kernel
 from curate.pipeline.steps import Segment, Step
 from curate.process import Child, ChildDied, Function
-from curate.schema import DROP, DROP_TYPE, EDITS, EDITS_TYPE
+from curate.schema import DROP, DROP_TYPE, EDITS, EDITS_TYPE, ID
 from curate.storage.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 def _serve(segment: Segment, store: Store, shard: str, name: str) -> Function:
@@ -52,6 +55,8 @@ def _survive(child: Child, step: Step, records: pa.RecordBatch) -> Iterator[pa.R
         yield _unpack(child.call(_pack(records)))
     except ChildDied as death:
         if records.num_rows == 1:
+            document = records.column(ID)[0].as_py()
+            logger.warning("stage %r: document %r kills its process: %s", step.name, document, death)
             yield _quarantined(step, records, str(death))
             return
         half = records.num_rows // 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import logging
 import signal
 import tempfile
 import time
@@ -35,6 +36,8 @@ from curate.storage.lease import Lease
 from curate.storage.run_dir import MANIFEST
 from curate.storage.store import InputFile, Store, describe
 
+logger = logging.getLogger(__name__)
+
 
 def run_file(
     path: str,
@@ -58,6 +61,7 @@ def run_file(
         return _finished_earlier(plan, inputs, shards, store)
     if ray is None and (missing := missing_packages(plan)):
         raise SpecError(missing)
+    logger.debug("%s: %d files, %d shards, %d segments", path, len(inputs), len(shards), len(plan.segments))
     with Lease(store), contextlib.ExitStack() as stack:
         store.sweep()
         lockfile.save(store, plan, inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from curate.execution.worker import run_segment_task
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import Segment
 from curate.storage.run_dir import failed_shard, failed_shards
+
+logger = logging.getLogger(__name__)
 
 
 class Scheduler:
@@ -94,7 +97,10 @@ class Scheduler:
         if outcome.error:
             self._tolerate(segment, outcome.item.shard.name, outcome.error)
         else:
-            self._summary.add(outcome.result)
+            result = outcome.result
+            fields = {"segment": segment.name, "shard": result.task.shard.name, "rows_out": result.rows_out}
+            logger.debug("shard done", extra={"fields": {**fields, "seconds": round(result.seconds, 3)}})
+            self._summary.add(result)
             check_expectations(segment, self._summary, final=False)
 
     def _load_failures(self, segment: Segment) -> None:

@@ -60,14 +60,19 @@ class SegmentResult:
     seconds: float
 
 
-def run_segment(plan: Plan, task: SegmentTask, store: Store, kernels: list[tuple[Step, Kernel]]) -> SegmentResult:
-    """Run a shard through a segment and commit it. Raises DataError, ContractError, AccountingError, TransientError."""
+def run_segment(
+    plan: Plan, task: SegmentTask, store: Store, kernels: list[tuple[Step, Kernel]], stages: dict[str, StageCounts]
+) -> SegmentResult:
+    """Run a shard through a segment and commit it. `stages` gets the counts of every stage as they grow.
+
+    Raises DataError, ContractError, AccountingError, TransientError.
+    """
     started = time.perf_counter()
     segment, shard = plan.segments[task.segment], task.shard
     with ExitStack() as stack:
         if task.isolate:
             kernels = [(step, stack.enter_context(isolated(segment, store, shard.name, step))) for step, _ in kernels]
-        output = _Output(stack, plan, segment, shard, store)
+        output = _Output(stack, plan, segment, shard, store, stages)
         report = ReadReport()
         for batch in _batches(plan, task, store, report, output.accounting):
             for step, kernel in kernels:
@@ -142,7 +147,9 @@ def _error_at_document(step: Step, kernel: Kernel, batch: Batch, shard: str, err
 class _Output:
     """The files of one shard in one segment. `data` is always there; `dropped` and `edited` when they have rows."""
 
-    def __init__(self, stack: ExitStack, plan: Plan, segment: Segment, shard: Shard, store: Store) -> None:
+    def __init__(
+        self, stack: ExitStack, plan: Plan, segment: Segment, shard: Shard, store: Store, stages: dict[str, StageCounts]
+    ) -> None:
         self._stack, self._segment, self._shard, self._store = stack, segment, shard, store
         self._writers: dict[str, TableWriter] = {}
         values = segment.recorded
@@ -156,7 +163,7 @@ class _Output:
         self._edited: list[pa.RecordBatch] = []
         self.accounting = ShardAccounting(
             shard.name, output.keep_text, BottomK(size), BottomK(size), self._dropped.append, self._edited.append, values,
-            {step.name: step.recorded for step in segment.stages},
+            {step.name: step.recorded for step in segment.stages}, stages,
         )  # fmt: skip
         self._writer("data")
         self.summary: dict[str, Any] | None = {"first": None, "weight": 0} if segment.summarizes else None

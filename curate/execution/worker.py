@@ -1,4 +1,4 @@
-"""What a worker process does: one item of work at a time, with models loaded once and kept. Knows nothing of Ray."""
+"""What a worker process does: one task at a time, with models loaded once and kept. It does not depend on Ray."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from curate.api.batch import Batch, Kernel
 from curate.execution.global_stages.partition import Context
 from curate.execution.open_stages import open_decision, open_kernels, with_response_log
 from curate.execution.segment import SegmentResult, SegmentTask, run_segment
-from curate.pipeline.steps import Step
+from curate.execution.shard_log import logged
+from curate.pipeline.steps import Segment, Step
 
 _opened: dict[tuple[str, str], list[tuple[Step, Kernel]]] = {}
 
 
 def run_segment_task(context: Context, task: SegmentTask) -> SegmentResult:
-    """One shard through one segment. The segment's kernels stay open for the next shard."""
+    """Run one shard through one segment, and log the attempt. The segment's kernels stay open for the next shard."""
     segment = context.plan.segments[task.segment]
-    key = (context.store.root, segment.cache_key)
+    with logged(context.store, segment.name, task) as log:
+        return run_segment(context.plan, task, context.store, _kernels(context, segment, task), log.stages)
+
+
+def _kernels(context: Context, segment: Segment, task: SegmentTask) -> list[tuple[Step, Kernel]]:
+    """The steps of a segment with their kernels, for one shard."""
     if task.isolate:
-        kernels: list[tuple[Step, Kernel]] = [(step, _never) for step in segment.stages]
-    else:
-        if key not in _opened:
-            _opened.clear()
-            _opened[key] = open_kernels(segment)
-        store, shard = context.store, task.shard.name
-        kernels = [(step, with_response_log(kernel, segment, store, shard)) for step, kernel in _opened[key]]
-        if segment.global_stage:
-            kernels = [(segment.global_stage, open_decision(segment, store, shard)), *kernels]
-    return run_segment(context.plan, task, context.store, kernels)
+        return [(step, _never) for step in segment.stages]
+    key = (context.store.root, segment.cache_key)
+    if key not in _opened:
+        _opened.clear()
+        _opened[key] = open_kernels(segment)
+    store, shard = context.store, task.shard.name
+    kernels = [(step, with_response_log(kernel, segment, store, shard)) for step, kernel in _opened[key]]
+    return [(segment.global_stage, open_decision(segment, store, shard)), *kernels] if segment.global_stage else kernels
 
 
 def _never(batch: Batch) -> Batch:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -17,6 +18,8 @@ from typing import Any
 from curate.errors import LeaseError, TransientError
 from curate.storage.run_dir import LEASE
 from curate.storage.store import Store
+
+logger = logging.getLogger(__name__)
 
 STALE_S = 120.0
 _BEAT_S = 20.0
@@ -38,6 +41,7 @@ class Lease:
                     f"{self._store.root} is being written by process {holder['pid']} on {holder['host']}. "
                     f"Wait for it, stop it, or use another --out. A dead holder's lease ends after {STALE_S:.0f} s."
                 )
+            logger.info("taking over the lease of a run that ended without giving it back: %s", holder)
             self._store.write_text(LEASE, self._mine())
         self._heart.start()
         return self
@@ -63,6 +67,12 @@ def _read(store: Store) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return holder if isinstance(holder, dict) and {"host", "pid", "born", "beat"} <= set(holder) else None
+
+
+def is_held(store: Store) -> bool:
+    """Whether a process that is still at work has the lease of this folder."""
+    holder = _read(store)
+    return holder is not None and holds(holder)
 
 
 def holds(holder: dict[str, Any]) -> bool:

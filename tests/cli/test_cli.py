@@ -221,3 +221,11 @@ def test_no_option_is_added_in_passing() -> None:
     commands = main.commands
     assert {name: {param.name for param in command.params} for name, command in commands.items()} == COMMANDS
     assert all(command.help for command in commands.values())
+
+
+def test_logs_lists_shards_and_prints_the_logs_of_one(out: Path) -> None:
+    lines = call("logs", out).stdout.splitlines()
+    assert lines[0].startswith("segment") and len(lines) == 4
+    text = call("logs", out, "00001-part-1").stdout
+    assert text.startswith("00-keep, shard 00001-part-1, attempt 1 of 1") and "stage=keep rows_in=100" in text
+    assert call("logs", out, "no-shard").exit_code == 1
