@@ -82,7 +82,7 @@ def _set_log_option(context: click.Context, parameter: click.Parameter, value: b
 
 
 def _log_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --verbose, --quiet and --log-json. They may stand before the command, and after some."""
+    """Add --verbose, --quiet and --log-json. They may stand before the command, and after `run`."""
     for flag, text in (
         ("--log-json", "One JSON object per line to stderr: time, level, logger, message, and fields."),
         ("--quiet", "Only errors to stderr, and the summary at the end."),
@@ -136,7 +136,7 @@ def _where_models_run(command: Callable[..., None]) -> Callable[..., None]:
         ),
     ):
         command = option(command)
-    return _log_options(command)
+    return command
 
 
 @main.command(short_help="Write a pipeline file and a sample crawl to begin from.")

@@ -99,7 +99,7 @@ def logged(store: Store, segment: str, task: SegmentTask) -> Iterator[_ShardLog]
         }
         log.add("INFO", "end", end)
         try:
-            store.write_text(shard_log(segment, shard, _attempt(started)), "\n".join(log.lines) + "\n")
+            store.write_text(shard_log(segment, shard, _attempt(started)), "\n".join(log.lines) + "\n", flush=False)
         except Exception as failure:  # every object store has its own errors, and none is worth a shard
             logger.warning("the log of shard %s was not written: %s", shard, failure)
 

@@ -258,16 +258,19 @@ class Store:
     def read_json(self, name: str) -> Any:
         return json.loads(self.read_text(name))
 
-    def write_text(self, name: str, text: str) -> None:
-        with self.create(name) as path:
+    def write_text(self, name: str, text: str, *, flush: bool = True) -> None:
+        with self.create(name, flush=flush) as path:
             Path(path).write_text(text, encoding="utf-8")
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_text(name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
     @contextlib.contextmanager
-    def create(self, name: str) -> Iterator[str]:
-        """A local path to write to; the file appears under `name` when the block ends, whole, or not at all."""
+    def create(self, name: str, *, flush: bool = True) -> Iterator[str]:
+        """A local path to write to; the file appears under `name` when the block ends, whole, or not at all.
+
+        Without `flush` it may be empty after a power failure.
+        """
         final = self.path(name)
         if not self.is_local:
             with tempfile.TemporaryDirectory(prefix="curate-") as folder:
@@ -280,7 +283,8 @@ class Store:
         path = f"{final}.{uuid.uuid4().hex[:8]}{TEMPORARY}"
         try:
             yield path
-            _flush(path)
+            if flush:
+                _flush(path)
             os.replace(path, final)
         except BaseException:
             Path(path).unlink(missing_ok=True)

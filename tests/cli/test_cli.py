@@ -161,6 +161,7 @@ def test_a_failed_run_has_exit_code_2(corpus: Path, write_pipeline: WritePipelin
 
 
 # The commands and their options, so that none is added in passing: settings belong into the pipeline file.
+LOG_FLAGS = ("verbose", "quiet", "log_json")
 COMMANDS = {
     "check": {"pipeline", "source", "offline"},
     "diff": {"first", "second", "num", "html", "as_json"},
@@ -171,10 +172,11 @@ COMMANDS = {
     "probe": {"recipe", "out", "work", "ray", "inline", "workers", "device"},
     "init": {"directory"},
     "index": {"directory", "stage", "out"},
+    "logs": {"directory", "shard", "num"},
     "plan": {"pipeline", "source"},
     "push": {"directory", "repo", "public", "verdicts"},
     "report": {"directory", "beside"},
-    "run": {"pipeline", "out", "ray", "inline", "workers", "source", "limit", "reuse"},
+    "run": {"pipeline", "out", "ray", "inline", "workers", "source", "limit", "reuse", *LOG_FLAGS},
     "sample": {"directory", "stage", "dropped", "reason", "num", "seed", "as_json"},
     "serve": {"directory", "port"},
     "stages": {"name"},

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import curate
+from curate.api.source import Shard
 from curate.errors import DataError, RunError, SpecError
 from curate.execution.segment import SegmentTask
 from curate.execution.shard_log import MAX_CHARS, MAX_WARNINGS, logged
 from curate.report.shard_logs import ShardState, describe_logs, describe_shard, shard_states
-from curate.sources.source import Shard
 from curate.storage.store import Store
 from tests.conftest import WritePipeline, contents
 

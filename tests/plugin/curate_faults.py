@@ -113,12 +113,12 @@ def _arm() -> None:
     }.get(point, (Store, "create", point))
     original = getattr(owner, method)
 
-    def deadly(self: object, *args: object) -> object:
+    def deadly(self: object, *args: object, **options: object) -> object:
         if name_part in str(args[0] if args else "") and not os.path.exists(flag):
             with open(flag, "w"):
                 pass
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(self, *args)
+        return original(self, *args, **options)
 
     setattr(owner, method, deadly)
 
