@@ -204,6 +204,13 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     assert listed == written - {"index"}
 
 
+def test_every_room_is_in_the_architecture() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    rooms = {f"{path.parent.name}/" for path in (ROOT / "curate").glob("*/__init__.py")}
+    modules = {path.name for path in (ROOT / "curate").glob("*.py")} - {"__init__.py"}
+    assert [name for name in sorted(rooms | modules) if f"`{name}`" not in page] == []
+
+
 def test_make_targets_of_pages_exist() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     pages = "\n".join((ROOT / page).read_text() for page in PAGES)
