@@ -2,11 +2,11 @@
 
 CurateError
 ├── SpecError            the user's input is wrong (pipeline file, option, missing file)        exit code 1
-│   └── DriftError       an output directory was built from another recipe or another input     exit code 1
+│   └── DriftError       an output directory was built from another pipeline or other inputs    exit code 1
 └── RunError             a run failed; the message names shard and document                     exit code 2
     ├── DataError        an input shard that cannot be read
     ├── ContractError    a stage broke its promise: a bug in the stage, never in the data
-    ├── BooksError       the counts of a step do not balance
+    ├── AccountingError  the counts of a step do not balance
     ├── ExpectError      a stage dropped a share outside its `expect:` range
     ├── LeaseError       another run is writing to the same output directory
     └── TransientError   a fault of network or storage; the only error that is retried
@@ -31,7 +31,7 @@ class SpecError(CurateError):
 
 
 class DriftError(SpecError):
-    """An output directory belongs to another recipe or another input."""
+    """An output directory belongs to another pipeline or other inputs."""
 
 
 class RunError(CurateError):

@@ -28,7 +28,7 @@ INDEXED = MAX_FILES << POSITION_BITS
 
 MAX_BATCH_ROWS = 1024
 MAX_BATCH_BYTES = 32 * 2**20
-# Text above this size is a verdict. One row still fits a batch with room to spare.
+# Documents with more text are dropped. One row still fits a batch with room to spare.
 DEFAULT_MAX_DOCUMENT_BYTES = 16 * 2**20
 
 DROP_TYPE = pa.struct([("reason", pa.string()), ("value", pa.float64()), ("limit", pa.float64()), ("detail", pa.string())])

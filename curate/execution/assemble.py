@@ -34,7 +34,7 @@ class Cursor:
         self._ordinals: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
 
     def take(self, ordinals: npt.NDArray[np.uint64]) -> pa.RecordBatch:
-        """The rows with these ordinals, in order. Raises BooksError when one is missing."""
+        """The rows with these ordinals, in order. Raises AccountingError when one is missing."""
         parts: list[pa.RecordBatch] = []
         while len(ordinals):
             if self._held is None or ordinals[0] > self._ordinals[-1]:

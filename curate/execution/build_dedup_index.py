@@ -17,26 +17,28 @@ from curate.pipeline import lockfile
 from curate.schema import ORDINAL
 from curate.stages import STAGES
 from curate.storage.parquet import read_batches
-from curate.storage.run_dir import MANIFEST, shard_file, shard_manifests, shards_folder
+from curate.storage.run_dir import MANIFEST, SUMMARY, shard_file, shard_manifests, shards_folder
 from curate.storage.store import INDEX, Store, file_hash
 
 
 def make_index(directory: str, stage: str, out: str, listener: Listener) -> Index:
-    """Write the index of a finished run's barrier, shard by shard.
+    """Write the index of a deduplicating stage of a finished run, shard by shard.
 
-    Raises SpecError where the run is not finished, has no such stage, or has not kept the sketches.
+    Raises SpecError where the run is not finished, has no such stage, or has not kept the summaries.
     """
     store, saved = lockfile.opened(directory)
-    barriers = saved.get("sketches", {})
-    if stage not in barriers:
-        raise SpecError(f"{directory!r} has no stage {stage!r} that an index can be made of. {known_values(stage, barriers)}")
+    summarized_by = saved.get("sketches", {})
+    if stage not in summarized_by:
+        raise SpecError(
+            f"{directory!r} has no stage {stage!r} that an index can be made of. {known_values(stage, summarized_by)}"
+        )
     if not store.exists(MANIFEST):
         raise SpecError(f"{directory!r} is not complete. The command that began it, given again, continues it.")
     identity = saved["identities"][stage]
     cls = load_class(identity["kind"], table_of("curate.stages", STAGES), "stage")
     if not issubclass(cls, Shuffle):
-        raise SpecError(f"stage {stage!r} ({identity['kind']}) keeps no sketches that can be compared with others.")
-    before, last = barriers[stage], list(saved["steps"])[-1]
+        raise SpecError(f"stage {stage!r} ({identity['kind']}) keeps no signatures that can be compared with others.")
+    before, last = summarized_by[stage], list(saved["steps"])[-1]
     for name in (before, last):
         if not store.list(shards_folder(name, "data")):
             raise SpecError(
@@ -51,7 +53,7 @@ def make_index(directory: str, stage: str, out: str, listener: Listener) -> Inde
     parts: list[Part] = []
     columns: tuple[str, ...] = ()
     for name in shards:
-        rows = _left(store, shard_file(before, "sketch", name), shard_file(last, "data", name))
+        rows = _left(store, shard_file(before, SUMMARY, name), shard_file(last, "data", name))
         columns = tuple(rows.column_names)
         if rows.num_rows:
             parts.append(_write_part(target, f"parts/{name}.parquet", rows))
@@ -62,9 +64,9 @@ def make_index(directory: str, stage: str, out: str, listener: Listener) -> Inde
     return index
 
 
-def _left(store: Store, sketch: str, data: str) -> pa.Table:
-    """The rows of a sketch whose documents are in the corpus."""
-    rows = pq.read_table(store.open(sketch))
+def _left(store: Store, summary: str, data: str) -> pa.Table:
+    """The rows of a summary whose documents are in the corpus."""
+    rows = pq.read_table(store.open(summary))
     kept = [records.column(ORDINAL).to_numpy() for records in read_batches(store, data, [ORDINAL])]
     ordinals = np.concatenate([np.zeros(0, np.uint64), *kept])
     return rows.filter(pa.array(np.isin(rows[ORDINAL].to_numpy(), ordinals)))

@@ -1,4 +1,4 @@
-"""Did a stage keep its promises? Same rows, same order, declared columns, verdicts it names."""
+"""Checks of the stage contract: same rows, same order, declared columns, edits that lead to the new text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_rows(where: str, before: Batch, after: Batch) -> None:
     if len(before) != len(after):
         raise ContractError(
             f"{where}, document {before[ID][0].as_py()!r}: {len(before)} rows in, {len(after)} out. "
-            "A stage returns the same rows; give verdicts with drop_where()."
+            "A stage returns the same rows; drop documents with drop_where()."
         )
     if not after[ORDINAL].equals(before[ORDINAL]):
         first = int(np.flatnonzero(after.ordinals != before.ordinals)[0])

@@ -1,4 +1,4 @@
-"""Open the stages of a segment: models loaded, barrier decisions read, batch functions ready."""
+"""Open the stages of a segment: load models, read the decisions of global stages, return batch functions."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ logger = logging.getLogger(__name__)
 
 
 def open_kernels(segment: Segment) -> list[tuple[Step, Kernel]]:
-    """Every step of a segment with its kernel; the barrier's marking is another for every shard."""
+    """Open the fused steps of a segment. The kernel that applies a decision is opened per shard, by `open_decision`."""
     return [(step, _opened(step)) for step in segment.steps]
 
 
 def open_decision(segment: Segment, store: Store, shard: str) -> Kernel:
-    """The marking of the barrier before a segment, for one shard."""
+    """The kernel that applies the decision of the global stage before a segment to one shard."""
     assert segment.global_stage is not None
-    barrier = segment.global_stage.stage
-    assert isinstance(barrier, GlobalStage)
-    name = decision_file(segment.name) if isinstance(barrier, Aggregate) else shard_decision_file(segment.name, shard)
+    stage = segment.global_stage.stage
+    assert isinstance(stage, GlobalStage)
+    name = decision_file(segment.name) if isinstance(stage, Aggregate) else shard_decision_file(segment.name, shard)
     decision = Decision(pq.read_table(store.open(name)))
-    return lambda batch: barrier.apply_decision(batch, decision)
+    return lambda batch: stage.apply_decision(batch, decision)
 
 
 def _opened(step: Step) -> Kernel:
@@ -47,14 +47,14 @@ def _opened(step: Step) -> Kernel:
 
 
 def open_kernel(segment: Segment, store: Store, shard: str, step: Step) -> Kernel:
-    """Load what one step needs, for one shard."""
+    """Open one step, for one shard."""
     if step is segment.global_stage:
         return open_decision(segment, store, shard)
     return with_response_log(_opened(step), segment, store, shard)
 
 
 def with_response_log(kernel: Kernel, segment: Segment, store: Store, shard: str) -> Kernel:
-    """A kernel that asks a model keeps its answers with the shard; others have nothing to keep."""
+    """Give a kernel that asks a model the response log of the shard; other kernels are returned unchanged."""
     if isinstance(kernel, LoggedKernel):
         return kernel.logging_to(ResponseLog(store, response_log(segment.name, shard)))
     return kernel

@@ -1,4 +1,4 @@
-"""Run a stage in a child process, and when a batch kills it, find the document that does and give it a verdict.
+"""Run a stage in a child process, and when a batch kills it, find the document that does and drop it.
 
 Used for a shard that has taken its worker down twice: the batch is bisected until one document is left.
 """
@@ -41,7 +41,7 @@ def isolated(segment: Segment, store: Store, shard: str, step: Step) -> Iterator
 
 
 def _with_untouched(step: Step, before: Batch, records: pa.RecordBatch) -> Batch:
-    """The result with the very arrays that went in, where the stage writes nothing: copies of NaN compare as changed."""
+    """The result with the original arrays of columns that the stage does not write: copies of NaN compare as changed."""
     after = Batch(records)
     for name in before.names:
         if name in after and name not in step.stage.writes:
@@ -50,7 +50,7 @@ def _with_untouched(step: Step, before: Batch, records: pa.RecordBatch) -> Batch
 
 
 def _survive(child: Child, step: Step, records: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Results for all rows, in order; a row that kills the child alone gets a verdict."""
+    """Results for all rows, in order; a row that kills the child on its own is dropped."""
     try:
         yield _unpack(child.call(_pack(records)))
     except ChildDied as death:
@@ -73,7 +73,7 @@ def _quarantined(step: Step, records: pa.RecordBatch, detail: str) -> pa.RecordB
 
 
 def _join(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """One batch, with verdicts and edits where any part has them."""
+    """One batch of all parts. It has drop reasons and edits if any part has them."""
     for name, kind in ((DROP, DROP_TYPE), (EDITS, EDITS_TYPE)):
         if any(name in part.schema.names for part in parts):
             parts = [p if name in p.schema.names else Batch(p).put(name, pa.nulls(p.num_rows, kind)).records for p in parts]

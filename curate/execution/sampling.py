@@ -49,6 +49,7 @@ class BottomK:
 
 
 def sampled_texts(text: pa.Array, samples: BottomK, keys: list[str], ordinals: npt.NDArray[np.uint64]) -> pa.Array:
+    """The texts, null where a row is not in the sample of its key. Shapes: all (rows,)."""
     hashes = mix(ordinals, SAMPLE_KEY)
     taken = np.zeros(len(keys), np.bool_)
     names = np.array(keys)

@@ -1,7 +1,7 @@
-"""Run one segment over one shard: read, mark, stages, write, and the ledger that means "done". Works without Ray.
+"""Run one segment over one shard: read, apply the decision, run the stages, write, and commit with the shard manifest.
 
-This is the code a worker runs. It holds one batch at a time. The ledger file is written last and carries the size and
-hash of the others, so a shard whose ledger is there is done, and one whose ledger is not has left nothing that counts.
+This is the code a worker runs. It holds one batch at a time. The shard manifest is written last, with the size and
+hash of the other files: a shard that has one is done, and files of a shard without one are written again. Ray is not needed.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class _Output:
         )  # fmt: skip
         self._writer("data")
         self.summary: dict[str, Any] | None = {"first": None, "weight": 0} if segment.summarizes else None
-        """The smallest ordinal in the sketch, and what its rows weigh."""
+        """The smallest ordinal in the summary, and the weight of its rows."""
         if segment.summarizes:
             self._writer(SUMMARY)
             assert isinstance(segment.summarizes.stage, GlobalStage)
@@ -184,7 +184,7 @@ class _Output:
         return self._writers[kind]
 
     def write(self, batch: Batch) -> None:
-        """Everything one batch leaves behind; verdicts in the order of documents, whichever stage gave them."""
+        """Write the surviving rows of a batch, and its dropped and edited rows in the order of documents, over all stages."""
         for kind, records in (("dropped", self._dropped), ("edited", self._edited)):
             if records:
                 table = pa.Table.from_batches(records).sort_by(ORDINAL)

@@ -1,6 +1,6 @@
-"""What an output directory says of its own making: `recipe.yaml`, and the comparison with a plan that wants to go on.
+"""The lockfile of a run (`recipe.yaml`): what an output directory was made of, and whether a plan may continue it.
 
-The saved recipe is the pipeline with every default spelled out, and what identifies each of its steps.
+The lockfile is the pipeline with every default spelled out, and what identifies each of its steps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PACKAGES = ("pyarrow", "numpy", "ray", "trafilatura", "resiliparse", "py3langid
 
 
 def contents(plan: Plan, inputs: Sequence[InputFile]) -> dict[str, Any]:
-    """The recipe as plain values."""
+    """The lockfile as plain values."""
     pipeline = plan.pipeline
     stages = []
     for step in plan.steps:
@@ -61,22 +61,22 @@ def versions() -> dict[str, str]:
 
 
 def save(store: Store, plan: Plan, inputs: Sequence[InputFile]) -> None:
-    """Write the recipe; the listing of the inputs beside it, first."""
+    """Write the listing of the inputs, then the lockfile."""
     store.write_json(INPUTS, [[found.url, found.size, found.tag] for found in inputs])
     text = yaml.safe_dump(contents(plan, inputs), sort_keys=False, allow_unicode=True, width=120)
     store.write_text(LOCKFILE, f"# Written by curate {VERSION}. Defaults are spelled out.\n{text}")
 
 
 def load(store: Store) -> dict[str, Any] | None:
-    """The saved recipe, or None in a fresh directory."""
+    """The lockfile as plain values, or None in a fresh directory."""
     if not store.exists(LOCKFILE):
         return None
-    recipe: dict[str, Any] = yaml.safe_load(store.read_text(LOCKFILE))
-    return recipe
+    saved: dict[str, Any] = yaml.safe_load(store.read_text(LOCKFILE))
+    return saved
 
 
 def opened(directory: str) -> tuple[Store, dict[str, Any]]:
-    """The folder of a run and its recipe. Raises SpecError where there is none."""
+    """The folder of a run and its lockfile. Raises SpecError where there is none."""
     store = Store(directory)
     saved = load(store)
     if saved is None:
@@ -85,7 +85,7 @@ def opened(directory: str) -> tuple[Store, dict[str, Any]]:
 
 
 def check(store: Store, plan: Plan, inputs: Sequence[InputFile]) -> None:
-    """Raises DriftError, saying what changed, when the directory was begun with another recipe or other inputs."""
+    """Raises DriftError, saying what changed, when the directory was begun with another pipeline or other inputs."""
     saved = load(store)
     if saved is None or saved["fingerprint"] == plan.cache_key:
         return

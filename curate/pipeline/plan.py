@@ -5,7 +5,7 @@ The plan is cut at global stages, where resources change, around stages that ser
 writes one file. The first segment writes every column still needed; later ones write only what they changed, and texts only of
 the rows they edited.
 
-Cache keys form a chain: a step's key covers its own options, revision and assets, and the key of the step before.
+Cache keys depend on each other: a step's key covers its own options, revision and assets, and the key of the step before.
 """
 
 from __future__ import annotations

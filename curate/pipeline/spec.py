@@ -222,7 +222,7 @@ def _expect(document: YamlFile, value: Any, path: YamlPath, where: str) -> Expec
 
 def _keep_steps(document: YamlFile, value: Any, specs: Sequence[StageSpec]) -> Literal["all", "none"] | tuple[str, ...]:
     names = [spec.name for spec in specs]
-    barriers = [spec.name for spec in specs if isinstance(spec.stage, GlobalStage)]
+    global_stages = [spec.name for spec in specs if isinstance(spec.stage, GlobalStage)]
     if value == "all" or value == "none":
         return "all" if value == "all" else "none"
     if not isinstance(value, list):
@@ -230,9 +230,9 @@ def _keep_steps(document: YamlFile, value: Any, specs: Sequence[StageSpec]) -> L
     for index, name in enumerate(value):
         if name not in names:
             raise document.error(("keep_steps", index), f"keep_steps: no stage {name!r}. {known_values(str(name), names)}")
-        if name in barriers:
+        if name in global_stages:
             raise document.error(
-                ("keep_steps", index), f"keep_steps: {name!r} is a barrier; name the stage before or after it."
+                ("keep_steps", index), f"keep_steps: {name!r} is a global stage; name the stage before or after it."
             )
     return tuple(value)
 

@@ -25,7 +25,7 @@ GROUP_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What a ledger says of a file."""
+    """What a shard manifest or a marker records of a file."""
 
     rows: int
     bytes: int

@@ -185,7 +185,7 @@ BROKEN = {
     ),
     "a barrier as a step to keep": (
         SOURCE + "stages: [{select: {column: score, top: 0.5}}]\nkeep_steps: [select]\n",
-        "p.yaml:3: keep_steps: 'select' is a barrier; name the stage before or after it.",
+        "p.yaml:3: keep_steps: 'select' is a global stage; name the stage before or after it.",
     ),
     "a list that is no UTF-8": (
         SOURCE + "stages: [{url_filter: {words: [latin.txt]}}]\n",
