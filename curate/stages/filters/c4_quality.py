@@ -1,42 +1,31 @@
-"""Keep the sentences of a page and drop the rest, line by line, by the rules of C4 (and of datatrove, DCLM and Dolma).
+"""Keep the sentences of a page and remove the other lines, by the rules of C4 (Raffel et al. 2020, arXiv:1910.10683).
 
-Every line is tried by the rules below in this order. The first that holds removes the line, or drops the document.
+Every line is tried by these rules in order. The first that holds removes the line or drops the document.
 
-- max_word_chars: some word (`str.split`) has more code points. The line goes (`line_too_long_word`).
-- citations: `[12]`, `[]`, `[edit]` and `[citation needed]` are taken out of the line (`citation`), digits of any script.
-- terminal_punctuation: the line does not end as a sentence does. It goes (`line_no_terminal_punctuation`).
-- min_line_words: it has fewer words. It goes (`line_too_few_words`).
-- lorem_ipsum: it holds "lorem ipsum", in any case. The document goes; so does it at a `{`, by curly_bracket.
-- javascript: it holds "javascript", in any case. The line goes (`line_javascript`).
-- policy: it holds "terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies" or "use cookies",
-  in any case. The line goes (`line_policy`).
-- min_sentences: the lines that are left have fewer sentences together. The document goes.
+- max_word_chars: a word (`str.split`) has more code points. Removes the line (`line_too_long_word`).
+- citations: `[12]`, `[]`, `[edit]` and `[citation needed]` are removed from the line (`citation`), digits of any script.
+- terminal_punctuation: the line does not end as a sentence does. Removes it (`line_no_terminal_punctuation`).
+- min_line_words: the line has fewer words. Removes it (`line_too_few_words`).
+- lorem_ipsum, curly_bracket: the line contains "lorem ipsum" in any case, or `{`. Drops the document.
+- javascript: the line contains "javascript" in any case. Removes it (`line_javascript`).
+- policy: the line contains "terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies" or "use
+  cookies" in any case. Removes it (`line_policy`).
+- min_sentences: the remaining lines have fewer sentences together. Drops the document.
 
-Lines are those of `str.splitlines`, stripped. A kept document is its kept lines joined by a newline, the whole stripped; a
-dropped one keeps its text. The edits name the rules above; a line without words that goes is a `blank_line`, line breaks
-that become a newline are `line_break`, blanks that are stripped `whitespace`. A verdict carries the number of sentences and
-the minimum, or the number (from 1) of the first line that lorem ipsum or a bracket stands in, blank lines counted.
+Lines are those of `str.splitlines`, stripped. A kept document is its kept lines joined by a newline, then stripped. A dropped
+one keeps its text. Edits have the names of the rules above, and `blank_line` for a line without words, `line_break` for line
+breaks replaced by a newline, `whitespace` for white space that is stripped.
 
-Profile `ours`:
+A drop reason has the number of sentences and the minimum, or the number (from 1, blank lines counted) of the first line with
+lorem ipsum or a bracket. `values: true` measures every document to its end: a line with lorem ipsum or a bracket is tried by
+the next rule.
 
-- A line ends as a sentence does when its last character, closing quotes and brackets aside, is a full stop, question or
-  exclamation mark of any script (`TERMINAL_PUNCTUATION`, `text/signs.py`), and not the last of three dots.
-- A sentence ends with such a mark, or the one-character ellipsis, where white space follows, closing quotes and brackets
-  aside; or wherever the mark is outside ASCII, since scripts with marks of their own may do without blanks. A sentence begins
-  with the next character that is neither mark nor closing sign. A line with a word has at least one, a blank line none.
+"Rules, profiles and languages" in the documentation (docs/rules.md) says how lines and sentences end in every profile, and why
+`ours` differs. Set `min_line_words: null` for a language written without blanks; with `terminal_punctuation: false` too,
+blank lines stay.
 
-A language written without blanks has few words by `str.split`: set `min_line_words: null` for it. Where a rule is off nothing
-is tried; with `terminal_punctuation: false` and `min_line_words: null` blank lines stay.
-What `values: true` writes is measured on every document: a line with lorem ipsum or a bracket goes on to the next rule.
-
-Sources: Raffel et al. 2020, arXiv:1910.10683, section 2.2, and `c4_utils.py` of TensorFlow Datasets, whose order this is;
-datatrove 0.10 `filters/c4_filters.py`; DCLM `baselines_configs/c4.yaml`; Dolma `taggers/c4.py` with `configs/c4-replication`.
-
-Decisions. `ours` keeps the published order, in which a bracket counts only in a line that would stay: menus and scripts go
-line by line and take no page with them. It takes citations out before it looks at anything else and strips after that, so
-that "text. [1]" ends a sentence. A quoted title does not end a line, a quoted sentence does. Abbreviations end sentences:
-telling them apart needs a language, and the five sentences asked for are few. The two document rules stay line rules in
-order, so a page with both is dropped for what comes first.
+Sources: section 2.2 of the paper, and `c4_utils.py` of TensorFlow Datasets, which gives the order; datatrove 0.10
+`filters/c4_filters.py`; DCLM `baselines_configs/c4.yaml`; Dolma `taggers/c4.py` with `configs/c4-replication`.
 """
 
 from __future__ import annotations
@@ -65,7 +54,7 @@ CLOSERS = "\"'”’»›)]}）】」』》〉〕"
 
 @dataclass(frozen=True)
 class ContainsRule(Rule):
-    """Drop a document that has something in some line; the measure is the number of that line, 0 for none."""
+    """Drop a document with a line that contains a string. The measure is the number of the first such line, 0 for none."""
 
     def recorded_limit(self, limit: float) -> None:
         return None
@@ -76,14 +65,14 @@ class ContainsRule(Rule):
 
 @dataclass(frozen=True)
 class C4Profile(Profile):
-    """Rules that drop documents, and the options of those that remove lines."""
+    """Rules that drop documents, and limits of those that remove lines."""
 
     lines: Mapping[str, float]
-    """Option -> limit; a rule that is not named here is not the profile's."""
-    how: Mapping[str, Any]
-    """Fields of `curate.text.rules.c4.Cleaner` that no option sets."""
+    """Option -> limit, for every rule on lines that the profile has."""
+    cleaner_options: Mapping[str, Any]
+    """Fields of `curate.text.rules.c4.Cleaner` that the profile sets and no option can change."""
     page_wise: bool = False
-    """Rules go over the page one after the other, so that the order of rules decides between two lines."""
+    """Rules are tried one after the other on the page, not on each line: the order of rules decides, not that of lines."""
 
     @property
     def limits(self) -> dict[str, float | None]:
@@ -110,7 +99,7 @@ class C4Quality(RuleStage):
     profile: Literal["ours", "datatrove-0.10", "dclm", "dolma-1.6"] = "ours"
     max_word_chars: Count = AS_PROFILE
     citations: Switch = AS_PROFILE
-    """Take marks of citations out."""
+    """Remove citation marks."""
     terminal_punctuation: Switch = AS_PROFILE
     """Remove lines that do not end as a sentence does. FineWeb has it off."""
     min_line_words: Count = AS_PROFILE
@@ -120,20 +109,20 @@ class C4Quality(RuleStage):
     policy: Switch = AS_PROFILE
     min_sentences: Count = AS_PROFILE
     values: bool = False
-    """Write what was measured as columns: c4_lines, c4_kept_lines, c4_sentences, ..."""
+    """Write the measures as columns: c4_lines, c4_kept_lines, c4_sentences, ..."""
 
     prefix = "c4_"
     profiles = MappingProxyType(
         {
             "ours": C4Profile(
-                "The rules of C4 for every script: lines and sentences end as the module says, words are those of str.split.",
+                "The rules of C4 for every script: full stops of any script end lines and sentences; words are str.split's.",
                 (_LOREM_IPSUM, _CURLY_BRACKET, _SENTENCES),
                 _LINE_RULES,
                 {"lines": "splitlines", "strip": "after", "closers": CLOSERS, "sentences": "marks"},
             ),
             "datatrove-0.10": C4Profile(
                 "C4QualityFilter of datatrove 0.10: lines end in . ? ! \" or ', words are counted before citations "
-                "are taken out, lines are not stripped again after that, sentences are those of spaCy's sentencizer, line "
+                "are removed, lines are not stripped again after that, sentences are those of spaCy's sentencizer, line "
                 "by line.",
                 (_LOREM_IPSUM, _CURLY_BRACKET, _SENTENCES),
                 _LINE_RULES,
@@ -226,12 +215,12 @@ class C4Quality(RuleStage):
         return kernel
 
     def _measures(self, counts: dict[str, npt.NDArray[np.int64]]) -> Measures:
-        """The counts; of lorem ipsum and a bracket only the one that stands first, unless rules go page by page."""
+        """Measures from counts. Unless rules are tried page-wise, only the first of lorem ipsum and a bracket counts."""
         lorem, curly = counts["lorem_ipsum_line"], counts["curly_bracket_line"]
         if self.chosen_profile.page_wise:
             return counts
-        none = np.iinfo(np.int64).max
-        lorem_first = np.where(lorem > 0, lorem, none) <= np.where(curly > 0, curly, none)
+        never = np.iinfo(np.int64).max
+        lorem_first = np.where(lorem > 0, lorem, never) <= np.where(curly > 0, curly, never)
         return {
             **counts,
             "lorem_ipsum_line": np.where(lorem_first, lorem, 0),
@@ -240,15 +229,15 @@ class C4Quality(RuleStage):
 
     @property
     def cleaner(self) -> Cleaner:
-        """What is done to lines, for the kernel."""
+        """What the kernel does to lines, from the options and the profile."""
         from curate.text.rules.c4 import Cleaner
         from curate.text.words.punctuation import TERMINAL_PUNCTUATION
 
-        how: dict[str, Any] = dict(self.chosen_profile.how)
+        options: dict[str, Any] = dict(self.chosen_profile.cleaner_options)
         if self.profile == "ours":
-            how |= {"line_ends": TERMINAL_PUNCTUATION, "sentence_ends": TERMINAL_PUNCTUATION + "…"}
+            options |= {"line_ends": TERMINAL_PUNCTUATION, "sentence_ends": TERMINAL_PUNCTUATION + "…"}
         if self.min_sentences is None and not self.values:
-            how["sentences"] = None
+            options["sentences"] = None
         in_lines = "javascript" in self.chosen_profile.lines
         return Cleaner(
             max_word_chars=_number(self.max_word_chars),
@@ -260,7 +249,7 @@ class C4Quality(RuleStage):
             curly_bracket=bool(self.curly_bracket),
             policy=bool(self.policy),
             strip_text=self.profile != "dclm" or bool(self.javascript or self.policy),
-            **how,
+            **options,
         )
 
 

@@ -1,30 +1,17 @@
-"""The rules FineWeb added of its own (Penedo et al. 2024, arXiv:2406.17557, section 3.6), on the lines of a text.
+"""Drop documents by the line rules that FineWeb added to Gopher's (Penedo et al. 2024, arXiv:2406.17557, section 3.6).
 
-Rules run in the order of the profile and the first that fails stands. An option is off when null. What is measured:
+Rules are tried in the order of the profile. The first that fails gives the drop reason. A rule is off when its option is
+null. The measures:
 
-- lines: how many there are. line_punct_frac: the share of them that is ended by one of `stop_chars`. short_lines_frac: the
-  share of those of at most `short_line_chars` code points.
-- dup_line_chars_frac: code points in second and later copies of a line, of those of all lines. Blank lines are no copies.
+- lines: number of lines.
+- line_punct_frac: share of the lines that end with one of `stop_chars`.
+- short_lines_frac: share of the lines of at most `short_line_chars` code points.
+- dup_line_chars_frac: share of the code points of all lines that are in second or later copies of a line. Blank lines are no
+  copies.
 - newline_ratio: line breaks per word.
 
-In profile `ours`:
-
-- lines are those of `str.splitlines` that are not blank, white space at both ends taken off.
-- a line is ended if its last character is a stop character, quotes, brackets and blanks after it passed over (categories Pe,
-  Pf, Pi, and " and '). Stop characters are datatrove's full stops of all scripts and '…'.
-- newline_ratio is the breaks between these lines per UAX-29 word, marks counted as words (`unit`).
-
-datatrove-0.10 (`fineweb_quality_filter.py`) cuts lines at "\\n" and takes them as they stand. Blank ones do not count, but
-every "\\n" is a line break, and words are spaCy's. fineweb-2024-04 is datatrove 0.2.0 of April 2024, with which FineWeb was
-made: blank lines count in both shares of lines, the stop characters are . ' " ! ? and the first three rules drop at the limit
-itself. Where both would divide by zero (a text without words or characters, past the first rules) a share of nothing is no
-number, and no rule fails. In `ours` it is 0.
-
-Decisions. To datatrove a line that ends in a closing quote or a blank is unfinished, so that dialogue falls: `ours` passes over
-both. '...' ends a line in all profiles, so '…' does too; teasers are the matter of Gopher's ellipsis rule. Blank lines are
-layout: in double-spaced text they would double the line breaks. Words for newline_ratio are UAX-29's, marks among them: to
-English they are what spaCy's tokens are, so that the published limit keeps its meaning, and they exist in scripts without
-blanks. Of 535 such texts, Chinese for the most part, 472 are lists by `str.split` words, 326 by spaCy's, 1 by UAX-29's.
+A profile fixes what a line and a word are, and which characters end a line. "Rules, profiles and languages" in the
+documentation (docs/rules.md) defines this for every profile and says why `ours` differs.
 """
 
 from __future__ import annotations
@@ -65,7 +52,7 @@ PROFILES: Mapping[str, Profile] = {
         ),
     ),
     "datatrove-0.10": Profile(
-        "datatrove 0.10.1, FineWebQualityFilter, English: same values, same verdicts.",
+        "datatrove 0.10.1, FineWebQualityFilter, English: same values, same drop reasons.",
         (
             Rule("empty", "lines", "min_lines", 1),
             Rule("line_punct_ratio", "line_punct_frac", "min_line_punct_frac", 0.12),
@@ -75,8 +62,8 @@ PROFILES: Mapping[str, Profile] = {
         ),
     ),
     "fineweb-2024-04": Profile(
-        "datatrove 0.2.0, with which FineWeb was made, but on spaCy's tokens: NLTK's word_tokenize, which it used, needs a"
-        " trained model that is not at hand.",
+        "datatrove 0.2.0, which made FineWeb, but with spaCy's tokens: NLTK's word_tokenize, which it used, needs a trained"
+        " model that cannot be had offline.",
         (
             Rule("line_punct_ratio", "line_punct_frac", "min_line_punct_frac", 0.12, strict=False),
             Rule("short_line_ratio", "short_lines_frac", "max_short_lines_frac", 0.67, strict=False),
@@ -90,11 +77,11 @@ UNITS: Mapping[str, Unit] = {"ours": "uax29", "datatrove-0.10": "spacy", "finewe
 
 @dataclass(frozen=True, kw_only=True)
 class FinewebQuality(RuleStage):
-    """FineWeb quality rules. An option that is "profile" has the profile's value; one that the profile lacks is off."""
+    """FineWeb quality rules. An option left at "profile" takes the profile's value; it is off where the profile has none."""
 
     profile: ProfileName = "ours"
     unit: Unit | AsProfile = AS_PROFILE
-    """Of words. Other than its own in profile `ours` only."""
+    """Tokenizer whose words are counted. Profile `ours` takes any; the others have one of their own."""
     min_lines: Count | AsProfile | None = AS_PROFILE
     min_line_punct_frac: Share | AsProfile | None = AS_PROFILE
     max_short_lines_frac: Share | AsProfile | None = AS_PROFILE
@@ -102,11 +89,11 @@ class FinewebQuality(RuleStage):
     max_newline_ratio: Ratio | AsProfile | None = AS_PROFILE
     short_line_chars: Count = 30
     stop_chars: tuple[str, ...] | AsProfile = AS_PROFILE
-    """Characters in which a line is ended."""
+    """Characters that end a line."""
     keep_without_line_punct: bool = False
-    """Keep a text of which no line is ended, in spite of min_line_punct_frac."""
+    """Keep a text without a line that ends with a stop character, in spite of min_line_punct_frac."""
     values: bool = False
-    """Write what was measured as columns: fineweb_line_punct_frac, ..."""
+    """Write the measures as columns: fineweb_line_punct_frac, ..."""
 
     profiles = PROFILES
     prefix = "fineweb_"
@@ -138,17 +125,17 @@ class FinewebQuality(RuleStage):
         return kernel
 
     def _measures(self, batch: Batch, count: Mapping[str, Array]) -> dict[str, Array]:
-        nothing = 0.0 if self.profile == "ours" else np.nan
+        of_nothing = 0.0 if self.profile == "ours" else np.nan
         breaks = np.maximum(count["lines"] - 1, 0) if self.profile == "ours" else count["newlines"]
         measures = {
             "lines": count["lines"],
-            "line_punct_frac": _per(count["ended_lines"], count["lines"], nothing),
-            "short_lines_frac": _per(count["short_lines"], count["lines"], nothing),
-            "dup_line_chars_frac": _per(count["repeated_chars"], count["chars"], nothing),
+            "line_punct_frac": _per(count["ended_lines"], count["lines"], of_nothing),
+            "short_lines_frac": _per(count["short_lines"], count["lines"], of_nothing),
+            "dup_line_chars_frac": _per(count["repeated_chars"], count["chars"], of_nothing),
         }
         if self.max_newline_ratio is not None or self.values:
             assert self.unit != AS_PROFILE
-            measures["newline_ratio"] = _per(breaks, batch.word_counts(self.unit), nothing)
+            measures["newline_ratio"] = _per(breaks, batch.word_counts(self.unit), of_nothing)
         return measures
 
 
@@ -164,11 +151,11 @@ def _line_rules(stage: FinewebQuality) -> LineRules:
 
 
 def _passed() -> str:
-    """Closing quotes and brackets (which open in some languages), and white space."""
+    """Characters ignored at the end of a line: closing quotes and brackets (which open in some languages), white space."""
     chars = map(chr, range(sys.maxunicode + 1))
     return "".join(c for c in chars if c in "\"'" or c.isspace() or unicodedata.category(c) in ("Pe", "Pf", "Pi"))
 
 
-def _per(part: Array, whole: Array, nothing: float) -> npt.NDArray[np.float64]:
-    """The quotient; `nothing` where the whole is 0."""
-    return np.where(whole == 0, nothing, part / np.maximum(whole, 1))
+def _per(count: Array, total: Array, of_nothing: float) -> npt.NDArray[np.float64]:
+    """count / total, and `of_nothing` where the total is 0."""
+    return np.where(total == 0, of_nothing, count / np.maximum(total, 1))

@@ -1,45 +1,18 @@
-"""The quality rules of Gopher (Rae et al. 2021, arXiv:2112.11446, appendix A.1.1), ours or as a peer has them.
+"""Drop documents by the quality rules of Gopher (Rae et al. 2021, arXiv:2112.11446, appendix A.1.1).
 
-Rules run in the order of the profile and the first that fails stands. Each keeps a document when min <= x <= max and is
-off when null. What profile `ours` measures:
+Rules are tried in the order of the profile. The first that fails gives the drop reason. A rule keeps a document when
+min <= x <= max and is off when its option is null.
 
-- words of the text: maximal runs of anything but white space (`str.split`). `words` and `mean_word_chars` count those
-  with a letter or digit (`str.isalnum`) and no others; length is in code points, punctuation included.
-- hash_ratio, ellipsis_ratio: how often '#' occurs, how often '...' (without overlap: six dots are two) and '…' occur
-  together, each per word, all words counted.
-- lines: those of `str.splitlines` that are not blank. A bullet line begins, after white space, with one of
-  - * • ‣ ⁃ ⁌ ⁍ ∙ ○ ● ◘ ◦ ⦾ ⦿ ▪ ■ ·  whatever follows. An ellipsis line ends, before white space, in '...' or '…'.
-- alpha_words_frac: share of all words that have a letter (`str.isalpha`).
-- stop_words: how many different stop words occur. Words are compared in lower case, ASCII punctuation around them removed;
-  lower case is taken code point by code point, which differs from `str.lower` for a final capital sigma and for 'İ' only.
+The paper leaves open what a word, a line and a bullet are. A profile fixes these choices: `ours`, or those of datatrove,
+FineWeb, DCLM or Dolma. "Rules, profiles and languages" in the documentation (docs/rules.md) defines the measures of every
+profile and says why `ours` differs. In short, `ours` measures:
 
-A share or mean of nothing is 0, and a null text is an empty one: with all rules on it has too few words. With `unit` set to
-uax29 or spacy the words are those of that unit (`curate.text.words.types`), in all of these.
+- words, mean_word_chars: words (`str.split`) with a letter or digit, and their mean length in code points.
+- hash_ratio, ellipsis_ratio: '#', and '...' or '…', per word. alpha_words_frac: share of the words that have a letter.
+- bullet_lines_frac, ellipsis_lines_frac: shares of the lines that are not blank.
+- stop_words: number of different stop words in the text.
 
-The other profiles measure what their source measures:
-
-- datatrove-0.10 (`gopher_quality_filter.py`): spaCy tokens. `words` and `mean_word_chars` are of tokens with a character
-  outside datatrove's set of punctuation, the ratios and shares of all tokens. Lines are those of `str.splitlines`, blank ones
-  too; bullets are • and -. Stop words are counted once each, exactly as they are written. datatrove fails on a text without
-  tokens once the rule on words is off: here means and shares of nothing are no numbers, and no rule fails.
-- fineweb-2024-04 (datatrove 0.2.0 of April 2024): every use of a stop word counts, and the set of punctuation is smaller.
-- dclm (`baselines/mappers/filters/content_filters.py`): `words` are fastText's, cut at ASCII blanks, that begin with a letter
-  or digit. All else counts `str.split` words. symbol_ratio is the sum of '#', '...', '. . .' and '…' per word. Lines are cut
-  at "\\n", stripped, and not blank; bullets are ● • * -, and '. . .' is an ellipsis. Every use of a stop word in any case
-  counts, without punctuation at it. A text without words fails all rules on words: symbol_ratio and non_alpha_words_frac
-  are infinite, the mean is 0.
-- dolma-1.6 (`python/dolma/taggers/gopher.py`, `configs/dolma-v1_6/mixing`): `str.split` words and the median of their
-  length. symbol_words_frac is the share of words with '#' or '…'. Lines are cut at "\\n", blank ones count, none is stripped;
-  bullets are * and -, the ellipsis is '…' alone. Every use of a stop word counts, exactly as it is written. Shares of
-  nothing are 0. Dolma drops by all rules at once; the reason given is the first in the order of its configuration.
-
-Decisions. The paper leaves open what a word, a line and a bullet are, and peers differ. Punctuation that stands alone is no
-word to count, but stays in the denominators, so that rows of signs fail, the bars and dashes of extracted tables and lists
-too: of 1,394 extracted pages 41 fall by min_alpha_words_frac, and 33 would not if those were left out, but only 71 % of the
-different words of these are in the text that annotators marked, as in the other 8 (72 %), and 91 % in pages that are kept.
-"The" and "the," are the stop word, "the the" is one. Blank lines do not dilute the shares of lines. Bullets are all that some
-peer takes for one, and ▪ ■ · besides; a dash longer than the hyphen opens speech in many languages and is none. datatrove's
-one limit for hashes and ellipses is two options here.
+The share or mean of nothing is 0, and a null text is an empty text.
 """
 
 from __future__ import annotations
@@ -57,6 +30,7 @@ from curate.api.batch import Batch, Kernel
 from curate.api.rules import AS_PROFILE, AsProfile, Profile, Rule, RuleStage
 
 if TYPE_CHECKING:
+    from curate.text.rules.gopher import LineRules
     from curate.text.words.types import Words
 
 BULLETS = "-*•‣⁃⁌⁍∙○●◘◦⦾⦿▪■·"
@@ -69,61 +43,94 @@ Count = Annotated[int, Ge(0)]
 Mean = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 
-_OURS = (
-    Rule("too_few_words", "words", "min_words", 50),
-    Rule("too_many_words", "words", "max_words", 100_000),
-    Rule("short_words", "mean_word_chars", "min_mean_word_chars", 3.0),
-    Rule("long_words", "mean_word_chars", "max_mean_word_chars", 10.0),
-    Rule("too_many_hashes", "hash_ratio", "max_hash_ratio", 0.1),
-    Rule("too_many_ellipses", "ellipsis_ratio", "max_ellipsis_ratio", 0.1),
-    Rule("too_many_bullet_lines", "bullet_lines_frac", "max_bullet_lines_frac", 0.9),
-    Rule("too_many_ellipsis_lines", "ellipsis_lines_frac", "max_ellipsis_lines_frac", 0.3),
-    Rule("too_few_alpha_words", "alpha_words_frac", "min_alpha_words_frac", 0.8),
-    Rule("too_few_stop_words", "stop_words", "min_stop_words", 2),
+_LIMITS: Mapping[str, float] = {
+    "min_words": 50,
+    "max_words": 100_000,
+    "min_mean_word_chars": 3.0,
+    "max_mean_word_chars": 10.0,
+    "min_median_word_chars": 3.0,
+    "max_median_word_chars": 10.0,
+    "max_hash_ratio": 0.1,
+    "max_ellipsis_ratio": 0.1,
+    "max_symbol_ratio": 0.1,
+    "max_symbol_words_frac": 0.1,
+    "max_bullet_lines_frac": 0.9,
+    "max_ellipsis_lines_frac": 0.3,
+    "min_alpha_words_frac": 0.8,
+    "max_non_alpha_words_frac": 0.2,
+    "min_stop_words": 2,
+}
+"""Limits of the paper, which every profile uses."""
+
+
+def _rules(reasons: Mapping[str, str]) -> tuple[Rule, ...]:
+    """Rules from a mapping of options to drop reasons. The measure of an option is its name without `min_` or `max_`."""
+    return tuple(Rule(reason, option[len("min_") :], option, _LIMITS[option]) for option, reason in reasons.items())
+
+
+_OURS = _rules(
+    {
+        "min_words": "too_few_words",
+        "max_words": "too_many_words",
+        "min_mean_word_chars": "short_words",
+        "max_mean_word_chars": "long_words",
+        "max_hash_ratio": "too_many_hashes",
+        "max_ellipsis_ratio": "too_many_ellipses",
+        "max_bullet_lines_frac": "too_many_bullet_lines",
+        "max_ellipsis_lines_frac": "too_many_ellipsis_lines",
+        "min_alpha_words_frac": "too_few_alpha_words",
+        "min_stop_words": "too_few_stop_words",
+    }
 )
-_DATATROVE = (
-    Rule("gopher_short_doc", "words", "min_words", 50),
-    Rule("gopher_long_doc", "words", "max_words", 100_000),
-    Rule("gopher_below_avg_threshold", "mean_word_chars", "min_mean_word_chars", 3.0),
-    Rule("gopher_above_avg_threshold", "mean_word_chars", "max_mean_word_chars", 10.0),
-    Rule("gopher_too_many_hashes", "hash_ratio", "max_hash_ratio", 0.1),
-    Rule("gopher_too_many_ellipsis", "ellipsis_ratio", "max_ellipsis_ratio", 0.1),
-    Rule("gopher_too_many_bullets", "bullet_lines_frac", "max_bullet_lines_frac", 0.9),
-    Rule("gopher_too_many_end_ellipsis", "ellipsis_lines_frac", "max_ellipsis_lines_frac", 0.3),
-    Rule("gopher_below_alpha_threshold", "alpha_words_frac", "min_alpha_words_frac", 0.8),
-    Rule("gopher_enough_stop_words", "stop_words", "min_stop_words", 2),
+_DATATROVE = _rules(
+    {
+        "min_words": "gopher_short_doc",
+        "max_words": "gopher_long_doc",
+        "min_mean_word_chars": "gopher_below_avg_threshold",
+        "max_mean_word_chars": "gopher_above_avg_threshold",
+        "max_hash_ratio": "gopher_too_many_hashes",
+        "max_ellipsis_ratio": "gopher_too_many_ellipsis",
+        "max_bullet_lines_frac": "gopher_too_many_bullets",
+        "max_ellipsis_lines_frac": "gopher_too_many_end_ellipsis",
+        "min_alpha_words_frac": "gopher_below_alpha_threshold",
+        "min_stop_words": "gopher_enough_stop_words",
+    }
 )
-_DCLM = (
-    Rule("page_length", "words", "min_words", 50),
-    Rule("page_length", "words", "max_words", 100_000),
-    Rule("word_length", "mean_word_chars", "min_mean_word_chars", 3.0),
-    Rule("word_length", "mean_word_chars", "max_mean_word_chars", 10.0),
-    Rule("symbol_ratio", "symbol_ratio", "max_symbol_ratio", 0.1),
-    Rule("bullet_count", "bullet_lines_frac", "max_bullet_lines_frac", 0.9),
-    Rule("ellipsis_count", "ellipsis_lines_frac", "max_ellipsis_lines_frac", 0.3),
-    Rule("alphabetic_word_ratio", "non_alpha_words_frac", "max_non_alpha_words_frac", 0.2),
-    Rule("stop_word", "stop_words", "min_stop_words", 2),
+_DCLM = _rules(
+    {
+        "min_words": "page_length",
+        "max_words": "page_length",
+        "min_mean_word_chars": "word_length",
+        "max_mean_word_chars": "word_length",
+        "max_symbol_ratio": "symbol_ratio",
+        "max_bullet_lines_frac": "bullet_count",
+        "max_ellipsis_lines_frac": "ellipsis_count",
+        "max_non_alpha_words_frac": "alphabetic_word_ratio",
+        "min_stop_words": "stop_word",
+    }
 )
-_DOLMA = (
-    Rule("word_count", "words", "min_words", 50),
-    Rule("word_count", "words", "max_words", 100_000),
-    Rule("median_word_length", "median_word_chars", "min_median_word_chars", 3.0),
-    Rule("median_word_length", "median_word_chars", "max_median_word_chars", 10.0),
-    Rule("symbol_to_word_ratio", "symbol_words_frac", "max_symbol_words_frac", 0.1),
-    Rule("fraction_of_words_with_alpha_character", "alpha_words_frac", "min_alpha_words_frac", 0.8),
-    Rule("required_word_count", "stop_words", "min_stop_words", 2),
-    Rule("fraction_of_lines_starting_with_bullet_point", "bullet_lines_frac", "max_bullet_lines_frac", 0.9),
-    Rule("fraction_of_lines_ending_with_ellipsis", "ellipsis_lines_frac", "max_ellipsis_lines_frac", 0.3),
+_DOLMA = _rules(
+    {
+        "min_words": "word_count",
+        "max_words": "word_count",
+        "min_median_word_chars": "median_word_length",
+        "max_median_word_chars": "median_word_length",
+        "max_symbol_words_frac": "symbol_to_word_ratio",
+        "min_alpha_words_frac": "fraction_of_words_with_alpha_character",
+        "min_stop_words": "required_word_count",
+        "max_bullet_lines_frac": "fraction_of_lines_starting_with_bullet_point",
+        "max_ellipsis_lines_frac": "fraction_of_lines_ending_with_ellipsis",
+    }
 )
 PROFILES: Mapping[str, Profile] = {
     "ours": Profile("Our own decisions where the paper leaves them open.", _OURS),
-    "datatrove-0.10": Profile("datatrove 0.10.1, GopherQualityFilter, English: same values, same verdicts.", _DATATROVE),
+    "datatrove-0.10": Profile("datatrove 0.10.1, GopherQualityFilter, English: same values, same drop reasons.", _DATATROVE),
     "fineweb-2024-04": Profile(
-        "datatrove 0.2.0, with which FineWeb was made, but on spaCy's tokens: NLTK's word_tokenize, which it used, needs a"
-        " trained model that is not at hand.",
+        "datatrove 0.2.0, which made FineWeb, but with spaCy's tokens: NLTK's word_tokenize, which it used, needs a trained"
+        " model that cannot be had offline.",
         _DATATROVE,
     ),
-    "dclm": Profile("DCLM's filters of dclm_baseline_refinedweb.yaml, page_length to stop_word: same verdicts.", _DCLM),
+    "dclm": Profile("DCLM's filters of dclm_baseline_refinedweb.yaml, page_length to stop_word: same drop reasons.", _DCLM),
     "dolma-1.6": Profile("Dolma's gopher_v1 tagger under the limits of the v1.6 mixer: same values, same documents.", _DOLMA),
 }
 UNITS: Mapping[str, Unit] = {
@@ -134,16 +141,16 @@ UNITS: Mapping[str, Unit] = {
     "dolma-1.6": "whitespace",
 }
 DISTINCT = ("ours", "datatrove-0.10")
-"""Profiles that count a stop word once, however often it occurs."""
+"""Profiles that count every stop word once, however often it occurs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GopherQuality(RuleStage):
-    """Gopher quality rules. An option that is "profile" has the profile's number; one that the profile lacks is off."""
+    """Gopher quality rules. An option left at "profile" takes the profile's limit; it is off where the profile has none."""
 
     profile: ProfileName = "ours"
     unit: Unit | AsProfile = AS_PROFILE
-    """Of words. Other than its own in profile `ours` only."""
+    """Tokenizer whose words are measured. Profile `ours` takes any; the others have one of their own."""
     min_words: Count | AsProfile | None = AS_PROFILE
     max_words: Count | AsProfile | None = AS_PROFILE
     min_mean_word_chars: Mean | AsProfile | None = AS_PROFILE
@@ -153,7 +160,7 @@ class GopherQuality(RuleStage):
     max_hash_ratio: Mean | AsProfile | None = AS_PROFILE
     max_ellipsis_ratio: Mean | AsProfile | None = AS_PROFILE
     max_symbol_ratio: Mean | AsProfile | None = AS_PROFILE
-    """Hashes and ellipses together, per word."""
+    """Limit on hashes and ellipses together, per word."""
     max_symbol_words_frac: Share | AsProfile | None = AS_PROFILE
     max_bullet_lines_frac: Share | AsProfile | None = AS_PROFILE
     max_ellipsis_lines_frac: Share | AsProfile | None = AS_PROFILE
@@ -161,9 +168,9 @@ class GopherQuality(RuleStage):
     max_non_alpha_words_frac: Share | AsProfile | None = AS_PROFILE
     min_stop_words: Count | AsProfile | None = AS_PROFILE
     stop_words: tuple[str, ...] = ("the", "be", "to", "of", "and", "that", "have", "with")
-    """Without blanks; for `ours` and `dclm` in lower case, for `ours` without ASCII punctuation at either end."""
+    """Words without blanks. `ours` and `dclm` want lower case, `ours` no ASCII punctuation at either end."""
     values: bool = False
-    """Write what was measured as columns: gopher_words, gopher_mean_word_chars, ..."""
+    """Write the measures as columns: gopher_words, gopher_mean_word_chars, ..."""
 
     profiles = PROFILES
     prefix = "gopher_"
@@ -204,9 +211,11 @@ class GopherQuality(RuleStage):
 
 
 Measure = Callable[[Batch], Measures]
+"""Computes the measures of a batch. Every array has the shape (rows,)."""
 
 
 def _ours(stage: GopherQuality) -> Measure:
+    """The measures of profile `ours`. One pass counts everything, unless words come from another tokenizer."""
     from curate.text.rules.gopher import COUNTS, WORD_COUNTS, gopher_counter, word_counter
     from curate.text.words.types import ALNUM
 
@@ -232,6 +241,7 @@ def _ours(stage: GopherQuality) -> Measure:
 
 
 def _datatrove(stage: GopherQuality) -> Measure:
+    """The measures of both datatrove versions. The share of nothing is NaN, which fails no rule."""
     from curate.text.rules.gopher import LineRules
     from curate.text.words.types import SOLID
 
@@ -255,6 +265,7 @@ def _datatrove(stage: GopherQuality) -> Measure:
 
 
 def _dclm(stage: GopherQuality) -> Measure:
+    """The measures of DCLM. Ratios per word are infinite for a text without words."""
     from curate.text.rules.gopher import LineRules, count_blank_words
     from curate.text.words.types import ALPHA
 
@@ -279,6 +290,7 @@ def _dclm(stage: GopherQuality) -> Measure:
 
 
 def _dolma(stage: GopherQuality) -> Measure:
+    """The measures of Dolma 1.6."""
     from curate.text.rules.gopher import LineRules, count_symbol_words, median_chars
     from curate.text.words.types import ALPHA
 
@@ -310,16 +322,18 @@ _MEASURES: Mapping[str, Callable[[GopherQuality], Measure]] = {
 }
 
 
-def _counter(stage: GopherQuality, real: int, lines: Any, *, any_case: bool) -> Callable[[Batch, Words], dict[str, Array]]:
-    """Counts of words, signs and lines by name. `real`: the bit of the kinds of the words to count on their own."""
+def _counter(
+    stage: GopherQuality, counted: int, lines: LineRules, *, any_case: bool
+) -> Callable[[Batch, Words], dict[str, Array]]:
+    """Counts of words, signs and lines by name. `counted` is the bit of `Words.kinds` that a word of the count `words` has."""
     from curate.text.rules.gopher import SIGN_COUNTS, WORD_COUNTS, sign_counter, word_counter
 
-    count_words = word_counter(stage.stop_words, real, any_case=any_case, trim=False)
+    count_words = word_counter(stage.stop_words, counted, any_case=any_case, trim=False)
     count_signs = sign_counter(lines)
 
     def counter(batch: Batch, words: Words) -> dict[str, Array]:
-        counted = zip((*WORD_COUNTS, *SIGN_COUNTS), (*count_words(words).T, *count_signs(batch.buffers).T), strict=True)
-        return dict(counted)
+        columns = (*count_words(words).T, *count_signs(batch.buffers).T)
+        return dict(zip((*WORD_COUNTS, *SIGN_COUNTS), columns, strict=True))
 
     return counter
 
@@ -330,7 +344,7 @@ def _unit(stage: GopherQuality) -> Unit:
 
 
 def _with_old_punctuation(words: Words) -> Words:
-    """The words with the bit SOLID as of April 2024, when full stops of other scripts were not punctuation yet."""
+    """Words with the bit SOLID as datatrove set it in April 2024, when full stops of other scripts were no punctuation yet."""
     from dataclasses import replace
 
     from curate.text.words.punctuation import TERMINAL_PUNCTUATION
@@ -338,16 +352,16 @@ def _with_old_punctuation(words: Words) -> Words:
 
     starts = words.starts
     beyond_ascii = np.diff(starts) != np.diff(words.chars)
-    doubtful = np.flatnonzero((words.kinds & SOLID == 0) & beyond_ascii)
-    _, firsts, places = np.unique(words.hashes[doubtful], return_index=True, return_inverse=True)
-    distinct = [words.stream[starts[word] : starts[word + 1]].tobytes().decode() for word in doubtful[firsts]]
-    new = set(TERMINAL_PUNCTUATION) - set(".？．！?!。…")
-    solid = np.array([not new.isdisjoint(word) for word in distinct], np.bool_)
+    candidates = np.flatnonzero((words.kinds & SOLID == 0) & beyond_ascii)
+    _, firsts, inverse = np.unique(words.hashes[candidates], return_index=True, return_inverse=True)
+    distinct = [words.stream[starts[word] : starts[word + 1]].tobytes().decode() for word in candidates[firsts]]
+    added_later = set(TERMINAL_PUNCTUATION) - set(".？．！?!。…")
+    solid = np.array([not added_later.isdisjoint(word) for word in distinct], np.bool_)
     kinds = words.kinds.copy()
-    kinds[doubtful[solid[places]]] |= SOLID
+    kinds[candidates[solid[inverse]]] |= SOLID
     return replace(words, kinds=kinds)
 
 
-def _per(part: Array, whole: Array, nothing: float = 0.0) -> npt.NDArray[np.float64]:
-    """The quotient; `nothing` where the whole is 0."""
-    return np.where(whole == 0, nothing, part / np.maximum(whole, 1))
+def _per(count: Array, total: Array, of_nothing: float = 0.0) -> npt.NDArray[np.float64]:
+    """count / total, and `of_nothing` where the total is 0."""
+    return np.where(total == 0, of_nothing, count / np.maximum(total, 1))

@@ -1,35 +1,19 @@
-"""The repetition rules of Gopher (Rae et al. 2021, arXiv:2112.11446, appendix A.1.1 and table A1), ours or as a peer has them.
+"""Drop documents by the repetition rules of Gopher (Rae et al. 2021, arXiv:2112.11446, appendix A.1.1 and table A1).
 
-Rules run in the order of the profile and the first that fails stands. Each keeps a document when x <= max and is off when
-null. All are shares between 0 and 1 (some peers' exceed 1): of lines, of paragraphs, or of characters (code points).
+Rules are tried in the order of the profile. The first that fails gives the drop reason. A rule keeps a document when
+x <= max and is off when its option is null. All measures are shares of lines, of paragraphs or of characters (code points).
 
-What profile `ours` measures:
+A profile fixes what the paper leaves open. "Rules, profiles and languages" in the documentation (docs/rules.md) defines the
+measures of every profile and says why `ours` differs. In short, `ours` measures:
 
-- lines end at a line feed, are stripped, and count unless blank. Paragraphs lie between blank lines. Second and later copies
-  are duplicates: dup_line_frac and dup_paragraph_frac are their share of all, dup_*_chars_frac the share of their characters
-  in those of all.
-- words are `str.split` words (another `unit` can be asked for), their characters the total that n-grams are held against.
-  top_n_gram_chars_frac: the n-gram that occurs most often, and of those the longest, times its number, if it occurs twice.
-  dup_n_gram_chars_frac: all words that are part of an n-gram that occurs twice, each word once.
+- dup_line_frac, dup_paragraph_frac: share of the lines or paragraphs that are second or later copies. dup_line_chars_frac,
+  dup_paragraph_chars_frac: the same share, of characters. Lines are stripped and not blank. Paragraphs lie between blank lines.
+- top_2_gram_chars_frac to top_4_gram_chars_frac: characters of the n-gram that occurs most often, times its number of
+  occurrences, per character of all words. 0 when no n-gram occurs twice.
+- dup_5_gram_chars_frac to dup_10_gram_chars_frac: characters of the words that are part of an n-gram that occurs twice or
+  more often, per character of all words.
 
-The other profiles measure what their source measures:
-
-- datatrove-0.10 (`gopher_repetition_filter.py`): spaCy tokens; shares of the length of the text, white space and all. Lines
-  and paragraphs lie between runs of line feeds, so a line feed at either end makes an empty line. The most frequent n-gram
-  counts with blanks between its tokens even if it occurs once, and among several the first. Duplicate n-grams are read from
-  left to right, tokens joined without blanks ("ab c" is "a bc"): one met before counts, and reading goes on behind it.
-- fineweb-2024-04: the same rules over NLTK's tokens, for which spaCy's stand in (see the profile).
-- dclm (`massive_web_repetition_filters`): lines and paragraphs are stripped, not blank, and every copy counts, the first too;
-  a text of one line passes. Words are UAX-29 segments that begin with a letter or digit.
-- dolma-1.6 (`python/dolma/taggers/gopher.py`): every copy of a line counts, blank lines too; `str.split` words;
-  duplicate n-grams as a share of the characters of all n-grams, overlaps counted on both sides.
-
-A share of nothing is 0. Where n-grams are longer than the text, they measure 0.
-
-Decisions. Copies are what goes when a page is cleaned, so `ours` counts them without the first one, as datatrove does. An
-n-gram that occurs once repeats nothing; datatrove drops short texts for holding one long 2-gram. The paper counts "characters
-contained within all duplicate n-grams, taking care not to count characters that occur in overlapping n-grams more than once":
-that is the union, first occurrences included. White space is no text, so it dilutes no share. Thresholds are the paper's.
+Words are `str.split` words, or those of `unit`. A share of nothing is 0.
 """
 
 from __future__ import annotations
@@ -48,24 +32,23 @@ from curate.text.words.types import FIRST_ALNUM, Words, WordUnit
 Share = Annotated[float, Ge(0)]
 
 GOPHER_LIMITS = {2: 0.20, 3: 0.18, 4: 0.16, 5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
-"""Table A1 of the paper: the most frequent 2- to 4-gram, all repeated 5- to 10-grams."""
+"""Limits of table A1, by n: for the most frequent 2- to 4-gram, and for all repeated 5- to 10-grams."""
 
 
 def _n_gram_measure(n: int) -> str:
     return f"{'top' if n < 5 else 'dup'}_{n}_gram_chars_frac"
 
 
-def _n_gram_rules(reason: str, *, top: bool = True, reason_top: str | None = None) -> tuple[Rule, ...]:
-    rules = []
-    for n, limit in GOPHER_LIMITS.items():
-        label = (reason_top if n < 5 and reason_top else reason).format(n=n)
-        measure = _n_gram_measure(n)
-        rules.append(Rule(label, measure, f"max_{measure}", limit if top or n >= 5 else None))
-    return tuple(rules)
-
-
-def _rule(reason: str, measure: str, limit: float) -> Rule:
+def _rule(reason: str, measure: str, limit: float | None) -> Rule:
     return Rule(reason, measure, f"max_{measure}", limit)
+
+
+def _n_gram_rules(reason: str, *, top_reason: str | None = None, top: bool = True) -> tuple[Rule, ...]:
+    """The rules on n-grams. `top_reason` names those on the most frequent one, which are off by default unless `top`."""
+    return tuple(
+        _rule((top_reason or reason if n < 5 else reason).format(n=n), _n_gram_measure(n), limit if top or n >= 5 else None)
+        for n, limit in GOPHER_LIMITS.items()
+    )
 
 
 _DATATROVE = (
@@ -74,28 +57,28 @@ _DATATROVE = (
     _rule("dup_para_char_frac", "dup_paragraph_chars_frac", 0.20),
     _rule("dup_line_frac", "dup_line_frac", 0.30),
     _rule("dup_line_char_frac", "dup_line_chars_frac", 0.20),
-    *_n_gram_rules("duplicated_{n}_n_grams", reason_top="top_{n}_gram"),
+    *_n_gram_rules("duplicated_{n}_n_grams", top_reason="top_{n}_gram"),
 )
 
 PROFILES = {
     "ours": Profile(
-        "Our own reading of the paper; any unit of words.",
+        "Our own reading of the paper. Words of any tokenizer.",
         (
             _rule("duplicate_lines", "dup_line_frac", 0.30),
             _rule("duplicate_paragraphs", "dup_paragraph_frac", 0.30),
             _rule("duplicate_line_chars", "dup_line_chars_frac", 0.20),
             _rule("duplicate_paragraph_chars", "dup_paragraph_chars_frac", 0.20),
-            *_n_gram_rules("duplicate_{n}_grams", reason_top="frequent_{n}_gram"),
+            *_n_gram_rules("duplicate_{n}_grams", top_reason="frequent_{n}_gram"),
         ),
     ),
     "datatrove-0.10": Profile("GopherRepetitionFilter of datatrove 0.10.1, exactly. Needs spaCy.", _DATATROVE),
     "fineweb-2024-04": Profile(
-        "FineWeb as released in April 2024. NLTK's punkt model, which cut its words, cannot be had offline: spaCy's tokens "
+        "FineWeb as released in April 2024. NLTK's punkt model, which split its words, cannot be had offline: spaCy's tokens "
         "stand in, so n-gram shares differ a little. Needs spaCy.",
         _DATATROVE,
     ),
     "dclm": Profile(
-        "massive_web_repetition_filters of DCLM with uniseg >= 0.9, which follows UAX 29. (The uniseg of early 2024 cut "
+        "massive_web_repetition_filters of DCLM with uniseg >= 0.9, which follows UAX 29. (The uniseg of early 2024 split "
         '"don\'t" in three.)',
         (
             Rule("empty", "lines", "min_lines", 1),
@@ -114,8 +97,8 @@ PROFILES = {
             _rule("fraction_of_characters_in_duplicate_lines", "dup_line_chars_frac", 0.30),
             *_n_gram_rules(
                 "fraction_of_characters_in_duplicate_{n}grams",
+                top_reason="fraction_of_characters_in_most_common_{n}grams",
                 top=False,
-                reason_top="fraction_of_characters_in_most_common_{n}grams",
             ),
         ),
     ),
@@ -143,9 +126,9 @@ class GopherRepetition(RuleStage):
     max_dup_9_gram_chars_frac: Share | AsProfile | None = AS_PROFILE
     max_dup_10_gram_chars_frac: Share | AsProfile | None = AS_PROFILE
     unit: WordUnit | None = None
-    """What a word is; null: as the profile has it. Only `ours` takes another."""
+    """Tokenizer whose words are measured; null takes the profile's. Profile `ours` takes any."""
     values: bool = False
-    """Write what was measured as columns: gopher_dup_line_frac, gopher_top_2_gram_chars_frac, ..."""
+    """Write the measures as columns: gopher_dup_line_frac, gopher_top_2_gram_chars_frac, ..."""
 
     profiles = PROFILES
     prefix = "gopher_"
@@ -175,33 +158,39 @@ class GopherRepetition(RuleStage):
         def kernel(batch: Batch) -> Batch:
             lines, paragraphs = repeats(batch.buffers).transpose(1, 2, 0)
             words = self._words(batch)
-            parts, wholes = n_grams(words)
-            shares = _Shares(batch.chars, lines, paragraphs, parts, wholes, _total(words))
-            return self.apply_rules(batch, getattr(shares, self._how)())
+            repeated, totals = n_grams(words)
+            shares = _Shares(batch.chars, lines, paragraphs, repeated, totals, _word_chars(words))
+            return self.apply_rules(batch, getattr(shares, self._method)())
 
         return kernel
 
     @property
-    def _how(self) -> str:
+    def _method(self) -> str:
+        """The method of `_Shares` that has the measures of the profile."""
         return {"ours": "ours", "dclm": "dclm", "dolma-1.6": "dolma"}.get(self.profile, "datatrove")
 
     def _words(self, batch: Batch) -> Words:
         if self.profile == "dclm":
-            return _only(batch.words("uax29"), FIRST_ALNUM)
+            return _with_bit(batch.words("uax29"), FIRST_ALNUM)
         own: WordUnit = "whitespace" if self.profile in ("ours", "dolma-1.6") else "spacy"
         return batch.words(self.unit or own)
 
 
 @dataclass(frozen=True)
 class _Shares:
-    """The measures of each implementation, from counts."""
+    """The measures of every implementation, from counts."""
 
     chars: npt.NDArray[np.int64]
+    """Code points of every text. Shape (texts,)."""
     lines: npt.NDArray[np.int64]
+    """Counts of lines, as `RepeatCounter` orders them. Shape (counts, texts)."""
     paragraphs: npt.NDArray[np.int64]
-    parts: npt.NDArray[np.int64]
-    wholes: npt.NDArray[np.int64]
+    repeated_chars: npt.NDArray[np.int64]
+    """Characters of the n-grams that a rule on n-grams counts. Shape (texts, lengths of n-grams)."""
+    n_gram_chars: npt.NDArray[np.int64]
+    """Characters of all n-grams, where `repeated="share"`; else 0. Shape (texts, lengths of n-grams)."""
     word_chars: npt.NDArray[np.int64]
+    """Characters of all words. Shape (texts,)."""
 
     def ours(self) -> Measures:
         from curate.text.rules.repetition_lines import COPIES, COPY_CHARS
@@ -223,10 +212,11 @@ class _Shares:
     def dolma(self) -> Measures:
         from curate.text.rules.repetition_lines import REPEATED, REPEATED_CHARS
 
-        totals = np.where(self.wholes > 0, self.wholes, self.word_chars[:, None])
+        totals = np.where(self.n_gram_chars > 0, self.n_gram_chars, self.word_chars[:, None])
         return {**self._units(REPEATED, REPEATED_CHARS, self.word_chars), **self._n_grams(totals)}
 
     def _units(self, number: int, size: int, chars: npt.NDArray[np.int64] | None = None) -> dict[str, npt.NDArray[np.float64]]:
+        """Shares of copies among lines and paragraphs. `chars` replaces their own characters as the total."""
         from curate.text.rules.repetition_lines import CHARS, UNITS
 
         shares = {}
@@ -236,21 +226,22 @@ class _Shares:
         return shares
 
     def _n_grams(self, totals: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
-        columns = totals if totals.ndim == 2 else np.broadcast_to(totals[:, None], self.parts.shape)
-        return {_n_gram_measure(n): _ratio(self.parts[:, n - 2], columns[:, n - 2]) for n in GOPHER_LIMITS}
+        """Shares of n-grams in `totals`. Shape (texts,) or (texts, lengths of n-grams)."""
+        columns = totals if totals.ndim == 2 else np.broadcast_to(totals[:, None], self.repeated_chars.shape)
+        return {_n_gram_measure(n): _ratio(self.repeated_chars[:, n - 2], columns[:, n - 2]) for n in GOPHER_LIMITS}
 
 
-def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.asarray(part / np.maximum(whole, 1))
+def _ratio(count: npt.NDArray[np.int64], total: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.asarray(count / np.maximum(total, 1))
 
 
-def _total(words: Words) -> npt.NDArray[np.int64]:
+def _word_chars(words: Words) -> npt.NDArray[np.int64]:
     return (words.chars[words.lasts] - words.chars[words.firsts]).astype(np.int64)
 
 
-def _only(words: Words, kind: int) -> Words:
-    """The words of a kind; their stream is that of all words."""
-    keep = words.kinds & kind != 0
+def _with_bit(words: Words, bit: int) -> Words:
+    """The words that have a bit of `Words.kinds`. The stream still has the bytes of all words."""
+    keep = words.kinds & bit != 0
     before = np.concatenate([[0], np.cumsum(keep)])
     sizes = np.diff(words.chars)[keep]
     return replace(
