@@ -109,11 +109,69 @@ def _mask(least, size):  # type: ignore[no-untyped-def]
     return mask
 
 
+@njit(inline="always")
+def _measure_joined(base, limit, first, size, sieve, starts, chars, table, stamp, grams, slots, live, met, part):  # type: ignore[no-untyped-def]
+    """Add to `part`, of each n from 5, the characters of the n-grams that were met before, read as JUMP says.
+
+    What n-grams begin with tells most that do not occur twice: those of 12 bytes and more, then those of 24.
+    """
+    end = np.int64(starts[first + size])
+    met[: sieve + 1] = 0
+    for i in range(size - 4):
+        begin = np.int64(starts[first + i])
+        grams[i] = 0
+        if begin + SHORT <= end:
+            four = load_some(base, begin + 8, begin + SHORT, limit)
+            grams[i] = fold_product(load_u64(base + begin) ^ KEY, four ^ SHORT_KEY)
+            at = np.int64(grams[i]) & sieve
+            met[at] = met[at] << 1 | 1
+    alive = 0
+    for i in range(size - 4):
+        twice = met[np.int64(grams[i]) & sieve] > 1
+        live[alive], slots[alive] = i, LONGEST if twice else SHORT
+        alive += twice or starts[first + i + 5] - starts[first + i] < SHORT
+    met[: sieve + 1] = 0
+    for k in range(alive):
+        i = live[k]
+        begin = np.int64(starts[first + i])
+        if slots[k] == LONGEST and begin + LONG <= end:
+            gram = fold_product(load_u64(base + begin) ^ KEY, load_u64(base + begin + 8) ^ LONG_KEY)
+            grams[i] = fold_product(gram ^ load_u64(base + begin + 16), KEY)
+            at = np.int64(grams[i]) & sieve
+            met[at] = met[at] << 1 | 1
+    for k in range(alive):
+        i = live[k]
+        if slots[k] == LONGEST and starts[first + i] + LONG <= end and met[np.int64(grams[i]) & sieve] < 2:
+            slots[k] = LONG
+    mask = _mask(63, 2 * alive)
+    for n in range(5, 11):
+        oldest = stamp[0]
+        stamp[0] += size
+        covered, looked = 0, 0
+        for k in range(alive):
+            i = np.int64(live[k])
+            if i + n > size:
+                break
+            begin, stop = np.int64(starts[first + i]), np.int64(starts[first + i + n])
+            if stop - begin >= slots[k]:
+                continue
+            live[looked], slots[looked] = i, slots[k]
+            looked += 1
+            if i < covered:
+                continue
+            at = _count(table, hash_bytes(base, begin, stop, limit), mask, oldest, i)
+            if table[at, 1] & COUNT_MASK > 1:
+                part[n - 2] += chars[first + i + n] - chars[first + i]
+                covered = i + n
+        alive = looked
+
+
 @njit(nogil=True, cache=True)
 def _measure(  # type: ignore[no-untyped-def]
     firsts, lasts, stream, starts, chars, hashes, blanks, longest, once, repeated,
     table, stamp, grams, slots, level, live, met, parts, wholes,
 ):  # fmt: skip
+    """Fill one row of `parts` and `wholes` per text."""
     base, limit = stream.ctypes.data, len(stream)
     for row in range(len(firsts)):
         first, size = firsts[row], lasts[row] - firsts[row]
@@ -177,55 +235,5 @@ def _measure(  # type: ignore[no-untyped-def]
             if repeated == SHARE:
                 for i in range(size - n + 1):
                     wholes[row, n - 2] += chars[first + i + n] - chars[first + i]
-        if repeated != JUMP or size < 5:
-            continue
-        # What n-grams begin with tells most that do not occur twice: those of 12 bytes and more, then those of 24.
-        end = np.int64(starts[lasts[row]])
-        met[: sieve + 1] = 0
-        for i in range(size - 4):
-            begin = np.int64(starts[first + i])
-            grams[i] = 0
-            if begin + SHORT <= end:
-                four = load_some(base, begin + 8, begin + SHORT, limit)
-                grams[i] = fold_product(load_u64(base + begin) ^ KEY, four ^ SHORT_KEY)
-                at = np.int64(grams[i]) & sieve
-                met[at] = met[at] << 1 | 1
-        alive = 0
-        for i in range(size - 4):
-            twice = met[np.int64(grams[i]) & sieve] > 1
-            live[alive], slots[alive] = i, LONGEST if twice else SHORT
-            alive += twice or starts[first + i + 5] - starts[first + i] < SHORT
-        met[: sieve + 1] = 0
-        for k in range(alive):
-            i = live[k]
-            begin = np.int64(starts[first + i])
-            if slots[k] == LONGEST and begin + LONG <= end:
-                gram = fold_product(load_u64(base + begin) ^ KEY, load_u64(base + begin + 8) ^ LONG_KEY)
-                grams[i] = fold_product(gram ^ load_u64(base + begin + 16), KEY)
-                at = np.int64(grams[i]) & sieve
-                met[at] = met[at] << 1 | 1
-        for k in range(alive):
-            i = live[k]
-            if slots[k] == LONGEST and starts[first + i] + LONG <= end and met[np.int64(grams[i]) & sieve] < 2:
-                slots[k] = LONG
-        mask = _mask(63, 2 * alive)
-        for n in range(5, 11):
-            oldest = stamp[0]
-            stamp[0] += size
-            covered, looked = 0, 0
-            for k in range(alive):
-                i = np.int64(live[k])
-                if i + n > size:
-                    break
-                begin, stop = np.int64(starts[first + i]), np.int64(starts[first + i + n])
-                if stop - begin >= slots[k]:
-                    continue
-                live[looked], slots[looked] = i, slots[k]
-                looked += 1
-                if i < covered:
-                    continue
-                at = _count(table, hash_bytes(base, begin, stop, limit), mask, oldest, i)
-                if table[at, 1] & COUNT_MASK > 1:
-                    parts[row, n - 2] += chars[first + i + n] - chars[first + i]
-                    covered = i + n
-            alive = looked
+        if repeated == JUMP and size >= 5:
+            _measure_joined(base, limit, first, size, sieve, starts, chars, table, stamp, grams, slots, live, met, parts[row])
