@@ -32,8 +32,8 @@ KERNELS = {
         "rules/gopher",
         "rules/pii_candidates", "rules/refinedweb", "rules/repeated_lines", "rules/repetition_lines",
         "rules/repetition_ngrams", "rules/unigrams",
-        "unicode/hashing", "unicode/utf8", "words/align", "words/fasttext", "words/phrase_search", "words/spacy",
-        "words/stream", "words/uax29", "words/whitespace",
+        "unicode/hashing", "unicode/utf8", "words/align", "words/fasttext", "words/phrase_search", "words/spacy_cut",
+        "words/spacy_fill", "words/stream", "words/uax29", "words/whitespace",
     )
 } | {"train/softmax.py"}  # fmt: skip
 MODELS = {

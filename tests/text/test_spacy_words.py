@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from curate.text.unicode.buffers import text_buffers
 from curate.text.words import spacy_rules as rules
 from curate.text.words.spacy import SpacyCutter
+from curate.text.words.spacy_fill import QUEUE
 from curate.text.words.spacy_rules import english, spacy_rules
 from curate.text.words.types import GAP, Words
 
@@ -176,3 +177,10 @@ def test_few_chunks_of_prose_go_to_spacy() -> None:
     cutter = SpacyCutter(spacy_rules())
     assert cut([text], cutter) == [by_spacy(text)]
     assert (cutter.asked, cutter.met) == (0, 8)  # the ten plain words are not even looked up
+
+
+def test_a_find_across_white_space_blocks_one_wherever_the_kernel_stops_to_look_at_chunks() -> None:
+    texts = [" ".join(["word"] * before + ["x:)", ")"] + ["more"] * 40) for before in range(QUEUE + 2)]
+    assert [[word for word, _ in words] for words in cut(texts)] == [
+        [token.text for token in english().tokenizer(text) if not token.is_space] for text in texts
+    ]
