@@ -1,6 +1,6 @@
 """JSON lines, plain or compressed (.gz, .zst, ...): one object with a text per line.
 
-Plain files are split by bytes at line ends. A line that is no object, or has no text, is a row with a verdict. Columns
+Plain files are split by bytes at line ends. A line that is no object, or has no text, is a dropped row. Columns
 besides text, id and url have to be named with their types: a schema guessed from the first lines fails hours later.
 """
 
@@ -84,13 +84,13 @@ class JsonlSource(PathSource):
         for offset, length, line in _lines(file, shard.start, shard.stop, _LINE_FACTOR * self.max_document_bytes):
             if line is not None and not line.strip():
                 continue
-            place = {"ordinal": ordinal(shard.file_index, offset), "file": shard.url, "offset": offset, "length": length}
-            row = {**place, **self._document(line, length)}
+            provenance = {"ordinal": ordinal(shard.file_index, offset), "file": shard.url, "offset": offset, "length": length}
+            row = {**provenance, **self._document(line, length)}
             row["id"] = f"{name}:{offset}" if row.get("id") is None else str(row["id"])
             yield row, length
 
     def _document(self, line: bytes | None, length: int) -> dict[str, Any]:
-        """The columns of one line, or a verdict on it."""
+        """The columns of one line, or its drop reason."""
         if line is None:
             return {"drop": drop_reason(TOO_LARGE, length, self.max_document_bytes)}
         try:

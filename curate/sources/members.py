@@ -1,6 +1,6 @@
-"""What a web archive is made of: members (gzip members, zstandard frames, plain records), and in them records.
+"""Reads web archives: members (gzip members, zstandard frames, plain records) and the records in them.
 
-Whether a member begins at a byte is told by the bytes there, never by what was read before, and a member is decompressed
+Whether a member begins at a byte depends on the bytes there only, never on what was read before, and a member is decompressed
 in steps counted from its own first byte. So readers that enter a file at different points see the same members, the
 same errors and the same bytes before an error. The one thing that can mislead an entry is an archive stored, neither
 compressed nor encrypted, inside a record of another: such a reading begins off the joint to the piece before.
@@ -130,7 +130,7 @@ class Stream:
 
 
 class PlainStream(Stream):
-    """An uncompressed file from some byte on."""
+    """An uncompressed file from a given byte on."""
 
     def __init__(self, tape: Tape, offset: int) -> None:
         self._tape = tape
@@ -261,7 +261,7 @@ class MemberStream(Stream):
 
 
 class Archive:
-    """A file of members. Its kind is told by its first bytes; where they are damaged, by the first member that is not."""
+    """A file of members. Its format follows from its first bytes or, where they are damaged, from the first intact member."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._tape = Tape(file)
@@ -303,7 +303,7 @@ class Archive:
         return offset
 
     def head(self, offset: int) -> bytes:
-        """Some bytes to show in a message."""
+        """The first bytes at `offset`, to show in a message."""
         return bytes(self._tape.view(offset, 24))
 
     def is_cut(self, offset: int, stream: Stream) -> bool:
@@ -365,7 +365,7 @@ class Archive:
             dictionary = zstandard.ZstdCompressionDict(data)
             Frame(dictionary)
         except (Broken, zstandard.ZstdError):
-            return None  # no frame can be read without it then, which is what the verdict will say
+            return None  # no frame can be read without it then, which is what the drop reason will say
         return dictionary
 
 

@@ -169,10 +169,10 @@ class ParquetReader(Source):
         columns[self.body] = columns[self.body].cast(_BODY_TYPES[self.body])
         columns[ORDINAL] = pa.array(rows + np.uint64(shard.file_index << POSITION_BITS))
         fallback = {"file": pa.repeat(pa.scalar(shard.url), size), "offset": pa.array(rows.astype(np.int64))}
-        for name, kind in {**IDENTITY, **PROVENANCE}.items():
+        for name, dtype in {**IDENTITY, **PROVENANCE}.items():
             given = columns.get(name)
-            whole = not pa.types.is_timestamp(kind)  # a fraction of a second may go
-            columns[name] = fallback.get(name, pa.nulls(size, kind)) if given is None else given.cast(kind, safe=whole)
+            exact = not pa.types.is_timestamp(dtype)  # a fraction of a second may be lost
+            columns[name] = fallback.get(name, pa.nulls(size, dtype)) if given is None else given.cast(dtype, safe=exact)
         stem = shard.url.rsplit("/", 1)[-1]
         numbered = pc.binary_join_element_wise(stem, pa.array(rows).cast(pa.string()), ":")
         columns[ID] = pc.coalesce(columns[ID], numbered) if columns[ID].null_count else columns[ID]
@@ -187,19 +187,19 @@ class ParquetReader(Source):
         return (TOO_LARGE, "invalid_utf8")
 
     def _readable(self, body: pa.Array) -> tuple[pa.Array, pa.Array]:
-        """Bodies over `max_document_bytes`, and texts that are not UTF-8, become null with a verdict."""
+        """Bodies and drop reasons. A body over `max_document_bytes`, or that is not UTF-8, becomes null and is dropped."""
         sizes = pc.fill_null(pc.binary_length(body), 0)
-        verdicts: dict[int, dict[str, Any]] = {}
+        drops: dict[int, dict[str, Any]] = {}
         if (pc.max(sizes).as_py() or 0) > self.max_document_bytes:
             for row, size in enumerate(sizes.to_pylist()):
                 if size > self.max_document_bytes:
-                    verdicts[row] = drop_reason(TOO_LARGE, size, self.max_document_bytes)
+                    drops[row] = drop_reason(TOO_LARGE, size, self.max_document_bytes)
         for row, error in _undecodable(body):
-            verdicts.setdefault(row, drop_reason("invalid_utf8", detail=error))
-        if not verdicts:
+            drops.setdefault(row, drop_reason("invalid_utf8", detail=error))
+        if not drops:
             return body, pa.nulls(len(body), DROP_TYPE)
-        bad = pa.array([row in verdicts for row in range(len(body))])
-        return pc.if_else(bad, pa.scalar(None, body.type), body), pa.array(map(verdicts.get, range(len(body))), DROP_TYPE)
+        bad = pa.array([row in drops for row in range(len(body))])
+        return pc.if_else(bad, pa.scalar(None, body.type), body), pa.array(map(drops.get, range(len(body))), DROP_TYPE)
 
 
 @dataclass(frozen=True, kw_only=True)

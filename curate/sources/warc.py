@@ -2,7 +2,7 @@
 
 A file is split by bytes where it can be entered in the middle. A record belongs to the shard in which its member begins;
 a broken stretch belongs to the shard of the last record before it. Nothing inside a file ends its reading: a broken
-stretch becomes one row with a verdict, and reading goes on at the next member that begins with a record.
+stretch becomes one dropped row, and reading goes on at the next member that begins with a record.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _MAX_MEMBER_BYTES = 10 * 10**6
 
 
 class _Rejected(Exception):
-    """A document that gets a verdict."""
+    """Raised for a document that is dropped, with its drop reason."""
 
     def __init__(self, drop: dict[str, Any]) -> None:
         super().__init__(drop["reason"])
@@ -63,19 +63,19 @@ class _Rejected(Exception):
 
 @dataclass(frozen=True)
 class _Entry:
-    """What became of a record: the columns of a row, or a label to count it under."""
+    """One record as read: the columns of its row, or a label to count it under."""
 
     columns: dict[str, Any]
     label: str | None = None
     error: Broken | None = None
-    """Why it is not known where the record ends."""
+    """Why the end of the record is unknown."""
     length: int | None = None
-    """Bytes of the file that hold it, where known."""
+    """Length of the record in bytes of the file, where known."""
     after: int | None = None
-    """Where the next member begins."""
+    """Offset of the next member."""
 
     def failed(self, error: Broken) -> _Entry:
-        """A verdict in place of a document or a label."""
+        """The same entry as broken: without its document and without its label."""
         known = {name: value for name, value in self.columns.items() if name not in (HTML, "drop")}
         return self if self.error else _Entry(known, error=error)
 
@@ -269,8 +269,8 @@ def _can_be_entered(url: str) -> bool:
 def _row(entry: _Entry, shard: Shard, offset: int, number: int) -> tuple[dict[str, Any], int]:
     """A row and its bytes."""
     position = offset + number
-    place = {"ordinal": ordinal(shard.file_index, position), "file": shard.url, "offset": offset, "length": entry.length}
-    row = {**entry.columns, **place}
+    provenance = {"ordinal": ordinal(shard.file_index, position), "file": shard.url, "offset": offset, "length": entry.length}
+    row = {**entry.columns, **provenance}
     row["id"] = row.get("id") or f"{os.path.basename(shard.url)}:{position}"
     if entry.error:
         row["drop"] = drop_reason(TRUNCATED if entry.error.cut else MALFORMED, detail=str(entry.error)[:200])

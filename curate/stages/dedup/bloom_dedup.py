@@ -1,26 +1,27 @@
-"""Cut paragraphs, and drop documents, most of whose n-grams have come before: one Bloom filter over the corpus.
+"""Remove paragraphs, and drop documents, most of whose n-grams occurred before: one Bloom filter over the corpus.
 
-Documents are taken in canonical order. A paragraph is a line; its n-grams are runs of `ngram` words (Unicode's word
-boundaries, as they stand); one of fewer words is a single n-gram if it has `min_ngram` of them, else it is not looked at.
+Documents are read in input order. A paragraph is a line. Its n-grams are runs of `ngram` words (UAX 29, as written); a shorter
+paragraph is a single n-gram if it has `min_ngram` words, else it is ignored.
 
-- A document goes when more than `max_known_frac` of its n-grams are in the filter (`known_document`, value: the share), in
-  mode `document` or `both`. What it has that is new does not get into the filter.
-- Of the others, in mode `paragraph` or `both`, a paragraph is cut when more than `max_known_frac` of its n-grams are in the
-  filter, with the line feed before it (edit `known_paragraph`). The n-grams of one that stays are put in before the next is
-  looked at. A document of which nothing is left goes for `nothing_left`.
+- In mode `document` or `both`, a document is dropped when more than `max_known_frac` of its n-grams are in the filter
+  (`known_document`, value: the share). Its new n-grams are not added to the filter.
+- In mode `paragraph` or `both`, a paragraph of a remaining document is removed when more than `max_known_frac` of its n-grams
+  are in the filter, with the line feed before it (edit `known_paragraph`). The n-grams of a paragraph that stays are added
+  before the next one is tested. A document without any text left is dropped for `nothing_left`.
 
-A filter is made for all n-grams that there are, at `false_positive_rate`. Of n-grams that are new that share is taken for
-known at the end of the corpus, less before, so it matters to a paragraph only where it is near the limit. There is no winner
-to name: a filter does not know what it has seen where.
+The filter is sized for all n-grams of the corpus at `false_positive_rate`. That share of the new n-grams counts as known at the
+end of the corpus, and fewer before, so it matters only to paragraphs near the limit. A drop reason names no winner: a filter
+does not know where it has seen an n-gram.
 
-`filters: N` deals the input files out among N filters that know nothing of each other, and run side by side: what DCLM does
-with its shards. More is kept. One filter is one task after the other: 12 bits per n-gram, some 1.5 bytes per word, at 0.003.
+`filters: N` deals the input files out among N independent filters that run in parallel, as DCLM does with its shards. More
+documents are kept. One filter is built by tasks one after the other; it takes 12 bits per n-gram at 0.003, about 1.5 bytes per
+word.
 
 Source: Li et al. 2024, "DataComp-LM" (arXiv:2406.11794), section 3.3 and appendix on deduplication: its tool bff in mode
 old-both, 13-grams, 0.8.
 
-Differences. bff puts in what is new of a document that goes; later documents that have it lose it too, and it is gone for
-good. Its seeds are drawn anew in each run, and its documents come in the order of threads; here the same corpus gives the
+Differences. bff adds the new n-grams of a document that it drops; later documents with the same text lose it too, so no copy
+remains. bff draws its seeds anew in each run and reads documents in the order of its threads; here the same corpus gives the
 same bytes.
 """
 
@@ -39,24 +40,24 @@ from curate.api.batch import Batch, drop_where
 from curate.api.global_stage import Decision, PhaseResult, SequentialScan, decided_rows
 from curate.errors import SpecError
 from curate.schema import ORDINAL, TEXT
-from curate.stages.filters.remove_spans import cut_units, split_units
+from curate.stages.filters.remove_spans import remove_units, split_units
 
-WHOLE = 2**32 - 1
-"""Place of a decision that is on the whole document."""
+DOCUMENT = 2**32 - 1
+"""Paragraph number of a decision to drop the document."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BloomDedup(SequentialScan):
-    """Known paragraphs and documents, by a Bloom filter of n-grams."""
+    """Removes paragraphs and drops documents by a Bloom filter of n-grams."""
 
     mode: Literal["both", "paragraph", "document"] = "both"
     ngram: Annotated[int, Ge(1)] = 13
     min_ngram: Annotated[int, Ge(1)] = 13
-    """Words a paragraph must have to be looked at."""
+    """Words a paragraph must have to be tested."""
     max_known_frac: Annotated[float, Gt(0), Lt(1)] = 0.8
     false_positive_rate: Annotated[float, Gt(0), Lt(1)] = 0.01
     filters: Annotated[int, Ge(1)] = 1
-    """Filters side by side; an input file belongs to one of them."""
+    """Independent filters that run in parallel. An input file belongs to one of them."""
     max_filter_bytes: Annotated[int, Ge(8)] = 64 * 2**30
 
     reasons = ("known_document", "nothing_left")
@@ -86,7 +87,7 @@ class BloomDedup(SequentialScan):
         return self.filters
 
     def summarize(self, batch: Batch) -> pa.RecordBatch:
-        """The n-grams of every text, and how many each of its paragraphs has."""
+        """The hashes of the n-grams of every text, and the number of n-grams of each paragraph."""
         from curate.text.dedup.shingles import token_shingles
         from curate.text.unicode.buffers import text_buffers
         from curate.text.words.cut import cut_words
@@ -100,8 +101,8 @@ class BloomDedup(SequentialScan):
         hashes = pa.LargeListArray.from_arrays(pa.array(shingles.bounds[offsets]), pa.array(shingles.hashes))
         return pa.RecordBatch.from_arrays([batch[ORDINAL], sizes, hashes], names=list(self.summary_columns))
 
-    def weight_of(self, sketch: pa.RecordBatch) -> int:
-        return len(pc.list_flatten(sketch["hashes"]))
+    def weight_of(self, summary: pa.RecordBatch) -> int:
+        return len(pc.list_flatten(summary["hashes"]))
 
     def state_bytes(self, weight: int) -> int:
         from curate.text.dedup.bloom import words_for
@@ -128,10 +129,10 @@ class BloomDedup(SequentialScan):
     def save_state(self, state: Any, file: BinaryIO) -> None:
         state.save(file)
 
-    def scan(self, state: Any, sketch: pa.RecordBatch) -> PhaseResult:
+    def scan(self, state: Any, summary: pa.RecordBatch) -> PhaseResult:
         from curate.text.dedup.bloom_filtering import sift
 
-        sizes, hashes = sketch["sizes"], sketch["hashes"]
+        sizes, hashes = summary["sizes"], summary["hashes"]
         counts = pc.list_value_length(sizes).to_numpy()
         documents = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         paragraphs = np.concatenate([[0], np.cumsum(pc.list_flatten(sizes).to_numpy())]).astype(np.int64)
@@ -140,25 +141,25 @@ class BloomDedup(SequentialScan):
             state, documents, paragraphs, pc.list_flatten(hashes).to_numpy(),
             document_over=1.0 if self.mode == "paragraph" else over, paragraph_over=1.0 if self.mode == "document" else over,
         )  # fmt: skip
-        ordinals = sketch[ORDINAL].to_numpy()
-        cut, gone = np.flatnonzero(known.paragraphs), np.flatnonzero(known.documents)
-        owners = np.searchsorted(documents, cut, side="right") - 1
-        rows = np.concatenate([owners, gone])
-        places = np.concatenate([cut - documents[owners], np.full(len(gone), WHOLE)])
-        order = np.lexsort((places, rows))
+        ordinals = summary[ORDINAL].to_numpy()
+        removed, dropped = np.flatnonzero(known.paragraphs), np.flatnonzero(known.documents)
+        owners = np.searchsorted(documents, removed, side="right") - 1
+        rows = np.concatenate([owners, dropped])
+        numbers = np.concatenate([removed - documents[owners], np.full(len(dropped), DOCUMENT)])
+        order = np.lexsort((numbers, rows))
         decided = {
             ORDINAL: ordinals[rows[order]],
-            "place": places[order].astype(np.uint32),
+            "place": numbers[order].astype(np.uint32),
             "share": known.document_shares[rows[order]],
         }
-        return PhaseResult(pa.table(decided), {"documents known": len(gone), "paragraphs known": len(cut)})
+        return PhaseResult(pa.table(decided), {"documents known": len(dropped), "paragraphs known": len(removed)})
 
     def apply_decision(self, batch: Batch, decision: Decision) -> Batch:
-        rows, found = decided_rows(batch, decision)
-        places = decision.rows["place"].to_numpy()[found]
-        whole = places == WHOLE
-        gone, shares = np.zeros(len(batch), np.bool_), np.zeros(len(batch))
-        gone[rows[whole]] = True
-        shares[rows] = decision.rows["share"].to_numpy()[found]
-        batch = drop_where(batch, gone, "known_document", value=shares, limit=self.max_known_frac)
-        return cut_units(batch, rows[~whole], places[~whole], unit="line", rule="known_paragraph")
+        rows, decisions = decided_rows(batch, decision)
+        numbers = decision.rows["place"].to_numpy()[decisions]
+        on_document = numbers == DOCUMENT
+        dropped, shares = np.zeros(len(batch), np.bool_), np.zeros(len(batch))
+        dropped[rows[on_document]] = True
+        shares[rows] = decision.rows["share"].to_numpy()[decisions]
+        batch = drop_where(batch, dropped, "known_document", value=shares, limit=self.max_known_frac)
+        return remove_units(batch, rows[~on_document], numbers[~on_document], unit="line", rule="known_paragraph")

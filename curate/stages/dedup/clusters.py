@@ -1,8 +1,8 @@
-"""Which of several equal documents stays: what the deduplicating barriers have in common.
+"""Which document of a cluster stays: the base of `exact_dedup` and `minhash`.
 
-Documents are preferred by a number, the smaller the better, and where it is the same by their place in the input. Documents
-of an index (`against`) come before all others, so that what is new goes. The one of a cluster that comes first is its winner;
-the verdict on each of the others has its similarity with the winner as the value, and the winner's id as the detail.
+Every document has a rank, the smaller the better; equal ranks are ordered by position in the input. Documents of an index
+(`against`) come before all others, so that new copies of them are dropped. The best document of a cluster is its winner. The
+drop reason of the others has the similarity with the winner as its value and the winner's id as its detail.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ WINNER, SIMILARITY = "winner", "similarity"
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterWinner(Shuffle):
-    """Base of barriers that keep one document of each cluster."""
+    """Base of global stages that keep one document of each cluster."""
 
     keep: Literal["first", "longest", "highest"] = "first"
-    """Which document of a cluster stays: the first, the longest text, the highest value of `column`; of equals the first."""
+    """The document of a cluster to keep: the first, the longest, or the one with the highest `column`; ties go to the first."""
     column: str | None = None
-    """A column of numbers, for `keep: highest`. Null and NaN come last."""
+    """Numeric column for `keep: highest`. Null and NaN come last."""
     against: tuple[AssetPath, ...] = ()
-    """Indexes of earlier runs: a document of theirs stays, and what is like it goes."""
+    """Indexes of earlier runs. Documents like one of an index are dropped."""
 
     def __post_init__(self) -> None:
         if (self.keep == "highest") != (self.column is not None):
@@ -53,7 +53,7 @@ class ClusterWinner(Shuffle):
         return {ORDINAL: pa.uint64(), WINNER: pa.string(), SIMILARITY: pa.float64()}
 
     def preferences(self, batch: Batch) -> U64:
-        """A number for every document, at least 1: the smallest of a cluster is its winner's."""
+        """The rank of every document, at least 1. The smallest of a cluster wins. Shape (rows,)."""
         if self.keep == "longest":
             return np.uint64(2**62) - batch.chars.astype(np.uint64)
         if self.column is None:
@@ -64,22 +64,22 @@ class ClusterWinner(Shuffle):
         return np.where(worst, np.uint64(2**64 - 1), np.maximum(ranks, np.uint64(1)))
 
     def apply_decision_as(self, batch: Batch, decision: Decision, reason: str) -> Batch:
-        """Verdicts on the documents that a decision names."""
-        places, rows = decided_rows(batch, decision)
-        where = np.zeros(len(batch), np.bool_)
-        where[places] = True
-        spread = {
+        """Drop the documents that a decision names, for `reason`."""
+        rows, decisions = decided_rows(batch, decision)
+        dropped = np.zeros(len(batch), np.bool_)
+        dropped[rows] = True
+        columns = {
             name: pc.replace_with_mask(
-                pa.nulls(len(batch), kind), pa.array(where), decision.rows[name].combine_chunks().take(pa.array(rows))
+                pa.nulls(len(batch), dtype), pa.array(dropped), decision.rows[name].combine_chunks().take(pa.array(decisions))
             )
-            for name, kind in self.decision_columns.items()
+            for name, dtype in self.decision_columns.items()
             if name != ORDINAL
         }
-        return drop_where(batch, where, reason, value=spread[SIMILARITY], detail=spread[WINNER])
+        return drop_where(batch, dropped, reason, value=columns[SIMILARITY], detail=columns[WINNER])
 
 
 def with_indexed_first(preferences: U64, ordinals: U64) -> U64:
-    """Preferences with those of an index's documents, which come before all others."""
+    """The ranks, with 0 for documents of an index, which come before all others."""
     return np.where(ordinals >= np.uint64(INDEXED), np.uint64(0), preferences)
 
 

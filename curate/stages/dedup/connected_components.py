@@ -1,10 +1,10 @@
-"""What edges connect, in tables: united in one place, or contracted in rounds of which each sees a share of the nodes.
+"""Connected components of a graph in a table of edges: with union-find in one task, or contracted in rounds of many tasks.
 
-A node is a document: its ordinal, and a rank that says how much it is preferred, the smaller the better; among equal ranks the
-smaller ordinal is better. A row is an edge as one of its nodes sees it, so every edge has two. What is wanted is the best node
-of every component (`labelled`).
+A node is a document: its ordinal, and a rank, the smaller the better; ties go to the smaller ordinal. A row is an edge as one
+of its nodes sees it, so every edge has two rows. The result (`labelled`) is the best node of every component.
 
-Source: Kiveris et al. 2014, "Connected components in MapReduce and beyond": large-star and small-star, in turn, leave stars.
+Source: Kiveris et al. 2014, "Connected components in MapReduce and beyond": alternating large-star and small-star rounds turn
+every component into a star.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CROOKED = "_crooked"
 
 
 def in_bands(rows: pa.Table) -> pa.Table:
-    """Edges between neighbours among the documents that have a key."""
+    """Edges that chain the documents with an equal key, one per neighbouring pair."""
     keys = rows[KEY].to_numpy()
     order = np.argsort(keys)
     same = keys[order[1:]] == keys[order[:-1]]
@@ -35,7 +35,7 @@ def in_bands(rows: pa.Table) -> pa.Table:
 
 
 def edges_of(one: U64, one_rank: U64, two: U64, two_rank: U64) -> pa.Table:
-    """Both directions of edges, brought together by the node they start from."""
+    """Rows for both directions of edges. The key is a hash of the node that a row starts from."""
     start, end = np.concatenate([one, two]), np.concatenate([two, one])
     start_rank, end_rank = np.concatenate([one_rank, two_rank]), np.concatenate([two_rank, one_rank])
     columns = [mix(start, NODE_KEY), start, start_rank, end, end_rank]
@@ -43,25 +43,25 @@ def edges_of(one: U64, one_rank: U64, two: U64, two_rank: U64) -> pa.Table:
 
 
 def connected(rows: pa.Table) -> pa.Table:
-    """Edges from every node to the best one it is connected with, in these rows."""
+    """Edges from every node to the best one of its component, as far as these rows connect it."""
     from curate.text.dedup.clusters import roots
 
     left, left_rank, right, right_rank = (rows[name].to_numpy() for name in list(EDGES)[1:])
     forward = (left_rank < right_rank) | ((left_rank == right_rank) & (left < right))
-    nodes, places = np.unique(np.concatenate([left[forward], right[forward]]), return_inverse=True)
+    nodes, inverse = np.unique(np.concatenate([left[forward], right[forward]]), return_inverse=True)
     ranks = np.empty(len(nodes), np.uint64)
-    ranks[places] = np.concatenate([left_rank[forward], right_rank[forward]])
+    ranks[inverse] = np.concatenate([left_rank[forward], right_rank[forward]])
     order = np.lexsort((nodes, ranks))
     number = np.empty(len(nodes), np.int64)
     number[order] = np.arange(len(nodes))
-    ends = number[places].reshape(2, -1)
+    ends = number[inverse].reshape(2, -1)
     best = order[roots(len(nodes), ends[0], ends[1])[number]]
     below = best != np.arange(len(nodes))
     return edges_of(nodes[below], ranks[below], nodes[best[below]], ranks[best[below]])
 
 
 def labelled(rows: pa.Table) -> pa.Table:
-    """The best of its neighbours and itself, for every node. In stars, that is the middle."""
+    """The best of every node's neighbours and itself. In a star, that is the centre."""
     node, rank, other, other_rank = (rows[name].to_numpy() for name in list(EDGES)[1:])
     order = np.lexsort((other, other_rank, node))
     order = order[np.concatenate([[True], node[order][1:] != node[order][:-1]])] if len(order) else order
@@ -71,7 +71,7 @@ def labelled(rows: pa.Table) -> pa.Table:
 
 
 def _stars(rows: pa.Table) -> tuple[U64, U64, U64, U64, npt.NDArray[np.bool_], U64, U64]:
-    """Edges without repetition; which of them lead to a worse node; and the best of each node's neighbours and itself."""
+    """Distinct edges, whether each leads to a worse node, and the best of its node's neighbours and itself."""
     node, rank, other, other_rank = (rows[name].to_numpy() for name in list(EDGES)[1:])
     order = np.lexsort((other, other_rank, node))
     node, rank, other, other_rank = node[order], rank[order], other[order], other_rank[order]
@@ -86,20 +86,20 @@ def _stars(rows: pa.Table) -> tuple[U64, U64, U64, U64, npt.NDArray[np.bool_], U
 
 
 def large_star(rows: pa.Table) -> PhaseResult:
-    """Hang every worse neighbour of a node from the best of its neighbours and itself.
+    """Connect every worse neighbour of a node to the best of its neighbours and itself.
 
-    Counts nodes that are neither the middle of a star nor a ray of one: when there are none, all edges form stars.
+    Counts nodes that are neither centre nor leaf of a star. When there are none, all edges form stars.
     """
     node, _, other, other_rank, worse, best, best_rank = _stars(rows)
     edges = edges_of(other[worse], other_rank[worse], best[worse], best_rank[worse])
-    nodes, place = np.unique(node, return_inverse=True)
-    up = np.bincount(place, ~worse, len(nodes))
-    down = np.bincount(place, worse, len(nodes))
+    nodes, inverse = np.unique(node, return_inverse=True)
+    up = np.bincount(inverse, ~worse, len(nodes))
+    down = np.bincount(inverse, worse, len(nodes))
     return PhaseResult(edges, {CROOKED: int(((up > 1) | ((up > 0) & (down > 0))).sum())})
 
 
 def small_star(rows: pa.Table) -> pa.Table:
-    """Hang every better neighbour of a node, and the node, from the best of them."""
+    """Connect every better neighbour of a node, and the node itself, to the best of them."""
     node, rank, other, other_rank, worse, best, best_rank = _stars(rows)
     inner = ~worse & (other != best)
     own = ~worse & (other == best)

@@ -1,28 +1,28 @@
-"""Drop, or cut, documents that share word n-grams with evaluation items.
+"""Drop documents that share word n-grams with evaluation items, or cut the shared parts out.
 
-`against` names evaluation files: JSON lines (.jsonl, packed or not) or Parquet, or folders of them; no globs. Every string of
-an item, in lists and objects too, is a *passage* and stands for itself: a question is not joined to its answers. `fields`
-takes some fields only, by their dotted names (`choices.text`; `choices` for all inside). A document is compared word by word
-as `text/overlap.py` folds words: case, accents, punctuation, apostrophes, line breaks and white space make no difference.
+`against` names evaluation files: JSON lines (.jsonl, compressed or not) or Parquet, or folders of them; no globs. Every string
+of an item, also in lists and objects, is a *passage* of its own: a question is not joined to its answers. `fields` selects
+fields by their dotted names (`choices.text`; `choices` for all inside). Words are normalised as in
+`text/dedup/ngram_overlap.py`: case, accents, punctuation, apostrophes, line breaks and white space make no difference.
 
-- Method `n_gram` (GPT-3): a document is contaminated when it has a run of `ngram` words (13) that some passage has. A passage
-  shorter than that counts whole. The verdict's value is the number of n-grams of the document that were found, each time they
-  occur, its limit 1.
+- Method `n_gram` (GPT-3): a document is contaminated when it has a run of `ngram` words (13) that a passage has. A shorter
+  passage counts as one n-gram. The value of the drop reason is the number of matching n-grams of the document, repetitions
+  included. Its limit is 1.
 - Method `ratio` (PaLM): a document is contaminated when it has at least `min_overlap` (0.7) of the distinct n-grams of `ngram`
-  words (8) of some passage. A passage of fewer words has none. The verdict's value is the largest such share.
+  words (8) of a passage. A passage of fewer words has none. The value of the drop reason is the largest such share.
 
-Passages of fewer than `min_item_words` words (8) are left out: answers such as "all of the above" are everywhere. The detail
-names the passage of which the largest share was found, the first of several: `arc_easy/test.jsonl:17 question` is field
-`question` of line 17 (of a Parquet file, row 17; from 1), the file as it is called below the path given.
+Passages of fewer than `min_item_words` words (8) are ignored: answers such as "all of the above" are everywhere. The detail of
+the drop reason names the passage with the largest share, the first of several: `arc_easy/test.jsonl:17 question` is field
+`question` of line 17 (of a Parquet file, row 17; from 1). The file is named by its path below the path given.
 
-- `action: drop`: the document goes, for `contaminated`.
-- `action: cut`: every n-gram found is taken out, of `ratio` those of the passages that count, with `cut_chars` (200) characters
-  before and behind. A document in more than `max_pieces` (10) pieces goes (`too_many_pieces`, value: pieces); of the others
-  pieces of fewer than `min_piece_chars` (200) go, and a document of which none is left (`nothing_left`). Pieces that stay are
-  joined by an empty line.
+- `action: drop`: the document is dropped for `contaminated`.
+- `action: cut`: every matching n-gram is removed (with `ratio`, those of passages above the limit), with `cut_chars` (200)
+  characters before and behind. A document in more than `max_pieces` (10) pieces is dropped (`too_many_pieces`, value: pieces).
+  Otherwise pieces of fewer than `min_piece_chars` (200) are removed, and a document without a remaining piece is dropped
+  (`nothing_left`). Remaining pieces are joined by an empty line.
 
-Opening fails where a path gives no n-gram at all, a file has no items, or no item has one of `fields`. A file among others of
-a folder may give none: sums in digits have too few words.
+Opening fails where a path gives no n-gram, a file has no items, or no item has one of `fields`. A single file of a folder may
+give none: sums in digits have too few words.
 
 Sources: Brown et al. 2020, arXiv:2005.14165, appendix C: 13-grams of words, lower-cased, cut at white space, without
 punctuation; "a 200 character window around it", read as 200 on either side; 10 and 200 as above. They cut, since one n-gram
@@ -82,19 +82,19 @@ class Decontaminate(Stage):
     against: Annotated[tuple[AssetPath, ...], MinLen(1)]
     """Evaluation files, or folders of them."""
     fields: Annotated[tuple[str, ...], MinLen(1)] | None = None
-    """Fields of an item that count; all if null."""
+    """Fields of an item to compare; null takes all."""
     method: Literal["n_gram", "ratio"] = "n_gram"
     ngram: Annotated[int, Ge(1)] | Literal["method"] = "method"
     """Words of an n-gram: 13 for `n_gram`, 8 for `ratio`."""
     min_item_words: Annotated[int, Ge(1)] = 8
     min_overlap: Annotated[float, Gt(0), Le(1)] = 0.7
-    """Of method `ratio`."""
+    """Share of a passage's distinct n-grams from which on method `ratio` counts a document as contaminated."""
     action: Literal["drop", "cut"] = "drop"
     cut_chars: Annotated[int, Ge(0)] = 200
     max_pieces: Annotated[int, Ge(1)] | None = 10
     min_piece_chars: Annotated[int, Ge(0)] = 200
     report: bool = False
-    """Write the items found as a column: contaminated_by. A share is of the n-grams of the item's passage that has most."""
+    """Write the matching items as column `contaminated_by`. An item's share is the largest of its passages."""
 
     reasons = ("contaminated", "too_many_pieces", "nothing_left")
 
@@ -104,7 +104,9 @@ class Decontaminate(Stage):
         names = [name_of(path) for path in self.against]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"against: two paths are called {name!r}, and verdicts could not tell them apart. Rename one")
+                raise ValueError(
+                    f"against: two paths are called {name!r}, and drop reasons could not tell them apart. Rename one"
+                )
         if self.ngram == "method":
             object.__setattr__(self, "ngram", METHOD_NGRAM[self.method])
 
@@ -114,7 +116,7 @@ class Decontaminate(Stage):
         return {**text, **({COLUMN: COLUMN_TYPE} if self.report else {})}
 
     def counts(self, after: Batch) -> Mapping[str, int]:
-        """Documents by the benchmarks that their verdicts name; with `report`, by all whose items were found in them."""
+        """Contaminated documents per benchmark: that of the drop reason or, with `report`, all with a matching item."""
         if COLUMN in after:
             named = ({item["benchmark"] for item in items or ()} for items in after[COLUMN].to_pylist())
             return Counter(benchmark for benchmarks in named for benchmark in benchmarks)
@@ -131,14 +133,14 @@ class Decontaminate(Stage):
 
         def kernel(batch: Batch) -> Batch:
             words = batch.words("uax29")
-            found = index.overlaps(words, min_share)
+            overlaps = index.overlaps(words, min_share)
             if self.report:
-                batch = batch.put(COLUMN, _column(found, passages, len(batch)))
-            shares, places = _largest(found, len(batch))
+                batch = batch.put(COLUMN, _column(overlaps, passages, len(batch)))
+            shares, places = _largest(overlaps, len(batch))
             details = pa.array([passages.place(place) if place >= 0 else None for place in places.tolist()], pa.string())
             if self.action == "cut":
-                return self._cut(batch, words, found, details)
-            value = shares if self.method == "ratio" else np.bincount(found.hits.rows, minlength=len(batch))
+                return self._cut(batch, words, overlaps, details)
+            value = shares if self.method == "ratio" else np.bincount(overlaps.hits.rows, minlength=len(batch))
             limit = self.min_overlap if self.method == "ratio" else 1.0
             return drop_where(batch, places >= 0, "contaminated", value=value, limit=limit, detail=details)
 
@@ -162,17 +164,17 @@ class Decontaminate(Stage):
                 )
         return index
 
-    def _cut(self, batch: Batch, words: Words, found: Overlaps, details: pa.Array) -> Batch:
-        """Verdicts on documents of which too little is left, and the new texts of the others."""
+    def _cut(self, batch: Batch, words: Words, overlaps: Overlaps, details: pa.Array) -> Batch:
+        """Drop documents of which too little is left, and give the others their new texts."""
         counts, kept = np.zeros(len(batch), np.int64), np.ones(len(batch), np.bool_)
         cut: dict[int, tuple[str, list[Edit]]] = {}
         dropped = batch.dropped
-        for row in np.unique(found.rows).tolist():
+        for row in np.unique(overlaps.rows).tolist():
             if dropped[row]:
                 continue
             text = batch[TEXT][row].as_py()
-            here = found.hits.rows == row
-            pieces = self._pieces(text, _spans(text, words, row, found.hits.starts[here], found.hits.ends[here]))
+            in_row = overlaps.hits.rows == row
+            pieces = self._pieces(text, _spans(text, words, row, overlaps.hits.starts[in_row], overlaps.hits.ends[in_row]))
             left = [(start, end) for start, end in pieces if end - start >= self.min_piece_chars]
             counts[row], kept[row] = len(pieces), bool(left)
             cut[row] = JOINT.join(text[start:end] for start, end in left), _edits(left, len(text))
@@ -182,12 +184,12 @@ class Decontaminate(Stage):
         return edit_rows(drop_where(batch, ~kept, "nothing_left", detail=details), cut)
 
     def _pieces(self, text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """What is left of a text without the spans and what stands around them."""
-        pieces, done = [], 0
+        """The parts of a text outside the spans and their surroundings of `cut_chars`."""
+        pieces, position = [], 0
         for start, end in sorted(spans):
-            pieces.append((done, start - self.cut_chars))
-            done = max(done, end + self.cut_chars)
-        return [(start, end) for start, end in [*pieces, (done, len(text))] if start < end]
+            pieces.append((position, start - self.cut_chars))
+            position = max(position, end + self.cut_chars)
+        return [(start, end) for start, end in [*pieces, (position, len(text))] if start < end]
 
 
 def _spans(text: str, words: Words, row: int, starts: Ints, ends: Ints) -> list[tuple[int, int]]:
@@ -205,19 +207,19 @@ def _edits(pieces: list[tuple[int, int]], size: int) -> list[Edit]:
     return [("contaminated", start, end, JOINT if start and end < size else "") for start, end in gaps if start < end]
 
 
-def _largest(found: Overlaps, size: int) -> tuple[npt.NDArray[np.float64], Ints]:
+def _largest(overlaps: Overlaps, size: int) -> tuple[npt.NDArray[np.float64], Ints]:
     """For every row, the largest share of a passage, and the first such passage; -1 for none."""
     shares, places = np.zeros(size), np.full(size, -1, np.int64)
-    order = np.lexsort((-found.passages, found.shares))  # of several that are given to one row the last one stays
-    shares[found.rows[order]], places[found.rows[order]] = found.shares[order], found.passages[order]
+    order = np.lexsort((-overlaps.passages, overlaps.shares))  # of several that are given to one row the last one stays
+    shares[overlaps.rows[order]], places[overlaps.rows[order]] = overlaps.shares[order], overlaps.passages[order]
     return shares, places
 
 
-def _column(found: Overlaps, passages: Passages, size: int) -> pa.Array:
+def _column(overlaps: Overlaps, passages: Passages, size: int) -> pa.Array:
     """The items found in every row, in the order of the files; null for none."""
     rows: list[list[dict[str, str | int | float]] | None] = [None] * size
     shares: dict[tuple[int, int, int], float] = {}
-    for row, passage, share in zip(found.rows.tolist(), found.passages.tolist(), found.shares.tolist(), strict=True):
+    for row, passage, share in zip(overlaps.rows.tolist(), overlaps.passages.tolist(), overlaps.shares.tolist(), strict=True):
         item = row, int(passages.files[passage]), int(passages.items[passage])
         shares[item] = max(share, shares.get(item, 0.0))
     for (row, file, number), share in shares.items():

@@ -1,17 +1,18 @@
-"""Drop documents whose text, normalised text or URL is that of another one that stays.
+"""Drop documents whose text, normalised text or URL equals that of a document that stays.
 
 - `by: text`: the same bytes.
-- `by: normalized`: the same words that have letters or digits, in lower case, in the same order: white space, layout and
-  punctuation make no difference, numbers do.
-- `by: url`: the same address, but for scheme, fragment, port where it is the scheme's own, and the case of the host.
+- `by: normalized`: the same sequence of words with letters or digits, in lower case. White space, layout and punctuation make
+  no difference, numbers do.
+- `by: url`: the same address. Scheme, fragment, the scheme's default port and the case of the host make no difference.
 
-The verdict's value is 1, the similarity with the winner (for `url` null: their texts may differ), the detail the winner's id.
-A document without a text, or by `url` without a URL, equals no other and stays; so does a text without words by `normalized`.
+The drop reason has the similarity with the winner as its value, 1 (for `url` null, since the texts may differ), and the
+winner's id as its detail. A document without a text (or without a URL, by `url`, or without words, by `normalized`) equals no
+other and stays.
 
-Decisions. Keys are 128 bits of BLAKE2b: with 64 bits a few of 10^10 documents would share one. (Of words it is taken over
-their 64-bit hashes, so somebody could make two texts share one by `normalized`, and nobody by `text`.) A key, a rank, an
-ordinal and an id are shuffled per document, once. All copies of one text are in one task, of some 250 bytes of memory each.
-Empty texts are no duplicates of each other: a filter that drops them says so.
+Decisions. Keys are 128 bits of BLAKE2b: with 64 bits a few of 10^10 documents would share one. By `normalized` the digest is
+taken over 64-bit hashes of words, so collisions can be constructed; by `text` they cannot. One key, rank, ordinal and id per
+document is shuffled, once. All copies of a text are in one task, which needs about 250 bytes of memory for each. Empty texts
+are no duplicates of each other: a filter that drops them gives the better reason.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, kw_only=True)
 class ExactDedup(ClusterWinner):
-    """Equal documents."""
+    """Drops equal documents."""
 
     by: Literal["text", "normalized", "url"] = "text"
 
@@ -54,17 +55,17 @@ class ExactDedup(ClusterWinner):
         )
 
     def open_summarizer(self) -> Callable[[Batch], pa.RecordBatch]:
-        digests = {"text": _of_texts, "normalized": _of_words, "url": _of_urls}[self.by]
+        digests = {"text": _text_digests, "normalized": _word_digests, "url": _url_digests}[self.by]
 
         def summarize(batch: Batch) -> pa.RecordBatch:
-            found = digests(batch)
-            halves = np.frombuffer(b"".join(digest or bytes(16) for digest in found), "<u8").reshape(-1, 2)
+            keys = digests(batch)
+            halves = np.frombuffer(b"".join(key or bytes(16) for key in keys), "<u8").reshape(-1, 2)
             columns = [
                 pa.array(halves[:, 0]), pa.array(halves[:, 1]), pa.array(self.preferences(batch)), batch[ORDINAL],
                 batch[ID].cast(pa.string()),
             ]  # fmt: skip
             records = pa.RecordBatch.from_arrays(columns, names=list(self.summary_columns))
-            return records.filter(pa.array([digest is not None for digest in found], pa.bool_()))
+            return records.filter(pa.array([key is not None for key in keys], pa.bool_()))
 
         return summarize
 
@@ -82,9 +83,9 @@ class ExactDedup(ClusterWinner):
     def next_phase(self, phase: Phase, rows: int, counts: Mapping[str, int]) -> Phase | None:
         return Phase("groups", "key", self.decision_columns) if phase.name == "spread" else None
 
-    def run_phase(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> PhaseResult:
+    def run_phase(self, phase: Phase, rows: pa.Table, summaries: Iterator[pa.RecordBatch]) -> PhaseResult:
         if phase.name == "spread":
-            return PhaseResult(pa.Table.from_batches(sketches, pa.schema(list(self.summary_columns.items()))))
+            return PhaseResult(pa.Table.from_batches(summaries, pa.schema(list(self.summary_columns.items()))))
         return self._groups(rows)
 
     def _groups(self, rows: pa.Table) -> PhaseResult:
@@ -112,14 +113,14 @@ def _digest(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def _of_texts(batch: Batch) -> Sequence[bytes | None]:
-    given = batch.buffers
-    data = memoryview(given.data)  # type: ignore[arg-type]
-    spans = zip(given.starts.tolist(), given.ends.tolist(), strict=True)
+def _text_digests(batch: Batch) -> Sequence[bytes | None]:
+    texts = batch.buffers
+    data = memoryview(texts.data)  # type: ignore[arg-type]
+    spans = zip(texts.starts.tolist(), texts.ends.tolist(), strict=True)
     return [_digest(data[start:end]) if end > start else None for start, end in spans]
 
 
-def _of_words(batch: Batch) -> Sequence[bytes | None]:
+def _word_digests(batch: Batch) -> Sequence[bytes | None]:
     from curate.text.dedup.shingles import word_shingles
 
     words = word_shingles(batch.words("uax29"), 1)
@@ -127,12 +128,12 @@ def _of_words(batch: Batch) -> Sequence[bytes | None]:
     return [_digest(data[start:end]) if end > start else None for start, end in pairwise(bounds)]
 
 
-def _of_urls(batch: Batch) -> Sequence[bytes | None]:
+def _url_digests(batch: Batch) -> Sequence[bytes | None]:
     return [_digest(address_of(url).encode()) if url else None for url in batch[URL].to_pylist()]
 
 
 def address_of(url: str) -> str:
-    """What a URL is compared by. A URL that cannot be parsed is compared as it stands."""
+    """The part of a URL that is compared: host, port, path and query. A URL that cannot be parsed is returned unchanged."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port and parts.port != _PORTS.get(parts.scheme) else ""

@@ -1,33 +1,34 @@
-"""Drop near-duplicates: documents of which a MinHash signature agrees in a whole band with that of one that stays.
+"""Drop near-duplicates: documents whose MinHash signature agrees in a whole band with that of a document that stays.
 
-A document is the set of its n-grams of words (`unit: chars`: of characters). Of these a signature of `buckets` bands of `rows`
-values is made, in each of which two documents agree with the probability of their Jaccard similarity s; they are a candidate
-pair when they agree in all values of a band, with probability 1 - (1 - s**rows)**buckets: 0.56, 0.77, 0.92 and 0.99 at
-similarities 0.7, 0.75, 0.8 and 0.85 by default.
+A document is the set of its n-grams of words (`unit: chars`: of characters). Its signature has `buckets` bands of `rows`
+values. Two documents agree in a value with the probability of their Jaccard similarity s. They are a candidate pair when they
+agree in all values of a band, with probability 1 - (1 - s**rows)**buckets: by default 0.56, 0.77, 0.92 and 0.99 at
+similarities 0.7, 0.75, 0.8 and 0.85.
 
-- By default a cluster is what candidate pairs connect, and all of it but its winner goes (datatrove, NeMo Curator). Pairs are
-  not looked at again, and so a chain of neighbours may connect what is not alike. In a cluster of more than `max_cluster`
-  documents nobody can want that: there documents go one by one, as with `verify`, by the estimated similarity.
-- `verify: true`: a document goes only if its true similarity to one that stays, and has a band in common with it, is at least
-  `min_jaccard`. Documents are taken by preference, so no chain forms, and a document is never dropped for one that is gone.
+- By default a cluster is a connected component of candidate pairs, and all of it but its winner is dropped (as in datatrove and
+  NeMo Curator). Pairs are not compared again, so a chain of neighbours may connect documents that are not alike. A cluster of
+  more than `max_cluster` documents is therefore resolved as with `verify`, by the estimated similarity.
+- `verify: true`: a document is dropped only if it shares a band with a document that stays and their true similarity is at
+  least `min_jaccard`. Documents are taken in the order of their rank, so no chain forms, and a document is never dropped for
+  one that is dropped itself.
 
-The verdict has the estimated (verified: the true) similarity with the winner as its value and the winner's id as detail. A
-text with fewer words than `ngram` has one n-gram, of all its words: it goes where another has the same words. One without
-words resembles nothing and stays.
+The drop reason has the estimated (verified: the true) similarity with the winner as its value and the winner's id as its
+detail. A text with fewer words than `ngram` has one n-gram of all its words: it equals texts with the same words. One without
+words equals no other and stays.
 
-`family: datatrove-0.10` makes the signatures of that peer bit for bit (`text/normalize.py`, spaCy's words, its permutations),
-and so the same clusters. It gives no text of fewer words than `ngram` a signature; such texts stay.
+`family: datatrove-0.10` makes datatrove's signatures bit for bit (`text/dedup/normalize.py`, spaCy's words, its permutations),
+and so the same clusters. It gives a text of fewer words than `ngram` no signature; such texts stay.
 
 Sources: Broder 1997, "On the resemblance and containment of documents"; Lee et al. 2022, arXiv:2107.06499, section 4.2 and
-appendix A; Penedo et al. 2024, arXiv:2406.17557, appendix E.1 (14 x 8, 5-grams). `text/minhash.py` says what a signature is.
+appendix A; Penedo et al. 2024, arXiv:2406.17557, appendix E.1 (14 x 8, 5-grams). `text/dedup/minhash.py` defines signatures.
 
-Decisions. Words have letters or digits and are compared in lower case: layout and punctuation make no difference. Shuffled
-are 24 bytes per document and band. A bucket of equal keys adds one edge per document, and what a group of keys connects is
-one edge per document again, in both directions. Up to UNION_ROWS of these are united in one task, at 150 bytes of memory each;
-more are contracted by large-star and small-star (Kiveris et al. 2014, "Connected components in MapReduce and beyond"), in
-rounds of tasks that have a share each. Both find the same. True similarities need the n-grams of a document beside its sketch,
-4 bytes each; two n-grams share 32 bits once in 4e9 pairs. The documents of one cluster are in one task, with their sketches:
-the largest cluster bounds its memory from below, at 250 bytes a document, and to verify 4 more per word.
+Decisions. Words have letters or digits and are compared in lower case: layout and punctuation make no difference. The shuffle
+moves 24 bytes per document and band. A bucket of equal keys adds one edge per document, and the component of a key range is
+again one edge per document, in both directions. Up to UNION_ROWS of these are united in one task, at 150 bytes of memory each;
+more are contracted by large-star and small-star (Kiveris et al. 2014, "Connected components in MapReduce and beyond") in
+rounds of tasks over key ranges. Both find the same components. True similarities need the n-grams of a document beside its
+signature, 4 bytes each; two n-grams share 32 bits once in 4e9 pairs. The documents of a cluster are in one task: the largest
+cluster bounds its memory from below, at 250 bytes a document, and to verify 4 more per word.
 """
 
 from __future__ import annotations
@@ -65,19 +66,19 @@ Ints = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
 UNION_ROWS = 8_000_000
-"""Rows with edges, two of each, that are united in one task: 1.2 GB."""
+"""Most rows of edges, two for each, that are united in one task. They take 1.2 GB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Minhash(ClusterWinner):
-    """Near-duplicates by MinHash and banding."""
+    """Drops near-duplicates by MinHash and banding."""
 
     ngram: Annotated[int, Ge(1)] = 5
     unit: Literal["words", "chars"] = "words"
     buckets: Annotated[int, Ge(1)] = 14
-    """Bands of a signature."""
+    """Number of bands of a signature."""
     rows: Annotated[int, Ge(1)] = 8
-    """Values of a band."""
+    """Number of values in a band."""
     seed: Annotated[int, Ge(0)] = 1
     family: Literal["ours", "datatrove-0.10"] = "ours"
     hash_bits: Literal[32, 64] = 32
@@ -191,10 +192,10 @@ class Minhash(ClusterWinner):
     def _members(self) -> Columns:
         return {KEY: pa.uint64(), "label": pa.uint64(), **self.summary_columns}
 
-    def run_phase(self, phase: Phase, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> PhaseResult:
+    def run_phase(self, phase: Phase, rows: pa.Table, summaries: Iterator[pa.RecordBatch]) -> PhaseResult:
         match phase.name:
             case "spread":
-                return PhaseResult(self._spread(sketches))
+                return PhaseResult(self._spread(summaries))
             case "bands":
                 return PhaseResult(connected(in_bands(rows)))
             case "union":
@@ -206,12 +207,12 @@ class Minhash(ClusterWinner):
             case "labels":
                 return PhaseResult(labelled(rows))
             case "attach":
-                return PhaseResult(self._attach(rows, sketches))
+                return PhaseResult(self._attach(rows, summaries))
         return self._clusters(rows)
 
-    def _spread(self, sketches: Iterator[pa.RecordBatch]) -> pa.Table:
+    def _spread(self, summaries: Iterator[pa.RecordBatch]) -> pa.Table:
         parts = []
-        for records in sketches:
+        for records in summaries:
             ordinals = records[ORDINAL].to_numpy()
             ranks = with_indexed_first(records["rank"].to_numpy(), ordinals)
             keys = _bytes_as_rows(records["keys"], np.dtype(np.uint64))
@@ -219,16 +220,16 @@ class Minhash(ClusterWinner):
             parts.append(pa.table(dict(zip(self.first_phase.writes, columns, strict=True))))
         return pa.concat_tables([_empty(self.first_phase.writes), *parts])
 
-    def _attach(self, rows: pa.Table, sketches: Iterator[pa.RecordBatch]) -> pa.Table:
-        """What a sketch says of every document that has a label."""
+    def _attach(self, rows: pa.Table, summaries: Iterator[pa.RecordBatch]) -> pa.Table:
+        """The summary of every document that has a label, with its label."""
         ordinals, labels = rows[ORDINAL].to_numpy(), rows["label"].to_numpy()
         parts = []
-        for records in sketches:
-            here = records[ORDINAL].to_numpy()
-            place = np.minimum(np.searchsorted(ordinals, here), max(0, len(ordinals) - 1))
-            found = ordinals[place] == here if len(ordinals) else np.zeros(len(here), np.bool_)
-            label = labels[place[found]] if len(ordinals) else here[:0]
-            kept = pa.Table.from_batches([records.filter(pa.array(found))])
+        for records in summaries:
+            shard_ordinals = records[ORDINAL].to_numpy()
+            index = np.minimum(np.searchsorted(ordinals, shard_ordinals), max(0, len(ordinals) - 1))
+            has_label = ordinals[index] == shard_ordinals if len(ordinals) else np.zeros(len(shard_ordinals), np.bool_)
+            label = labels[index[has_label]] if len(ordinals) else shard_ordinals[:0]
+            kept = pa.Table.from_batches([records.filter(pa.array(has_label))])
             ranks = with_indexed_first(kept["rank"].to_numpy(), kept[ORDINAL].to_numpy())
             kept = kept.set_column(kept.schema.get_field_index("rank"), "rank", pa.array(ranks))
             keys = {KEY: pa.array(mix(label, NODE_KEY)), "label": pa.array(label)}
@@ -266,7 +267,7 @@ class Minhash(ClusterWinner):
 
 
 class _Members:
-    """The documents of a group of clusters as arrays."""
+    """The documents of a key range of clusters, as arrays."""
 
     def __init__(self, rows: pa.Table, *, verify: bool) -> None:
         self.keys = _bytes_as_rows(rows["keys"].combine_chunks(), np.dtype(np.uint64))
@@ -278,7 +279,7 @@ class _Members:
             self.sets = shingles.values.to_numpy()
 
     def estimates(self, winners: Ints) -> npt.NDArray[np.float64]:
-        """How similar every document is to a winner, by their signatures."""
+        """Estimated Jaccard similarity of every document and its winner. Shape (documents,)."""
         from curate.text.dedup.minhash import estimate
 
         return estimate(self.signatures, self.signatures[winners])
@@ -291,11 +292,11 @@ class _Members:
 
 
 def _histogram(sizes: Ints) -> Counter[str]:
-    """Clusters by size, in powers of two, and what there is in all."""
+    """Number of clusters by size, in powers of two, and the totals."""
     counts: Counter[str] = Counter()
     if len(sizes):
-        classes, found = np.unique(np.ceil(np.log2(sizes)).astype(np.int64), return_counts=True)
-        for power, count in zip(classes.tolist(), found.tolist(), strict=True):
+        classes, clusters = np.unique(np.ceil(np.log2(sizes)).astype(np.int64), return_counts=True)
+        for power, count in zip(classes.tolist(), clusters.tolist(), strict=True):
             low, high = 2 ** (power - 1) + 1, 2**power
             counts[f"clusters of {low}" if low == high else f"clusters of {low} to {high}"] = count
         counts["clusters"], counts["documents in clusters"] = len(sizes), int(sizes.sum())
@@ -313,13 +314,13 @@ def _rows_as_bytes(rows: npt.NDArray[Any]) -> pa.Array:
     )  # fmt: skip
 
 
-def _bytes_as_rows(values: pa.Array, kind: np.dtype[Any]) -> npt.NDArray[Any]:
-    """The reverse; shape (rows, values)."""
+def _bytes_as_rows(values: pa.Array, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The inverse of `_rows_as_bytes`. Shape (rows, values)."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     width = values.type.byte_width
     data = np.frombuffer(values.buffers()[1] or b"", np.uint8)[values.offset * width :][: len(values) * width]
-    return data.view(kind).reshape(len(values), width // kind.itemsize)
+    return data.view(dtype).reshape(len(values), width // dtype.itemsize)
 
 
 def _sets(shingles: Shingles) -> pa.Array:

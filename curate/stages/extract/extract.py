@@ -1,8 +1,8 @@
-"""Text, title and date of pages, by trafilatura or resiliparse, in a child process that may hang, crash or eat memory.
+"""Extract text, title and date of pages by trafilatura or resiliparse, in a child process that may hang, crash or eat memory.
 
-Limits that depend on the page alone come first and give the same verdict everywhere: bytes, nodes, depth. Behind them
-stand CPU time and memory, which ordinary pages do not come near. A page that uses them up costs a child process its life
-and gets a verdict; the pages after it get a new child.
+Limits on the page itself (bytes, nodes, depth) are checked first and give the same drop reason on every machine. Limits on CPU
+time and memory come after them; ordinary pages do not come near. A page that exceeds these ends its child process and is
+dropped. The pages after it get a new child.
 """
 
 from __future__ import annotations
@@ -110,14 +110,14 @@ class Extract(Stage):
     def _put(self, batch: Batch, results: Sequence[Result]) -> Batch:
         from curate.text.html.extract import Refused
 
-        for name, kind in self.writes.items():
-            batch = batch.put(name, pa.array([getattr(result, name, None) for result in results], kind))
+        for name, dtype in self.writes.items():
+            batch = batch.put(name, pa.array([getattr(result, name, None) for result in results], dtype))
         refused = [result if isinstance(result, Refused) else None for result in results]
-        values = pa.array([verdict and verdict.value for verdict in refused], pa.float64())
-        details = pa.array([verdict and verdict.detail for verdict in refused], pa.string())
-        given = [verdict and (verdict.reason, verdict.limit) for verdict in refused]
-        for reason, limit in dict.fromkeys(pair for pair in given if pair):
-            where = np.array([pair == (reason, limit) for pair in given])
+        values = pa.array([refusal and refusal.value for refusal in refused], pa.float64())
+        details = pa.array([refusal and refusal.detail for refusal in refused], pa.string())
+        reasons = [refusal and (refusal.reason, refusal.limit) for refusal in refused]
+        for reason, limit in dict.fromkeys(pair for pair in reasons if pair):
+            where = np.array([pair == (reason, limit) for pair in reasons])
             batch = drop_where(batch, where, reason, value=values, limit=limit, detail=details)
         return batch
 
@@ -130,9 +130,9 @@ class _Row:
 
 
 def _rows(batch: Batch) -> Iterator[_Row | None]:
-    """What is known of every page; None where a verdict stands."""
-    kinds = {HTML: pa.large_binary(), "content_type": pa.string(), "fetched_at": FETCHED_AT_TYPE}
-    columns = [batch[name].cast(kind) if name in batch else pa.nulls(len(batch), kind) for name, kind in kinds.items()]
+    """Content, type and time of every page, None where it is dropped already."""
+    types = {HTML: pa.large_binary(), "content_type": pa.string(), "fetched_at": FETCHED_AT_TYPE}
+    columns = [batch[name].cast(dtype) if name in batch else pa.nulls(len(batch), dtype) for name, dtype in types.items()]
     for dropped, body, content_type, fetched_at in zip(batch.dropped, *columns, strict=True):
         if dropped:
             yield None
@@ -142,7 +142,7 @@ def _rows(batch: Batch) -> Iterator[_Row | None]:
 
 
 class ExtractionChild:
-    """The child process that extracts, and its successors."""
+    """A child process that extracts text, replaced by a new one when it dies."""
 
     def __init__(self, settings: Settings, max_cpu_s: float, max_memory_bytes: int | None) -> None:
         """Starts the first child. Raises RunError where the engine cannot be loaded."""
@@ -156,7 +156,7 @@ class ExtractionChild:
         self._child.close()
 
     def extract(self, page: Page) -> Extracted | Refused:
-        """A page that fails is tried again in a fresh child, for it may be the pages before that used up the memory."""
+        """Extract one page. One that fails is tried again in a new child, since earlier pages may have used up the memory."""
         from curate.text.html.extract import CRASH, EngineError, Refused
 
         payload = pickle.dumps(page)

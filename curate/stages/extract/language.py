@@ -66,15 +66,15 @@ class Language(Stage):
 
         def kernel(batch: Batch) -> Batch:
             texts = [(text or "")[: self.max_chars] for text in batch[TEXT].to_pylist()]
-            found = [best if text.strip() else (_UNKNOWN, 0.0) for text, best in zip(texts, identify(texts), strict=True)]
-            names = pa.array([name for name, _ in found], pa.string())
-            scores = np.round(np.array([score for _, score in found], np.float64), 4)
+            languages = [best if text.strip() else (_UNKNOWN, 0.0) for text, best in zip(texts, identify(texts), strict=True)]
+            names = pa.array([name for name, _ in languages], pa.string())
+            scores = np.round(np.array([score for _, score in languages], np.float64), 4)
             batch = batch.put("language", names).put("language_score", pa.array(scores.astype(np.float32)))
-            return self._judge(batch, names, scores)
+            return self._drop_unwanted(batch, names, scores)
 
         return kernel
 
-    def _judge(self, batch: Batch, names: pa.Array, scores: npt.NDArray[Any]) -> Batch:
+    def _drop_unwanted(self, batch: Batch, names: pa.Array, scores: npt.NDArray[Any]) -> Batch:
         if self.keep is not None:
             other = pc.invert(pc.is_in(names, pa.array(self.keep, pa.string())))
             batch = drop_where(batch, other, "other_language", value=scores, detail=names)

@@ -47,22 +47,22 @@ if TYPE_CHECKING:
 
 _OWN = str(Path(__file__).parent / "lists" / "bad_words" / "en.txt")
 COMMON = frozenset({"sm", "グロ", "女の子", "性"})
-"""Entries that are parts of common words; no list has them."""
+"""Entries that are parts of common words. They are removed from every list."""
 UNFLANKED = frozenset({"ja", "th", "zh"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class C4Badwords(Stage):
-    """Words by list and language."""
+    """Drops documents with a word of the list of their language."""
 
     lists: tuple[AssetPath, ...] = (_OWN,)
-    """Named for their language; two of one language are one list."""
+    """Files named for their language. Two files of one language are one list."""
     language_column: str | None = None
-    """Where the language of a document stands, by the names of the lists."""
+    """Column with the language of a document, by the names of the lists."""
     default_language: str = "en"
-    """Of documents without one."""
+    """Language of documents without one."""
     without_list: Literal["keep", "drop"] = "keep"
-    """What becomes of documents in a language without a list."""
+    """What to do with documents in a language without a list."""
     keep_frac: Annotated[float, Ge(0), Le(1)] = 0.0
     """Share of the documents with a bad word that are kept."""
     seed: Annotated[int, Ge(0)] = 0
@@ -87,7 +87,7 @@ class C4Badwords(Stage):
 
         def kernel(batch: Batch) -> Batch:
             languages = self._languages(batch)
-            words = _found(batch.buffers, languages, searches, entries)
+            words = _bad_words(batch.buffers, languages, searches, entries)
             batch = drop_where(batch, pc.and_(words.is_valid(), pa.array(self._drawn(batch))), "bad_word", detail=words)
             if self.without_list == "drop":
                 missing = pc.invert(pc.is_in(languages, pa.array(sorted(searches), pa.string())))
@@ -102,7 +102,7 @@ class C4Badwords(Stage):
         return pc.fill_null(batch[self.language_column].cast(pa.string()), self.default_language)
 
     def _drawn(self, batch: Batch) -> npt.NDArray[np.bool_]:
-        """The documents that are dropped if they have a bad word."""
+        """Whether a document is dropped if it has a bad word. Shape (rows,)."""
         draws = (keyed_hash(batch.ordinals, "c4_badwords", self.seed) >> np.uint64(11)) / 2.0**53
         return np.asarray(draws >= self.keep_frac)
 
@@ -116,16 +116,16 @@ def read_lists(paths: Iterable[str]) -> dict[str, list[str]]:
     return {language: sorted(words - COMMON) for language, words in sorted(lists.items())}
 
 
-def _found(
+def _bad_words(
     texts: TextBuffers, languages: pa.Array, searches: Mapping[str, Search], entries: Mapping[str, list[str]]
 ) -> pa.Array:
-    """The bad word of every text, null for none."""
-    found = np.full(len(languages), None, object)
+    """The bad word of every text, null where there is none. Shape (rows,)."""
+    words = np.full(len(languages), None, object)
     for language in pc.unique(languages).to_pylist():
         if language not in searches:
             continue
         rows = np.flatnonzero(pc.equal(languages, language).to_numpy(zero_copy_only=False))
-        places = searches[language](TextBuffers(texts.data, texts.starts[rows], texts.ends[rows]))
-        hits = places >= 0
-        found[rows[hits]] = np.array(entries[language], object)[places[hits]]
-    return pa.array(found, pa.string())
+        entry_numbers = searches[language](TextBuffers(texts.data, texts.starts[rows], texts.ends[rows]))
+        hits = entry_numbers >= 0
+        words[rows[hits]] = np.array(entries[language], object)[entry_numbers[hits]]
+    return pa.array(words, pa.string())

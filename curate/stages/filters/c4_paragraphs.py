@@ -1,8 +1,8 @@
 """Keep pages with enough long paragraphs, as mC4 does.
 
 A paragraph is a line between newlines (`str.split("\\n")`), blanks at its ends included. It counts when it has at least
-`min_paragraph_chars` code points; a page with fewer than `min_paragraphs` of them has `too_few_paragraphs`. The verdict
-carries their number. A null text has none.
+`min_paragraph_chars` code points; a page with fewer than `min_paragraphs` of them is dropped for
+`too_few_paragraphs`, with their number as the value. A null text has none.
 
 Source: Xue et al. 2021, arXiv:2010.11934, section 3.1, and `c4_utils.py` of TensorFlow Datasets; datatrove 0.10 has the same
 rule as `C4ParagraphFilter` (three lines, the third longest of which has 200 characters).
@@ -27,7 +27,7 @@ from curate.api.stage import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class C4Paragraphs(Stage):
-    """At least so many paragraphs of at least so many characters."""
+    """Drops pages with too few long paragraphs."""
 
     min_paragraphs: Annotated[int, Ge(1)] = 3
     min_paragraph_chars: Annotated[int, Ge(0)] = 200
@@ -44,9 +44,9 @@ class C4Paragraphs(Stage):
         from curate.text.rules.c4 import count_paragraphs
 
         def kernel(batch: Batch) -> Batch:
-            found = count_paragraphs(batch.buffers, self.min_paragraph_chars)
-            few = found < self.min_paragraphs
-            batch = drop_where(batch, few, self.reasons[0], value=found, limit=self.min_paragraphs)
-            return batch.put("c4_paragraphs", pa.array(found.astype(np.float64))) if self.values else batch
+            paragraphs = count_paragraphs(batch.buffers, self.min_paragraph_chars)
+            few = paragraphs < self.min_paragraphs
+            batch = drop_where(batch, few, self.reasons[0], value=paragraphs, limit=self.min_paragraphs)
+            return batch.put("c4_paragraphs", pa.array(paragraphs.astype(np.float64))) if self.values else batch
 
         return kernel

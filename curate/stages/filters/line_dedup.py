@@ -8,8 +8,8 @@ Edits: `repeated_line`.
 Source: Li et al. 2024, "DataComp-LM" (arXiv:2406.11794), `within_page_dedup` of its reproduction of C4 (Raffel et al. 2020,
 arXiv:1910.10683, section 2.2, where lines are compared across the corpus); the default options give its text.
 
-Decisions. Lower case is `str.lower` of the whole line. A document never becomes shorter than its distinct lines, so there
-is no verdict. Copies across documents are the affair of a barrier.
+Decisions. Lower case is `str.lower` of the whole line. A document never becomes shorter than its distinct lines, so none
+is dropped. Copies across documents are left to `line_dedup_global`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LineDedup(Stage):
 
     ignore_case: bool = True
     min_line_chars: Annotated[int, Ge(0)] | None = None
-    """Shorter lines stay however often they come."""
+    """Shorter lines stay, however often they occur."""
 
     reasons = ()
 
@@ -45,8 +45,8 @@ class LineDedup(Stage):
         from curate.text.rules.repeated_lines import repeating
 
         def kernel(batch: Batch) -> Batch:
-            found = repeating(batch.buffers, ignore_case=self.ignore_case, min_chars=self.min_line_chars or 0)
-            rows = np.flatnonzero(found)
+            repeats = repeating(batch.buffers, ignore_case=self.ignore_case, min_chars=self.min_line_chars or 0)
+            rows = np.flatnonzero(repeats)
             texts = batch[TEXT].take(pa.array(rows)).to_pylist()
             return edit_rows(batch, {row: self._dedup(text) for row, text in zip(rows.tolist(), texts, strict=True)})
 
@@ -56,15 +56,15 @@ class LineDedup(Stage):
         kept: list[str] = []
         edits: list[Edit] = []
         seen: set[str] = set()
-        least, place = max(self.min_line_chars or 0, 1), 0
+        min_chars, start = max(self.min_line_chars or 0, 1), 0
         for line in text.split("\n"):
             bare = line.strip()
             key = bare.lower() if self.ignore_case else bare
-            if len(bare) >= least and key in seen:
-                edits.append(("repeated_line", place - 1, place + len(line), ""))
+            if len(bare) >= min_chars and key in seen:
+                edits.append(("repeated_line", start - 1, start + len(line), ""))
             else:
                 kept.append(line)
-            if len(bare) >= least:
+            if len(bare) >= min_chars:
                 seen.add(key)
-            place += len(line) + 1
+            start += len(line) + 1
         return "\n".join(kept), edits

@@ -1,6 +1,6 @@
 """Replace personal data and secrets in texts: by stand-ins that are plainly nobody's, or by tags.
 
-Kinds, each found by its published form (`text/pii.py` names the sources):
+Kinds, each found by its published form (`text/rules/pii.py` names the sources):
 
 - email: a name, `@`, a host with a dot and a last label of letters, in any script that puts blanks between words. Example
   domains (RFC 2606), file names (`image@2x.png`), users within URLs (`https://user@host`) and the service address `git@host`
@@ -91,24 +91,25 @@ class Pii(Stage):
         from curate.text.rules.pii import Finder
         from curate.text.rules.pii_candidates import place_finder
 
-        places_of, find = place_finder(), Finder(self.kinds, self.private_ips)
+        candidates_of, find = place_finder(), Finder(self.kinds, self.private_ips)
 
         def kernel(batch: Batch) -> Batch:
-            places = places_of(batch.buffers).tolist()
-            rows = [(row, list(mine)) for row, mine in groupby(places, itemgetter(0))]
+            candidates = candidates_of(batch.buffers).tolist()
+            rows = [(row, list(in_row)) for row, in_row in groupby(candidates, itemgetter(0))]
             texts = batch[TEXT].take(pa.array([row for row, _ in rows], pa.int64())).to_pylist()
-            made: dict[int, tuple[str, list[Edit]]] = {}
-            for (row, mine), text in zip(rows, texts, strict=True):
-                found = [match for match in find(text, mine) if not match.reserved]
-                edits = [(match.kind, match.start, match.end, self.stand_in(match)) for match in found]
-                made[row] = _apply(text, edits), edits
-            return self._settle(batch, made)
+            edited: dict[int, tuple[str, list[Edit]]] = {}
+            for (row, in_row), text in zip(rows, texts, strict=True):
+                matches = [match for match in find(text, in_row) if not match.reserved]
+                edits = [(match.kind, match.start, match.end, self.stand_in(match)) for match in matches]
+                edited[row] = _apply(text, edits), edits
+            return self._put(batch, edited)
 
         return kernel
 
-    def _settle(self, batch: Batch, made: Mapping[int, tuple[str, list[Edit]]]) -> Batch:
+    def _put(self, batch: Batch, edited: Mapping[int, tuple[str, list[Edit]]]) -> Batch:
+        """Write the counts, drop documents over `max_matches`, and give the others their new texts."""
         counts: dict[str, npt.NDArray[np.int64]] = {kind: np.zeros(len(batch), np.int64) for kind in self.kinds}
-        for row, (_, edits) in made.items():
+        for row, (_, edits) in edited.items():
             for kind, *_ in edits:
                 counts[kind][row] += 1
         for kind, values in counts.items():
@@ -116,16 +117,16 @@ class Pii(Stage):
         if self.max_matches is not None:
             total = np.sum([*counts.values()], axis=0)
             batch = drop_where(batch, total > self.max_matches, "too_much_pii", value=total, limit=self.max_matches)
-        return edit_rows(batch, made)
+        return edit_rows(batch, edited)
 
     def counts(self, after: Batch) -> Mapping[str, int]:
-        """Values replaced, by kind; a document that is dropped keeps its own."""
+        """Values replaced in kept documents, by type."""
         kept = pa.array(~after.dropped)
         sums = {kind: pc.sum(after[f"pii_{kind}"].filter(kept)).as_py() for kind in self.kinds}
         return {kind: count for kind, count in sums.items() if count}
 
     def stand_in(self, match: Match) -> str:
-        """What a value becomes."""
+        """The replacement of a value: a stand-in chosen by its hash, or a tag."""
         if self.replacement == "tag" or match.kind not in ("email", "ip", "phone"):
             return f"<{match.kind}>"
         digest = hashlib.blake2b(
@@ -149,8 +150,8 @@ def _draws(number: int) -> Iterator[int]:
 
 
 def _apply(text: str, edits: Sequence[Edit]) -> str:
-    parts, at = [], 0
+    parts, position = [], 0
     for _, start, end, replacement in edits:
-        parts += [text[at:start], replacement]
-        at = end
-    return "".join([*parts, text[at:]])
+        parts += [text[position:start], replacement]
+        position = end
+    return "".join([*parts, text[position:]])

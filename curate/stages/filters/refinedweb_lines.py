@@ -1,4 +1,4 @@
-"""RefinedWeb's line corrections as DCLM runs them: lines of interface text go, and documents that lose much by it.
+"""RefinedWeb's line corrections as DCLM runs them: remove lines of interface text, drop documents that lose much by it.
 
 Source: Penedo et al. 2023, "The RefinedWeb Dataset" (arXiv:2306.01116), appendix G.2, which gives the rules in words;
 numbers, order and measures are those of DCLM (Li et al. 2024, arXiv:2406.11794; `dclm_baseline_refinedweb.yaml` and
@@ -118,14 +118,14 @@ class RefinedwebLines(Stage):
             corrected = [correct(text or "", facts) for text, facts in zip(texts, _facts(notable, rows), strict=True)]
             after = notable.words.copy()
             after[rows] = count_words(text_buffers(pa.array([text for text, _ in corrected], pa.large_string())))
-            return self._settle(batch, notable.words, after, dict(zip(rows.tolist(), corrected, strict=True)))
+            return self._put(batch, notable.words, after, dict(zip(rows.tolist(), corrected, strict=True)))
 
         return kernel
 
-    def _settle(
+    def _put(
         self, batch: Batch, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], corrected: Mapping[int, Corrected]
     ) -> Batch:
-        """Verdicts, then the new texts of the documents that have none."""
+        """Drop documents by what is left of them, and give the others their new texts."""
         nothing = np.zeros(len(batch), np.bool_)
         nothing[[row for row, (text, _) in corrected.items() if not text]] = True
         share = (before - after) / np.maximum(before, 1)
@@ -139,7 +139,7 @@ class RefinedwebLines(Stage):
         return edit_rows(batch, corrected)
 
     def _corrector(self) -> Callable[[str, Facts], Corrected]:
-        """All corrections of one text, whose notable lines are given."""
+        """A function that applies all corrections to a text, given the facts about its notable lines."""
         counter = re.compile(rf"\W*\d[,.\d]*[kmb]?\s+(?:{'|'.join(COUNTED)})\W*")
         cutters = [
             re.compile(before + "|".join(map(_pattern, phrases)) + behind, re.IGNORECASE)
@@ -176,7 +176,7 @@ class RefinedwebLines(Stage):
 
 
 Facts = list[list[int]]
-"""Of every notable line: its number, capitals, digits, words, whether it may be a counter, whether it may hold a phrase."""
+"""For every notable line: its number, capitals, digits, words, whether it may be a counter, whether it may have a phrase."""
 Corrected = tuple[str, list[Edit]]
 
 
@@ -191,17 +191,17 @@ def _pattern(phrase: str) -> str:
 
 @dataclass
 class _Lines:
-    """The lines of one text while it is corrected, and which rule took what."""
+    """The lines of a text while it is corrected, and what every rule removed."""
 
     text: str
     lines: list[str] = field(init=False)
-    """As they came."""
-    gone: dict[int, str] = field(default_factory=dict)
-    """Lines that were taken whole, with the rule."""
+    """The lines of the original text."""
+    removed: dict[int, str] = field(default_factory=dict)
+    """Number of every removed line -> the rule."""
     pieces: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    """What is left of a line of which something was taken: parts of it, as places in the line."""
+    """Line number -> (start, end) of the remaining parts, for lines that lost a part."""
     cuts: dict[int, list[tuple[int, int, str]]] = field(default_factory=dict)
-    """What was taken of it, with the rule."""
+    """Line number -> (start, end, rule) of the removed parts."""
 
     def __post_init__(self) -> None:
         self.lines = self.text.split("\n")
@@ -216,28 +216,28 @@ class _Lines:
         return sum(end - start for start, end in self.pieces[n]) if n in self.pieces else len(self.lines[n])
 
     def squeeze(self, most: int) -> None:
-        """Leave at most `most` newlines in a row."""
+        """Shorten runs of newlines to `most`."""
         run = -1  # empty lines; within the text there is one newline more, at its ends there are as many
         for n, line in enumerate(self.lines[:-1]):
             run = 0 if line else run + 1
             if run >= most:
-                self.gone[n] = "newlines"
+                self.removed[n] = "newlines"
 
     def drop(self, rule: str, lines: Iterator[int], trim: bool = True) -> None:
         for n in lines:
-            self.gone.setdefault(n, rule)
+            self.removed.setdefault(n, rule)
             self.trimmed = False
         if trim:
             self.trim()
 
     def cut_out(self, rule: str, cutter: re.Pattern[str], lines: Sequence[int]) -> None:
         for n in lines:
-            if n in self.gone:
+            if n in self.removed:
                 continue
             line = self[n]
             left = cutter.sub("", line)
             if not left or left.isspace():
-                self.gone[n] = rule
+                self.removed[n] = rule
                 self.trimmed = False
             elif left != line:
                 for match in reversed(list(cutter.finditer(line))):
@@ -245,12 +245,12 @@ class _Lines:
         self.trim()
 
     def trim(self) -> None:
-        """Take the white space at both ends of what is left."""
+        """Remove white space at both ends of the remaining text."""
         if self.trimmed:
             return
-        while self.first <= self.last and self._gone_if_blank(self.first):
+        while self.first <= self.last and self._remove_if_blank(self.first):
             self.first += 1
-        while self.first <= self.last and self._gone_if_blank(self.last):
+        while self.first <= self.last and self._remove_if_blank(self.last):
             self.last -= 1
         self.trimmed = True
         if self.first > self.last:
@@ -262,36 +262,36 @@ class _Lines:
         if line[0].isspace():
             self._cut(self.first, 0, len(line) - len(line.lstrip()), TRIM)
 
-    def _gone_if_blank(self, n: int) -> bool:
-        """Take a line at an end of the text if only white space is left of it; whether it is gone then."""
-        if n not in self.gone and not self[n].strip():
-            self.gone[n] = TRIM
-        return n in self.gone
+    def _remove_if_blank(self, n: int) -> bool:
+        """Remove a line at an end of the text if it is blank. Returns whether it is removed now."""
+        if n not in self.removed and not self[n].strip():
+            self.removed[n] = TRIM
+        return n in self.removed
 
     def _cut(self, n: int, start: int, end: int, rule: str) -> None:
-        """Take what stands at these places of what is left of a line."""
+        """Remove start..end of the remaining text of a line."""
         self.trimmed = rule == TRIM
-        place, left = 0, []
+        position, left = 0, []
         for low, high in self.pieces.get(n) or [(0, len(self.lines[n]))]:
-            a, b = (min(max(low + edge - place, low), high) for edge in (start, end))
+            a, b = (min(max(low + edge - position, low), high) for edge in (start, end))
             left += [(low, a), (b, high)]
             if a < b:
                 self.cuts.setdefault(n, []).append((a, b, rule))
-            place += high - low
+            position += high - low
         self.pieces[n] = [(low, high) for low, high in left if low < high]
 
     def result(self) -> Corrected:
-        """The text that is left, and the edits that lead to it."""
+        """The corrected text, and the edits that lead to it."""
         ends = [-1, *map(add, accumulate(map(len, self.lines)), count())]
         edits: list[Edit] = []
-        for n in sorted(self.gone.keys() | self.cuts.keys()):
-            place = ends[n] + 1
-            if n not in self.gone:
-                taken = [(rule, place + start, place + end) for start, end, rule in sorted(self.cuts[n])]
+        for n in sorted(self.removed.keys() | self.cuts.keys()):
+            first = ends[n] + 1
+            if n not in self.removed:
+                taken = [(rule, first + start, first + end) for start, end, rule in sorted(self.cuts[n])]
             elif n < self.last:
-                taken = [(self.gone[n], place, ends[n + 1] + 1)]
+                taken = [(self.removed[n], first, ends[n + 1] + 1)]
             else:  # no line is left behind it: the newline before it goes with it
-                taken = [(self.gone[n], max(place - 1, 0), ends[n + 1])]
+                taken = [(self.removed[n], max(first - 1, 0), ends[n + 1])]
             for rule, start, end in taken:
                 if edits and edits[-1][0] == rule and edits[-1][2] == start:
                     start = edits.pop()[1]

@@ -1,13 +1,13 @@
-"""Drop documents, or cut lines, that a scorer finds toxic; the score is written as a column.
+"""Drop documents, or remove lines, that a scorer finds toxic; the score is written as a column.
 
 Any scorer card will do: a model of hate speech, of obscenity, of adult content, one stage for each. What a score means, and
-so what `max` should be, is a matter of the model; `max: null` writes scores and does nothing else, and `curate whatif` tells
-what a limit would do (`unit: document`, `values: true`).
+so what `max` should be, depends on the model. `max: null` writes scores and does nothing else, and `curate whatif` shows what
+a limit would do (`unit: document`, `values: true`).
 
-- `unit: document`: the whole text has one score. Above `max` the document goes (`toxic`).
-- `unit: line`: every line that is not blank has its own, and the column holds the highest of a document. Lines above `max`
-  are cut (edits `toxic_line`, as in `cuts.py`); blank lines stay. A document of which no line is left goes
-  (`nothing_left`), and so does one that loses more than `max_removed_frac` of its characters (`too_many_chars_removed`).
+- `unit: document`: the text has one score. A document above `max` is dropped (`toxic`).
+- `unit: line`: every line that is not blank has a score, and the column has the highest of the document. Lines above `max` are
+  removed (edits `toxic_line`); blank lines stay. A document without a remaining line is dropped (`nothing_left`), and so is
+  one that loses more than `max_removed_frac` of its characters (`too_many_chars_removed`).
 
 A text that is null, holds no word that the model knows, or has none but blank lines where lines are scored, has no score
 (`no_score`), unless `max` is null.
@@ -40,7 +40,7 @@ from curate.errors import known_values
 from curate.models.card import load_card
 from curate.models.load import load_scorer
 from curate.schema import TEXT
-from curate.stages.filters.remove_spans import cut_units
+from curate.stages.filters.remove_spans import remove_units
 
 ScoreTexts = Callable[[Sequence[str | None]], npt.NDArray[np.float32]]
 
@@ -52,12 +52,12 @@ class Toxicity(Stage):
     scorer: ScorerPath
     """The folder of a scorer: card.md and its model."""
     column: str | None = None
-    """Which column of the card; may be left out where it has one."""
+    """Column of the card. May be left out where the card has one only."""
     max: float | None
-    """Null: scores are written, nothing is dropped or cut."""
+    """Null: scores are written, nothing is dropped or removed."""
     unit: Literal["document", "line"] = "document"
     max_removed_frac: Annotated[float, Ge(0), Le(1)] | None = None
-    """Of unit line: the largest share of its characters that a document may lose."""
+    """Largest share of its characters that a document may lose, with `unit: line`."""
     values: bool = False
     """Record the column for every document the stage sees, dropped ones too: `curate whatif` can then move `max`."""
 
@@ -70,48 +70,48 @@ class Toxicity(Stage):
             raise ValueError(f"column: the card has {len(columns)} columns ({', '.join(columns)}); say which")
         if self.column is not None and self.column not in columns:
             raise ValueError(f"column: the card has no {self.column!r}. {known_values(self.column, columns)}")
-        if self.max_removed_frac is not None and not self.cuts:
+        if self.max_removed_frac is not None and not self.removes_lines:
             raise ValueError("max_removed_frac: lines are cut with 'unit: line' and a 'max' only")
         object.__setattr__(self, "column", self.column or columns[0])
 
     @property
-    def cuts(self) -> bool:
+    def removes_lines(self) -> bool:
         """Whether texts may change."""
         return self.unit == "line" and self.max is not None
 
     @property
     def writes(self) -> Mapping[str, pa.DataType]:
         assert self.column is not None
-        return {**({TEXT: pa.large_string()} if self.cuts else {}), self.column: pa.float32()}
+        return {**({TEXT: pa.large_string()} if self.removes_lines else {}), self.column: pa.float32()}
 
     def open(self) -> Kernel:
         scorer, column = load_scorer(self.scorer), self.column
         assert column is not None
-        judge = self._lines if self.unit == "line" else self._documents
-        return lambda batch: judge(batch, lambda texts: scorer(texts)[column])
+        apply = self._score_lines if self.unit == "line" else self._score_documents
+        return lambda batch: apply(batch, lambda texts: scorer(texts)[column])
 
-    def _documents(self, batch: Batch, score: ScoreTexts) -> Batch:
+    def _score_documents(self, batch: Batch, score: ScoreTexts) -> Batch:
         scores = score(batch[TEXT])
         batch = self._put(batch, scores)
         if self.max is not None:
             batch = drop_where(batch, scores > np.float64(self.max), "toxic", value=scores, limit=self.max)
         return batch
 
-    def _lines(self, batch: Batch, score: ScoreTexts) -> Batch:
+    def _score_lines(self, batch: Batch, score: ScoreTexts) -> Batch:
         texts = [(text or "").split("\n") for text in batch[TEXT].to_pylist()]
-        places = [(row, n) for row, lines in enumerate(texts) for n, line in enumerate(lines) if line.strip()]
-        scores = score([texts[row][n] for row, n in places])
+        line_numbers = [(row, n) for row, lines in enumerate(texts) for n, line in enumerate(lines) if line.strip()]
+        scores = score([texts[row][n] for row, n in line_numbers])
         highest = np.full(len(batch), np.nan, np.float32)
-        np.fmax.at(highest, [row for row, _ in places], scores)
+        np.fmax.at(highest, [row for row, _ in line_numbers], scores)
         batch = self._put(batch, highest)
         if self.max is None:
             return batch
         toxic = np.flatnonzero(scores > np.float64(self.max))
-        rows, numbers = np.array(places, np.int64).reshape(-1, 2)[toxic].T
-        return cut_units(batch, rows, numbers, unit="line", rule="toxic_line", max_removed_frac=self.max_removed_frac)
+        rows, numbers = np.array(line_numbers, np.int64).reshape(-1, 2)[toxic].T
+        return remove_units(batch, rows, numbers, unit="line", rule="toxic_line", max_removed_frac=self.max_removed_frac)
 
     def _put(self, batch: Batch, scores: npt.NDArray[np.float32]) -> Batch:
-        """The batch with the scores, and with verdicts on documents that have none."""
+        """Write the scores, and drop documents without one for `no_score` unless `max` is null."""
         assert self.column is not None
         batch = batch.put(self.column, pa.array(scores))
         return drop_where(batch, np.isnan(scores), "no_score") if self.max is not None else batch

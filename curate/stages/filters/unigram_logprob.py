@@ -43,8 +43,8 @@ from curate.text.words.types import ALNUM, WordUnit
 REASON, MEASURE, OPTION = "low_unigram_logprob", "unigram_logprob", "min_mean_logprob"
 
 UNITS: dict[str, WordUnit] = {"ours": "uax29", "datatrove-0.10": "spacy"}
-KINDS = {"ours": ALNUM, "datatrove-0.10": 0}
-"""Bits that a word must have to be counted (`text/words.py`)."""
+WORD_BITS = {"ours": ALNUM, "datatrove-0.10": 0}
+"""Bits of `Words.kinds` that a word must have to be counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class UnigramLogprob(RuleStage):
     lowercase: bool = True
     """Look words up in lower case; the table is taken to lower case too."""
     unknown_count: Annotated[float, Gt(0)] | AsProfile = AS_PROFILE
-    """How often a word counts that is not in the table."""
+    """Count of a word that is not in the table."""
     min_mean_logprob: Annotated[float, Le(0)] | AsProfile | None = AS_PROFILE
     values: bool = True
     """Write what was measured as column `unigram_logprob`."""
@@ -69,7 +69,7 @@ class UnigramLogprob(RuleStage):
             (Rule(REASON, MEASURE, OPTION, None),),
         ),
         "datatrove-0.10": Profile(
-            "`UnigramLogProbFilter` of datatrove 0.10, where the verdict has no label; unknown words have probability 1e-9.",
+            "`UnigramLogProbFilter` of datatrove 0.10, which gives no drop reason; unknown words have probability 1e-9.",
             (Rule(REASON, MEASURE, OPTION, -10.0, strict=False),),
         ),
     }
@@ -79,7 +79,7 @@ class UnigramLogprob(RuleStage):
 
         unit: WordUnit = UNITS[self.profile] if self.unit == "profile" else self.unit
         table = read_unigrams(self.unigrams, lowercase=self.lowercase)
-        score = unigram_scorer(table, self._unknown_logprob(table.total), KINDS[self.profile])
+        score = unigram_scorer(table, self._unknown_logprob(table.total), WORD_BITS[self.profile])
 
         def kernel(batch: Batch) -> Batch:
             return self.apply_rules(batch, {MEASURE: score(batch.words(unit))})

@@ -29,12 +29,13 @@ from curate.storage import store
 _OWN = Path(__file__).parent / "lists"
 _WORD = re.compile(r"[^\W_]+")
 
-Verdict = tuple[str, float | None, float | None, str]
+DropReason = tuple[str, float | None, float | None, str]
+"""Reason, value, limit and detail, as in the column `drop`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UrlFilter(Stage):
-    """Lists by path; our own word lists are used unless others are given. An empty list switches a rule off."""
+    """Drops documents by lists given by path. Word lists default to our own. An empty list switches its rule off."""
 
     domains: tuple[AssetPath, ...] = ()
     hosts: tuple[AssetPath, ...] = ()
@@ -55,24 +56,24 @@ class UrlFilter(Stage):
         return {URL: pa.string()}
 
     def open(self) -> Kernel:
-        judge = self._judge()
+        check = self._checker()
 
         def kernel(batch: Batch) -> Batch:
-            verdicts = [judge(url) for url in batch[URL].to_pylist()]
+            drops = [check(url) for url in batch[URL].to_pylist()]
             keys = [field.name for field in DROP_TYPE]
-            rows = [dict(zip(keys, verdict, strict=True)) if verdict else None for verdict in verdicts]
+            rows = [dict(zip(keys, drop, strict=True)) if drop else None for drop in drops]
             return batch.put(DROP, pa.array(rows, DROP_TYPE))
 
         return kernel
 
-    def _judge(self) -> Callable[[str | None], Verdict | None]:
-        """The rules, in order, for one URL."""
+    def _checker(self) -> Callable[[str | None], DropReason | None]:
+        """A function that tries all rules in order on one URL."""
         domains, hosts = ({host_of(line) for line in _entries(paths)} for paths in (self.domains, self.hosts))
         words, soft = ({line.lower() for line in _entries(paths)} for paths in (self.words, self.soft_words))
         subwords = sorted(line.lower() for line in _entries(self.subwords))
         anywhere = re.compile("|".join(map(re.escape, subwords))) if subwords else None
 
-        def judge(url: str | None) -> Verdict | None:
+        def check(url: str | None) -> DropReason | None:
             if not url:
                 return ("no_url", None, None, "") if self.require_url else None
             host = host_of(url)
@@ -80,16 +81,16 @@ class UrlFilter(Stage):
                 return "blocked_domain", None, None, listed
             if host in hosts:
                 return "blocked_host", None, None, host
-            found = set(_WORD.findall(url.lower()))
-            if hit := found & words:
-                return "blocked_word", None, None, min(hit)
-            if len(gentle := found & soft) > self.max_soft_words:
-                return "too_many_soft_words", len(gentle), self.max_soft_words, " ".join(sorted(gentle))
+            url_words = set(_WORD.findall(url.lower()))
+            if hits := url_words & words:
+                return "blocked_word", None, None, min(hits)
+            if len(soft_hits := url_words & soft) > self.max_soft_words:
+                return "too_many_soft_words", len(soft_hits), self.max_soft_words, " ".join(sorted(soft_hits))
             if anywhere and (match := anywhere.search(url.lower())):
                 return "blocked_subword", None, None, match.group()
             return None
 
-        return judge
+        return check
 
 
 def host_of(url: str) -> str:

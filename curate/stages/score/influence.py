@@ -1,8 +1,8 @@
-"""Predict by how much a document helps the model in training: MATES's influence model, and a column. `select` chooses by it.
+"""Predict how much a document helps the model in training, by MATES's influence model; `select` chooses by the column.
 
-Scores are in standard deviations of the influences that the model learnt from, 0 their mean; higher is better. A text that is
-null or has no word has no score. Texts go through the encoder by length, so that padding costs next to nothing. Scores are
-logged as they come: a shard that is tried again asks for none of them twice.
+Scores are standardised influences: 0 is the mean of the training targets, 1 their standard deviation; higher is better. A text
+that is null or has no word has no score. Texts go through the encoder by length, so that padding costs next to nothing. Scores
+are written to the response log as they come: a retried shard computes none of them twice.
 
 Source: Yu et al. 2024, "MATES" (arXiv:2406.06046), section 4.2. There lower is better, since losses are predicted.
 """
@@ -36,11 +36,11 @@ class Influence(Stage):
     """The folder of an influence model: card.md, weights, tokenizer."""
     column: str = "influence"
     device: str = "cpu"
-    """As torch names it."""
+    """Device of the model, as torch names it."""
     gpus: Annotated[float, Ge(0)] = 0
-    """Of a worker."""
+    """GPUs per worker."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of what the encoder computes with. On GPUs bfloat16 is as good and twice as fast."""
+    """Type that the encoder computes in. On GPUs bfloat16 is as good and twice as fast."""
     batch_tokens: Annotated[int, Ge(1)] = 8192
 
     exact = False
@@ -69,23 +69,23 @@ class Influence(Stage):
         card = load_influence_card(self.scorer)
         model = begin(self.scorer, window=card.window, max_windows=card.max_windows, dropout=0.0, seed=0)
         model = model.to(self.device).eval()
-        halved: Callable[[], AbstractContextManager[None]] = lambda: torch.autocast(  # noqa: E731
+        autocast: Callable[[], AbstractContextManager[None]] = lambda: torch.autocast(  # noqa: E731
             self.device.split(":")[0], torch.bfloat16, enabled=self.dtype == "bfloat16"
         )
-        about = f"{card.sha256} {self.dtype}"
+        model_key = f"{card.sha256} {self.dtype}"
 
-        def ask(batch: Batch, answers: ResponseLog) -> Batch:
+        def kernel(batch: Batch, log: ResponseLog) -> Batch:
             texts = texts_of(batch)
-            keys = [text and hashlib.sha256(f"{about}\0{text}".encode()).hexdigest() for text in texts]
+            keys = [text and hashlib.sha256(f"{model_key}\0{text}".encode()).hexdigest() for text in texts]
             wanted = {key: text for key, text in zip(keys, texts, strict=True) if key and text}
-            found = answers.find(wanted)
-            left = {key: text for key, text in wanted.items() if key not in found}
-            if left:
-                with halved():
-                    scores = model.predict(list(left.values()), self.batch_tokens)
-                new = {key: float(np.float32(score)) for key, score in zip(left, scores.tolist(), strict=True)}
-                answers.add(new)
-                found.update(new)
-            return batch.put(self.column, pa.array([found[key] if key else None for key in keys], pa.float32()))
+            scored = log.find(wanted)
+            missing = {key: text for key, text in wanted.items() if key not in scored}
+            if missing:
+                with autocast():
+                    scores = model.predict(list(missing.values()), self.batch_tokens)
+                new = {key: float(np.float32(score)) for key, score in zip(missing, scores.tolist(), strict=True)}
+                log.add(new)
+                scored.update(new)
+            return batch.put(self.column, pa.array([scored[key] if key else None for key in keys], pa.float32()))
 
-        return LoggedKernel(ask)
+        return LoggedKernel(kernel)

@@ -1,19 +1,19 @@
-"""Keep the top share of all documents by a score: an exact, deterministic barrier in bounded memory.
+"""Keep the top share of all documents by a score: exact, deterministic and in bounded memory.
 
-Documents are ranked by score, descending; equal scores by a keyed hash of the document, so that ties favour no file.
-Kept is the longest run from the top whose documents, characters or tokens together do not exceed `top` times the total
-of all documents that have a score. Documents without one (null or NaN) are dropped as `no_score`.
+Documents are ranked by score, descending. Ties are broken by a keyed hash of the document, so that they favour no file. The
+longest prefix of the ranking is kept whose documents, characters or tokens do not exceed `top` times the total of all documents
+with a score. Documents without one (null or NaN) are dropped for `no_score`.
 
-With `gumbel` the choice is drawn: what is ranked is the score in units of that temperature and noise of Gumbel's distribution,
-which depends on the seed and the document's id alone, so that neither files nor their order change the choice. The k highest
-are then k draws without replacement, each in proportion to exp(score / gumbel) (Kool et al. 2019, "Stochastic Beams and Where
-to Find Them"). MATES (Yu et al. 2024, arXiv:2406.06046) adds its noise with the other sign, `gumbel_rule: mates`: the side of
-the distribution on which a document is rarely lifted far, so that it follows the scores more closely at the same temperature.
+With `gumbel` the choice is random: documents are ranked by score / gumbel plus standard Gumbel noise, which depends only on the
+seed and the document's id, so that neither files nor their order change the choice. The k highest are k draws without
+replacement, in proportion to exp(score / gumbel) (Kool et al. 2019, "Stochastic Beams and Where to Find Them"). MATES (Yu et
+al. 2024, arXiv:2406.06046) subtracts the noise, `gumbel_rule: mates`: that side of the distribution rarely lifts a document
+far, so the choice follows the scores more closely at the same temperature.
 
-The cut is found by a radix selection over the 128-bit rank (64 bits of score, 64 of tie-break): every round each group
-of sketches answers with a histogram over the next 16 bits, and the bin that holds the cut is the next question. When it
-holds at most COLLECT rows these are fetched and sorted. A corpus of distinct scores needs two or three rounds; memory is
-65,536 bins or COLLECT rows, whatever the number of documents.
+The limit is found by a radix selection over the 128-bit rank (64 bits of score, 64 of tie-break). In every round each shard
+maps its summary to a histogram over the next 16 bits, and the bin that contains the limit is refined in the next round. When
+that bin holds at most COLLECT rows, these are fetched and sorted. A corpus of distinct scores needs two or three rounds. Memory
+is 65,536 bins or COLLECT rows, whatever the number of documents.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ _MASK = np.uint64(2**_DIGIT_BITS - 1)
 
 @dataclass(frozen=True, kw_only=True)
 class Select(Aggregate):
-    """The top share by a column."""
+    """Keeps the top share of documents by a column."""
 
     column: str
     top: Annotated[float, Ge(0), Le(1)]
     by: Literal["docs", "chars", "tokens"] = "docs"
     """What the share counts: documents, code points of text, or the column `tokens`."""
     gumbel: Annotated[float, Gt(0)] | None = None
-    """Temperature, in units of the column: towards 0 the top share by score, without end a random one."""
+    """Temperature, in units of the column. Near 0 the choice is the top share by score, at infinity a random share."""
     gumbel_rule: Literal["top_k", "mates"] = "top_k"
-    """Draws without replacement, or the rule of the code that MATES was released with."""
+    """Draws without replacement, or the rule of MATES's released code."""
     seed: Annotated[int, Ge(0)] = 0
-    """Of the noise, and of the order of documents with equal scores."""
+    """Seed of the noise, and of the order of documents with equal scores."""
 
     revision = 2  # ties and noise are drawn for purposes of their own
     reasons = ("no_score", "below_top")
@@ -83,7 +83,7 @@ class Select(Aggregate):
         return rows.filter(pc.invert(pc.is_null(scores, nan_is_null=True)))
 
     def _scores(self, batch: Batch) -> pa.Array:
-        """What documents are ranked by."""
+        """The values that documents are ranked by: scores, with noise if `gumbel` is set. Shape (rows,)."""
         scores = batch[self.column].cast(pa.float64(), safe=False)
         if self.gumbel is None:
             return scores
@@ -97,15 +97,15 @@ class Select(Aggregate):
             return batch.chars
         return np.asarray(pc.fill_null(batch["tokens"].cast(pa.int64()), 0).to_numpy(zero_copy_only=False))
 
-    def map_shard(self, rows: pa.Table, question: NextRound | None) -> pa.Table:
-        """Sums per bin of the next digit among rows that start with the question's digits; or those rows themselves."""
+    def map_shard(self, rows: pa.Table, this_round: NextRound | None) -> pa.Table:
+        """Counts and weights per bin of the next digit, of rows with this round's prefix. In the last round, those rows."""
         high, low = self._ranks(rows["score"].to_numpy(), rows[ORDINAL].to_numpy())
         weights = rows["weight"].to_numpy()
-        prefix = question.rows["digit"].to_pylist() if question else []
+        prefix = this_round.rows["digit"].to_pylist() if this_round else []
         inside = np.ones(len(weights), np.bool_)
-        for place, digit in enumerate(prefix):
-            inside &= _digit(high, low, place) == digit
-        if question is not None and question.rows.schema.metadata[b"collect"] == b"1":
+        for position, digit in enumerate(prefix):
+            inside &= _digit(high, low, position) == digit
+        if this_round is not None and this_round.rows.schema.metadata[b"collect"] == b"1":
             return rows.filter(pa.array(inside))
         digits = _digit(high[inside], low[inside], len(prefix)).astype(np.int64)
         bins, index = np.unique(digits, return_inverse=True)
@@ -114,26 +114,26 @@ class Select(Aggregate):
         np.add.at(sums, index, weights[inside])
         return pa.table({"digit": bins, "count": counts, "weight": sums})
 
-    def reduce(self, summaries: Iterable[pa.Table], question: NextRound | None) -> NextRound | Decision:
-        if question is not None and question.rows.schema.metadata[b"collect"] == b"1":
-            return self._cut(pa.concat_tables(summaries), _number(question, b"budget"))
+    def reduce(self, tables: Iterable[pa.Table], this_round: NextRound | None) -> NextRound | Decision:
+        if this_round is not None and this_round.rows.schema.metadata[b"collect"] == b"1":
+            return self._limit(pa.concat_tables(tables), _number(this_round, b"budget"))
         counts, weights = np.zeros(2**_DIGIT_BITS, np.int64), np.zeros(2**_DIGIT_BITS, np.int64)
-        for summary in summaries:
-            np.add.at(counts, summary["digit"].to_numpy(), summary["count"].to_numpy())
-            np.add.at(weights, summary["digit"].to_numpy(), summary["weight"].to_numpy())
+        for table in tables:
+            np.add.at(counts, table["digit"].to_numpy(), table["count"].to_numpy())
+            np.add.at(weights, table["digit"].to_numpy(), table["weight"].to_numpy())
         # Exact in integers: floor(0.1 * 30) must be 3, so the share is taken as the decimal that was written.
-        budget = _number(question, b"budget") if question else math.floor(Fraction(str(self.top)) * int(weights.sum()))
+        budget = _number(this_round, b"budget") if this_round else math.floor(Fraction(str(self.top)) * int(weights.sum()))
         total = np.cumsum(weights)
         over = np.flatnonzero((total > budget) & (counts > 0))
         if not over.size:
             return self._decision(None, None, everything=True)
         digit = int(over[0])
-        prefix = [*(question.rows["digit"].to_pylist() if question else []), digit]
+        prefix = [*(this_round.rows["digit"].to_pylist() if this_round else []), digit]
         collect = counts[digit] <= COLLECT or len(prefix) == _DIGITS
-        return _ask(prefix, budget - int(total[digit] - weights[digit]), collect)
+        return _next_round(prefix, budget - int(total[digit] - weights[digit]), collect)
 
-    def _cut(self, rows: pa.Table, budget: int) -> Decision:
-        """The first document that no longer fits, among the rows of the bin in which the budget ends."""
+    def _limit(self, rows: pa.Table, budget: int) -> Decision:
+        """The decision: the first document beyond the budget, among the rows of the bin in which it ends."""
         scores, ordinals = rows["score"].to_numpy(), rows[ORDINAL].to_numpy()
         high, low = self._ranks(scores, ordinals)
         order = np.lexsort((low, high))
@@ -152,14 +152,14 @@ class Select(Aggregate):
     def apply_decision(self, batch: Batch, decision: Decision) -> Batch:
         scores = self._scores(batch)
         batch = drop_where(batch, pc.is_null(scores, nan_is_null=True), "no_score")
-        cut = decision.rows.to_pylist()[0]
-        if cut["everything"]:
+        limit = decision.rows.to_pylist()[0]
+        if limit["everything"]:
             return batch
         values = np.asarray(pc.fill_null(scores, math.nan).to_numpy(zero_copy_only=False))
         high, low = self._ranks(values, batch.ordinals)
-        cut_high, cut_low = self._ranks(np.array([cut["score"]]), np.array([cut[ORDINAL]], np.uint64))
-        below = (high > cut_high) | ((high == cut_high) & (low >= cut_low))
-        return drop_where(batch, below, "below_top", value=values, limit=cut["score"])
+        limit_high, limit_low = self._ranks(np.array([limit["score"]]), np.array([limit[ORDINAL]], np.uint64))
+        below = (high > limit_high) | ((high == limit_high) & (low >= limit_low))
+        return drop_where(batch, below, "below_top", value=values, limit=limit["score"])
 
     def _ranks(self, scores: npt.NDArray[np.float64], ordinals: U64) -> tuple[U64, U64]:
         """(high, low): ascending from the best document on, distinct for distinct documents."""
@@ -174,18 +174,18 @@ def gumbel_noise(ids: pa.Array, seed: int) -> npt.NDArray[np.float64]:
     return np.asarray(-np.log(-np.log(uniform)))
 
 
-def _digit(high: U64, low: U64, place: int) -> U64:
-    """The `place`-th group of 16 bits of the 128-bit rank, most significant first."""
-    word = high if place < _DIGITS // 2 else low
-    shift = np.uint64(64 - _DIGIT_BITS * (place % (_DIGITS // 2) + 1))
+def _digit(high: U64, low: U64, position: int) -> U64:
+    """16 bits of the 128-bit rank; position 0 is the most significant."""
+    word = high if position < _DIGITS // 2 else low
+    shift = np.uint64(64 - _DIGIT_BITS * (position % (_DIGITS // 2) + 1))
     return (word >> shift) & _MASK
 
 
-def _ask(prefix: list[int], budget: int, collect: bool) -> NextRound:
+def _next_round(prefix: list[int], budget: int, collect: bool) -> NextRound:
     rows = pa.table({"digit": pa.array(prefix, pa.int64())})
     return NextRound(rows.replace_schema_metadata({"budget": str(budget), "collect": str(int(collect))}))
 
 
-def _number(question: NextRound | None, key: bytes) -> int:
-    assert question is not None
-    return int(question.rows.schema.metadata[key])
+def _number(this_round: NextRound | None, key: bytes) -> int:
+    assert this_round is not None
+    return int(this_round.rows.schema.metadata[key])
