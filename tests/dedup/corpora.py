@@ -78,7 +78,7 @@ def connected(pairs: list[tuple[int, int]], count: int) -> list[set[int]]:
 
 
 def deal_finely(monkeypatch: pytest.MonkeyPatch, share: int) -> None:
-    """Give tasks no more than so many bytes of sketches: many bundles and groups, of small corpora too."""
+    """Limit the bytes of summaries per task, so that small corpora too have many shard groups and key ranges."""
     monkeypatch.setattr(partition, "SHARD_GROUP_BYTES", share)
     monkeypatch.setattr(scan, "SHARD_GROUP_BYTES", share)
     monkeypatch.setattr(partition, "BLOCK_BYTES", 0)

@@ -1,4 +1,4 @@
-"""kill -9 inside every phase of the deduplicating barriers; the rerun gives the bytes of a run that nothing disturbed."""
+"""kill -9 inside every phase of the deduplicating stages; the rerun gives the bytes of a run that nothing disturbed."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ def test_what_an_earlier_run_kept_goes(
         str(write_pipeline(PIPELINE.format(corpus="old", stage=stage(name)), "a.yaml")), out=str(tmp_path / "a"), inline=True
     )
     before, wordless = rows(tmp_path / "a"), {None, "", "..."}
-    sketched = before if name == "line_dedup_global" else [row for row in before if row["text"] not in wordless]
-    assert f"{len(sketched):,} documents of {tmp_path / 'a'}" in index(tmp_path, "a", name)
+    summarized = before if name == "line_dedup_global" else [row for row in before if row["text"] not in wordless]
+    assert f"{len(summarized):,} documents of {tmp_path / 'a'}" in index(tmp_path, "a", name)
     path = write_pipeline(PIPELINE.format(corpus="new", stage=stage(name, ", against: [idx]")), "b.yaml")
     curate.run(str(path), out=str(tmp_path / "b"), inline=True)
     shutil.rmtree(tmp_path / "a")
@@ -91,7 +91,7 @@ def test_what_is_no_index_for_a_stage_is_refused(write_pipeline: WritePipeline, 
 
 
 @pytest.mark.usefixtures("two_crawls")
-def test_an_index_is_made_of_a_finished_run_that_kept_its_sketches(write_pipeline: WritePipeline, tmp_path: Path) -> None:
+def test_an_index_is_made_of_a_finished_run_that_kept_its_summaries(write_pipeline: WritePipeline, tmp_path: Path) -> None:
     text = PIPELINE.format(corpus="old", stage="{minhash: {ngram: 3}}") + "keep_steps: none\n"
     curate.run(str(write_pipeline(text, "a.yaml")), out=str(tmp_path / "a"), inline=True)
     runner = CliRunner()
@@ -118,8 +118,8 @@ def test_two_indexes_take_all_that_they_know(write_pipeline: WritePipeline, tmp_
 
 
 @pytest.mark.usefixtures("two_crawls")
-def test_an_index_that_is_added_needs_no_sketch_anew(write_pipeline: WritePipeline, tmp_path: Path) -> None:
-    """Nor does another limit on clusters: the step before the barrier is taken over, decided is anew."""
+def test_an_index_that_is_added_needs_no_summary_anew(write_pipeline: WritePipeline, tmp_path: Path) -> None:
+    """Nor does another limit on clusters: the step before the global stage is taken over, decided is anew."""
     notes: list[str] = []
 
     class Notes(Silent):

@@ -58,7 +58,7 @@ def jsonl(path: Path, **options: Any) -> JsonlSource:
     return JsonlSource(paths=str(path), fields={"edu": "float64"}, max_document_bytes=100, **options)
 
 
-def test_json_lines_are_documents_or_counted_verdicts(tmp_path: Path) -> None:
+def test_json_lines_are_documents_or_counted_drops(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(LINES) + b"\n")
     rows = read(jsonl(tmp_path / "a.jsonl"))
     assert [(row["id"], row["text"], row["drop"] and row["drop"]["reason"]) for row in rows] == [
@@ -201,7 +201,7 @@ def test_damaged_compressed_lines_fail_their_shard_by_name(tmp_path: Path) -> No
             read(JsonlSource(paths=str(tmp_path / f"a.jsonl.{ending}")))
 
 
-def test_numbers_too_large_and_lines_too_deep_are_verdicts(tmp_path: Path) -> None:
+def test_numbers_too_large_and_lines_too_deep_are_dropped(tmp_path: Path) -> None:
     deep = "[" * 90_000 + "]" * 90_000
     lines = ['{"text": "a", "edu": ' + str(10**30) + "}", '{"text": "b", "tags": ' + deep + "}", '{"text": "c"}']
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
@@ -214,7 +214,7 @@ def test_a_field_may_not_take_the_place_of_a_column_of_ours() -> None:
         JsonlSource(paths="a.jsonl", fields={"ordinal": "int64"})
 
 
-def test_text_in_parquet_that_is_not_utf8_is_a_verdict(tmp_path: Path) -> None:
+def test_text_in_parquet_that_is_not_utf8_is_dropped(tmp_path: Path) -> None:
     texts = pa.array([b"good", b"caf\xe9", None], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"text": texts}), tmp_path / "p.parquet")
     rows = read(ParquetSource(paths=str(tmp_path / "p.parquet")))

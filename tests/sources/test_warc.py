@@ -286,7 +286,7 @@ def test_codings_of_a_body_are_undone(tmp_path: Path, kind: str) -> None:
         (HTML, {"Content_Encoding": "gzip, " * 5 + "gzip"}),
     ],
 )
-def test_a_body_that_cannot_be_decoded_is_a_verdict(tmp_path: Path, body: bytes, headers: dict[str, str]) -> None:
+def test_a_body_that_cannot_be_decoded_drops_the_document(tmp_path: Path, body: bytes, headers: dict[str, str]) -> None:
     rows, _ = read_bytes(tmp_path, response("a", body, **headers) + RECORDS[1])
     assert outcomes(rows) == [("a", "unreadable_payload"), ("one", None)]
     assert (rows[0]["html"], rows[0]["http_status"], rows[0]["url"]) == (None, 200, "http://a.example/a")
@@ -303,7 +303,7 @@ def test_what_a_crawler_has_truncated_is_a_document(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.ZstdCompressor().compress])
-def test_documents_that_are_too_large_are_verdicts_and_the_next_one_is_read(tmp_path: Path, pack: Any) -> None:
+def test_documents_that_are_too_large_are_dropped_and_the_next_one_is_read(tmp_path: Path, pack: Any) -> None:
     cases = [
         response("at", b"x" * 2000, "text/plain"),
         response("over", b"x" * 2001, "text/plain"),
@@ -342,7 +342,7 @@ def test_memory_stays_small_whatever_a_file_unpacks_to(tmp_path: Path) -> None:
         assert peak < 48 * 2**20
 
 
-def test_more_records_than_bytes_in_a_member_are_a_verdict_and_ordinals_stay_apart(tmp_path: Path) -> None:
+def test_more_records_than_bytes_in_a_member_are_one_drop_and_ordinals_stay_apart(tmp_path: Path) -> None:
     many = gzip.compress(b"WARC/1.0\r\nWARC-Type: x\r\nContent-Length: 0\r\n\r\n" * 100_000, mtime=0)
     rows, _ = read_bytes(tmp_path, many + gzips(RECORDS))
     assert outcomes(rows)[0][1] == "malformed_record"
@@ -397,7 +397,7 @@ def around(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_record_is_one_verdict_and_reading_goes_on_after_it(tmp_path: Path, kind: str) -> None:
+def test_a_broken_record_is_one_dropped_row_and_reading_goes_on_after_it(tmp_path: Path, kind: str) -> None:
     rows, report = read_bytes(tmp_path, around(kind))
     expected = [("two", None), *BROKEN[kind][2], ("three", None)]
     assert [reason for _, reason in outcomes(rows)] == [reason for _, reason in expected]
@@ -441,7 +441,7 @@ def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
         skippable(DICTIONARY.as_bytes()[:9]) + frames(RECORDS, DICTIONARY),
     ],
 )
-def test_a_file_that_is_no_archive_is_one_verdict(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_no_archive_is_one_dropped_row(tmp_path: Path, data: bytes) -> None:
     rows, report = read_bytes(tmp_path, data)
     assert [row["drop"]["reason"] for row in rows] in ([BAD], ["truncated_record"])
     assert [(row["length"], report.next_position) for row in rows] == [(len(data) - rows[0]["offset"], None)]

@@ -62,8 +62,8 @@ def test_all_rules_off_is_nothing_to_do() -> None:
 
 def test_a_document_that_was_dropped_before_keeps_its_text() -> None:
     batch = Batch(pa.RecordBatch.from_arrays([pa.array([LINE * 5 + "\n"] * 2, pa.large_string())], names=[TEXT]))
-    verdict = {"reason": "earlier", "value": None, "limit": None, "detail": None}
-    batch = batch.put(DROP, pa.array([verdict, None], DROP_TYPE))
+    drop = {"reason": "earlier", "value": None, "limit": None, "detail": None}
+    batch = batch.put(DROP, pa.array([drop, None], DROP_TYPE))
     after = C4Quality().open()(batch).records.to_pylist()
     assert [row[TEXT] for row in after] == [LINE * 5 + "\n", (LINE * 5).strip()]
     assert [row[EDITS] is None for row in after] == [True, False]

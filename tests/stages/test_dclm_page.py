@@ -1,4 +1,4 @@
-"""Options and columns of `dclm_page`; its verdicts are in dclm_page.jsonl."""
+"""Options and columns of `dclm_page`; its drop reasons are in dclm_page.jsonl."""
 
 import subprocess
 import sys

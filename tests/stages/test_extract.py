@@ -57,7 +57,7 @@ def text_of(body: bytes | str, **options: Any) -> str:
     return text
 
 
-def verdict(row: dict[str, Any]) -> tuple[str, float | None, float | None, str | None]:
+def drop_of(row: dict[str, Any]) -> tuple[str, float | None, float | None, str | None]:
     assert row[TEXT] is None and row["title"] is None and row["date"] is None
     return row[DROP]["reason"], row[DROP]["value"], row[DROP]["limit"], row[DROP]["detail"]
 
@@ -206,17 +206,17 @@ class TestBothEngines:
         assert "L’été sur la plage, c’est très bien." in repaired and good in repaired
         assert bad in text_of(page(bad, good), engine=engine, repair=False)
 
-    def test_pages_without_text_get_a_verdict(self, engine: str) -> None:
+    def test_pages_without_text_are_dropped(self, engine: str) -> None:
         rows = extract(b"", " \n", "<html><body><script>x = 1</script></body></html>", engine=engine)
-        assert [verdict(row) for row in rows] == [("no_text", None, None, None)] * 3
+        assert [drop_of(row) for row in rows] == [("no_text", None, None, None)] * 3
 
     def test_what_is_no_page_is_unreadable(self, engine: str) -> None:
         rows = extract(None, "<!-- only a comment -->", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, engine=engine)
-        assert [verdict(row) for row in rows[:2]] == [
+        assert [drop_of(row) for row in rows[:2]] == [
             ("unreadable_html", None, None, "null"),
             ("unreadable_html", None, None, "ParserError"),
         ]
-        reason, value, limit, _ = verdict(rows[2])
+        reason, value, limit, _ = drop_of(rows[2])
         assert reason == "unreadable_html" and value is not None and limit == 0.03 and value > limit
 
     def test_limits_are_kept_exactly(self, engine: str) -> None:
@@ -234,15 +234,15 @@ class TestBothEngines:
         }
         rows = extract(tags, tags + " ", tags.replace("<p>", "<b>", 1).replace("</html>", "<br>"), **options)
         assert rows[0][TEXT].split() == ["word"] * 98
-        assert [verdict(row) for row in rows[1:]] == [
+        assert [drop_of(row) for row in rows[1:]] == [
             ("html_too_large", size + 1, size, None),
             ("too_many_nodes", 101, 100, None),
         ]
         rows = extract(nested(50), nested(51), **options)
         assert rows[0][TEXT] == SENTENCES[0]
-        assert verdict(rows[1]) == ("too_deep", 51, 50, None)
+        assert drop_of(rows[1]) == ("too_deep", 51, 50, None)
 
-    def test_bait_ends_in_text_or_a_verdict(self, engine: str) -> None:
+    def test_bait_ends_in_text_or_a_drop_reason(self, engine: str) -> None:
         start = "<html><head><title>T</title></head><body>"
         bait = {
             "3,000 divs in each other": start + "<div>" * 3000 + "hello" + "</div>" * 3000,
@@ -259,8 +259,8 @@ class TestBothEngines:
         rows = extract(*[body for name in bait for body in (bait[name], good)], engine=engine)
         assert {row[TEXT] for row in rows[1::2]} == {text_of(good, engine=engine)}
         found = dict(zip(bait, rows[::2], strict=True))
-        assert verdict(found["3,000 divs in each other"])[0] == "too_deep"
-        assert verdict(found["a million tags"])[:3] == ("too_many_nodes", 1_000_004, 200_000)
+        assert drop_of(found["3,000 divs in each other"])[0] == "too_deep"
+        assert drop_of(found["a million tags"])[:3] == ("too_many_nodes", 1_000_004, 200_000)
         assert {row[DROP]["reason"] if row[DROP] else "text" for row in found.values()} <= {
             "text", "too_deep", "too_many_nodes", "no_text", "unreadable_html"
         }  # fmt: skip
@@ -274,24 +274,24 @@ class TestBothEngines:
         assert again == [first[index] for index in order]
 
 
-def test_a_page_that_takes_too_long_gets_a_verdict_and_its_neighbours_their_text() -> None:
+def test_a_page_that_takes_too_long_is_dropped_and_its_neighbours_their_text() -> None:
     slow = "<html><body>" + "<ul><li>w</li></ul>" * 40_000
     rows = extract(page(), slow, page("Another one."), slow, max_cpu_s=0.5)
-    assert [verdict(row) for row in rows[1::2]] == [("extraction_timeout", None, 0.5, None)] * 2
+    assert [drop_of(row) for row in rows[1::2]] == [("extraction_timeout", None, 0.5, None)] * 2
     assert [row[TEXT].split("\n")[-1] for row in rows[::2]] == [SENTENCES[-1], "Another one."]
 
 
-def test_a_page_that_eats_the_memory_gets_a_verdict_and_its_neighbours_their_text() -> None:
+def test_a_page_that_eats_the_memory_is_dropped_and_its_neighbours_their_text() -> None:
     greedy = "<html><body><p>" + "<b>some</b> words " * 180_000
     rows = extract(page(), greedy, page("Another one."), greedy, max_memory_bytes=384 * 2**20)
-    assert [verdict(row)[0] for row in rows[1::2]] == ["extraction_crash"] * 2
+    assert [drop_of(row)[0] for row in rows[1::2]] == ["extraction_crash"] * 2
     assert [row[TEXT].split("\n")[-1] for row in rows[::2]] == [SENTENCES[-1], "Another one."]
 
 
 def test_an_exception_of_the_engine_is_named() -> None:
     deep = "<html><body>" + "<pre><code>words here " * 900
     rows = extract(page(), deep, page(), max_depth=2_000)
-    assert verdict(rows[1]) == ("extraction_crash", None, None, "RecursionError")
+    assert drop_of(rows[1]) == ("extraction_crash", None, None, "RecursionError")
     assert rows[0] == rows[2] and rows[0][DROP] is None
 
 
@@ -318,7 +318,7 @@ def test_the_child_ends_with_the_kernel() -> None:
     assert not children & set(psutil.Process().children())
 
 
-def test_a_verdict_that_stands_is_left_alone() -> None:
+def test_a_drop_reason_that_stands_is_left_alone() -> None:
     html = pa.array([page().encode(), None], pa.large_binary())
     batch = drop_where(Batch(pa.RecordBatch.from_pydict({HTML: html})), pa.array([False, True]), "bad_record")
     rows = Extract(engine="resiliparse").open()(batch).records.to_pylist()
@@ -349,7 +349,7 @@ def test_apply_takes_a_table() -> None:
     result = curate.apply("extract", table, engine="resiliparse").to_pylist()
     assert [row["n"] for row in result] == [1, 2]
     assert result[0]["title"] == "A page" and result[0][TEXT].endswith("Café") and result[0][DROP] is None
-    assert verdict(result[1]) == ("no_text", None, None, None)
+    assert drop_of(result[1]) == ("no_text", None, None, None)
 
 
 def test_an_empty_batch_stays_empty() -> None:

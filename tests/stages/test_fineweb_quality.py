@@ -1,4 +1,4 @@
-"""Options and columns of `fineweb_quality`; its verdicts are in fineweb_quality.jsonl."""
+"""Options and columns of `fineweb_quality`; its drop reasons are in fineweb_quality.jsonl."""
 
 import json
 import subprocess

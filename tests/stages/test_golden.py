@@ -3,7 +3,7 @@
     {"why": "exactly the minimum is kept", "options": {"min_words": 2}, "text": "one two", "drop": null}
 
 A case gives `text`, or `columns` as {name: value}. `drop` is the reason, or null where the document stays; `value`,
-`limit` and `detail` of the verdict and the columns under `expect` are compared where the case names them. `{lists}` stands
+`limit` and `detail` of the drop reason and the columns under `expect` are compared where the case names them. `{lists}` stands
 for the folder of the lists that options name.
 """
 

@@ -1,4 +1,4 @@
-"""Options and columns of `gopher_quality`; its verdicts are in gopher_quality.jsonl."""
+"""Options and columns of `gopher_quality`; its drop reasons are in gopher_quality.jsonl."""
 
 import json
 import subprocess
@@ -97,7 +97,7 @@ def test_a_share_of_nothing_is_what_the_source_makes_of_it(profile: str) -> None
         np.testing.assert_array_equal(after[column].to_numpy(zero_copy_only=False), [nothing] * 3)
 
 
-def test_the_first_rule_that_fails_gives_the_verdict() -> None:
+def test_the_first_rule_that_fails_gives_the_drop_reason() -> None:
     """`#` has too few words, too many hashes, no letters and no stop words; the profile's order decides."""
     batch = Batch(pa.record_batch({"text": pa.array(["#", "# # #"], pa.large_string())}))
     (first, second) = GopherQuality().open()(batch)[DROP].to_pylist()

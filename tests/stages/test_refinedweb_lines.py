@@ -1,4 +1,4 @@
-"""`refinedweb_lines` gives the texts and verdicts of its definition in plain Python, and edits that lead to them."""
+"""`refinedweb_lines` gives the texts and drop reasons of its definition in plain Python, and edits that lead to them."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ def words_of(text: str) -> int:
 
 
 def plain(text: str, stage: RefinedwebLines) -> tuple[str, str | None]:
-    """The text after all corrections and the verdict."""
+    """The text after all corrections and the drop reason."""
 
     def keep(text: str, wanted: Any) -> str:
         return "\n".join(line for line in text.split("\n") if not line or wanted(line))
@@ -110,20 +110,20 @@ def results(texts: list[str | None], options: dict[str, Any]) -> list[dict[str, 
 def test_arbitrary_texts_come_out_as_in_plain_python(texts: list[str | None], options: dict[str, Any]) -> None:
     stage = RefinedwebLines(**options)
     for text, row in zip(texts, results(texts, options), strict=True):
-        expected, verdict = plain(text or "", stage)
-        assert (row["drop"] or {}).get("reason") == verdict
-        assert row["text"] == (text if verdict else expected)
+        expected, reason = plain(text or "", stage)
+        assert (row["drop"] or {}).get("reason") == reason
+        assert row["text"] == (text if reason else expected)
         if row["edits"]:
             assert apply_edits(text or "", row["edits"]) == expected
-        assert verdict or bool(row["edits"]) == (text != expected)
+        assert reason or bool(row["edits"]) == (text != expected)
 
 
 @settings(max_examples=50)
 @given(TEXTS)
 def test_the_default_options_are_those_of_dclm(texts: list[str | None]) -> None:
     for text, row in zip(texts, results(texts, {}), strict=True):
-        expected, verdict = plain(text or "", RefinedwebLines())
-        assert ((row["drop"] or {}).get("reason"), row["text"]) == (verdict, text if verdict else expected)
+        expected, reason = plain(text or "", RefinedwebLines())
+        assert ((row["drop"] or {}).get("reason"), row["text"]) == (reason, text if reason else expected)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_the_default_options_are_those_of_dclm(texts: list[str | None]) -> None:
 )
 def test_hostile_texts_come_out_as_in_plain_python(text: str) -> None:
     options: dict[str, Any] = {"max_removed_words_frac": None}
-    expected, verdict = plain(text, RefinedwebLines(**options))
+    expected, reason = plain(text, RefinedwebLines(**options))
     row = results(["of it", text, "of it"], options)[1]
-    assert ((row["drop"] or {}).get("reason"), row["text"]) == (verdict, text if verdict else expected)
+    assert ((row["drop"] or {}).get("reason"), row["text"]) == (reason, text if reason else expected)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_the_class_is_named_after_the_stage(name: str) -> None:
 def test_every_reason_has_a_golden_case(name: str) -> None:
     cls = load_class(name, STAGES, "stage")
     if issubclass(cls, GlobalStage):
-        pytest.fail(f"{name} is a barrier and needs tests of its own: list it in OWN_TESTS")
+        pytest.fail(f"{name} is a global stage and needs tests of its own: list it in OWN_TESTS")
     cases = [json.loads(line) for line in (CASES / f"{name}.jsonl").read_text().split("\n") if line.strip()]
     given = {case["drop"] for case in cases}
     if issubclass(cls, RuleStage):

@@ -1,4 +1,4 @@
-"""The barrier `select` against a plain sort, on hostile scores; and its radix rounds on ties without end."""
+"""The global stage `select` against a plain sort, on hostile scores; and its radix rounds on ties without end."""
 
 from __future__ import annotations
 

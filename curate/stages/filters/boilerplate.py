@@ -1,16 +1,16 @@
 """Drop documents made of notices about cookies and privacy, or of lorem ipsum, by NeMo Curator's rule.
 
-boilerplate_paragraphs_frac: paragraphs with one of twelve phrases ("terms of use", "privacy policy", "uses cookies", ...: see
-`POLICIES` in text/shares.py) per paragraph; 1 for a document with "lorem ipsum" anywhere. Paragraphs are what lies between
-two line breaks in a row (`str.split` at them), empty ones counted; phrases are sought in lower case (`str.lower`). An empty
-or null text is one paragraph without a phrase and measures 0.
+boilerplate_paragraphs_frac: share of the paragraphs that contain one of twelve phrases ("terms of use", "privacy policy",
+"uses cookies", ...: `POLICIES` in text/rules/char_shares.py), in lower case (`str.lower`); 1 for a document that contains
+"lorem ipsum". Paragraphs are separated by two line breaks in a row, and empty ones count. An empty or null text is one
+paragraph without a phrase and measures 0.
 
 Source: NVIDIA NeMo Curator, `BoilerPlateStringFilter` (stages/text/filters/heuristic/string.py), its list of phrases
 (stages/text/utils/constants.py), and the limit of its pipeline for English; after C4 (Raffel et al. 2020, section 2.2).
 
-Decisions. NeMo's list has fourteen phrases; two hold a shorter one of the list and can decide nothing. `c4_quality` removes
-lines with such a phrase; here nothing is removed, and text whose paragraphs are parted by single line breaks is one
-paragraph: put this stage behind an extractor that writes blank lines.
+Decisions. NeMo's list has fourteen phrases; two contain a shorter one of the list and never matter. `c4_quality` removes lines
+with such a phrase; this stage removes nothing. A text whose paragraphs are separated by single line breaks is one paragraph:
+put this stage after an extractor that writes blank lines.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Boilerplate(RuleStage):
-    """Share of paragraphs with a policy phrase, and lorem ipsum."""
+    """Drops documents by the share of paragraphs with a policy phrase, and for lorem ipsum."""
 
     profile: Literal["nemo"] = "nemo"
     max_boilerplate_paragraphs_frac: Share | AsProfile | None = AS_PROFILE
     values: bool = False
-    """Write what was measured as column `boilerplate_paragraphs_frac`."""
+    """Write the measure as column `boilerplate_paragraphs_frac`."""
 
     profiles = {
         "nemo": Profile(

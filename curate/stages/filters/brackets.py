@@ -1,7 +1,7 @@
 """Drop documents made of brackets, by NeMo Curator's rule.
 
-brackets_frac: how many characters are one of ( ) [ ] { } or the mathematical angle brackets U+27E8 and U+27E9, per character
-(code points). An empty or null text measures 1.
+brackets_frac: share of the characters (code points) that are one of ( ) [ ] { } or the mathematical angle brackets U+27E8 and
+U+27E9. An empty or null text measures 1.
 
 Source: NVIDIA NeMo Curator, `ParenthesesFilter` (stages/text/filters/heuristic/string.py), its expression
 (stages/text/utils/constants.py), and the limit of its pipeline for English.
@@ -25,12 +25,12 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Brackets(RuleStage):
-    """Share of brackets."""
+    """Drops documents by their share of brackets."""
 
     profile: Literal["nemo"] = "nemo"
     max_brackets_frac: Share | AsProfile | None = AS_PROFILE
     values: bool = False
-    """Write what was measured as column `brackets_frac`."""
+    """Write the measure as column `brackets_frac`."""
 
     profiles = {
         "nemo": Profile(

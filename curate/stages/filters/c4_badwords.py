@@ -1,15 +1,15 @@
-r"""Drop documents that hold a word of a list, per language, as C4 and mC4 do.
+r"""Drop documents that contain a word of a list, per language, as C4 and mC4 do.
 
-The text in lower case (`str.lower`) is searched for the words and phrases of the list of its language. A word counts where
-it is flanked by anything but letters, digits and underscores (`\W` of Python's `re`), or the ends of the text; in Japanese,
-Thai and Chinese, which are written without blanks, it counts anywhere. The reason is `bad_word`, with the word as detail:
-the one that ends first in the text, of those that end together the longest.
+The text in lower case (`str.lower`) is searched for the words and phrases of the list of its language. A word counts
+between characters other than letters, digits and underscores (`\W` of Python's `re`), or at the ends of the text; in Japanese,
+Thai and Chinese, which are written without blanks, it counts anywhere. The drop reason is `bad_word`, with the word as its
+detail: the one that ends first in the text, and the longest of several that end together.
 
 A list is a text file with one entry per line, in UTF-8; `#` begins a comment line. The file is named for its language: `en`
-or `en.txt`. What is shipped in `lists/bad_words` is a demonstration: a dozen mild English words of our own. The list that C4
-used is LDNOOBW (github.com/LDNOOBW), one file per language: give its files by path. `keep_frac` of the documents that hold
-a word are kept nevertheless; which, is drawn by a hash of each document's ordinal under `seed` and so does not depend on
-order, shards or other documents.
+or `en.txt`. The list shipped in `lists/bad_words` is a demonstration: a dozen mild English words of our own. The list that C4
+used is LDNOOBW (github.com/LDNOOBW), one file per language: give its files by path. `keep_frac` of the documents with
+such a word are kept nevertheless. They are drawn by a keyed hash of the document's ordinal and `seed`, so the draw does not
+depend on order, shards or other documents.
 
 Sources: Raffel et al. 2020, arXiv:1910.10683, section 2.2; Xue et al. 2021, arXiv:2010.11934, section 3.1; `c4_utils.py` of
 TensorFlow Datasets; datatrove 0.10 `C4BadWordsFilter`.

@@ -1,11 +1,11 @@
-"""DCLM's rules on the size of a page and on its characters, as far as `gopher_quality` does not have them.
+"""Drop documents by DCLM's rules on the size of a page and on its characters that `gopher_quality` does not have.
 
 Source: Li et al. 2024, "DataComp-LM" (arXiv:2406.11794), `content_filters.py`: page_length_filter,
-alphanumeric_char_ratio_filter, line_length_filter. Measured are, in this order:
+alphanumeric_char_ratio_filter, line_length_filter. The measures, in the order of the rules:
 
 - chars: code points of the text.
-- words: fastText's tokens: maximal runs of anything but blank, tab, vertical tab, form feed, carriage return, line feed and
-  NUL, unless white space (`str.isspace`) is all they hold; and every line feed is one more.
+- words: fastText's tokens: maximal runs of characters other than blank, tab, vertical tab, form feed, carriage return, line
+  feed and NUL, unless they are all white space (`str.isspace`). Every line feed is one more word.
 - lines: pieces between line feeds that are not white space only.
 - paragraphs: pieces between double line feeds (found from left to right, three are one and a line feed) that are not white
   space only.
@@ -13,9 +13,9 @@ alphanumeric_char_ratio_filter, line_length_filter. Measured are, in this order:
 - max_line_chars, mean_line_chars: code points of the longest line and of the mean line. Here lines are those of
   `str.splitlines`, blank ones among them, their ends not counted.
 
-Of an empty text all are 0. The one profile, `dclm`, has the limits of DCLM's own configurations: at least one character
-and, in its reproduction of C4, at most 190 000. Where its functions are called without limits, `min_alnum_chars_frac` is
-0.25, and `max_line_chars` and `max_mean_line_chars` are 1000.
+All measures of an empty text are 0. The one profile, `dclm`, has the limits of DCLM's own configurations: at least one
+character and, in its reproduction of C4, at most 190 000. Where its functions are called without limits,
+`min_alnum_chars_frac` is 0.25, and `max_line_chars` and `max_mean_line_chars` are 1000.
 
 Decisions. Not here: what only fits code (file extensions, letters per token of a tokenizer), sentences (`c4_quality`),
 forbidden strings (`c4_quality`, `c4_badwords`), words without punctuation (`gopher_quality`). DCLM drops an empty text
@@ -74,7 +74,7 @@ class DclmPage(RuleStage):
     max_line_chars: Count | AsProfile | None = AS_PROFILE
     max_mean_line_chars: Mean | AsProfile | None = AS_PROFILE
     values: bool = False
-    """Write what was measured as columns: dclm_chars, dclm_words, ..."""
+    """Write the measures as columns: dclm_chars, dclm_words, ..."""
 
     profiles = {"dclm": DCLM}
     prefix = "dclm_"

@@ -1,13 +1,13 @@
 """Drop documents made of digits, by NeMo Curator's rule.
 
-digits_frac: how many characters are one of 0 to 9, per character (code points). An empty or null text measures 1.
+digits_frac: share of the characters (code points) that are one of 0 to 9. An empty or null text measures 1.
 
 Source: NVIDIA NeMo Curator, `NumbersFilter` (stages/text/filters/heuristic/string.py) and the limit of its pipeline for
 English (config/text/heuristic_filter_english_pipeline.yaml).
 
-Decisions. NeMo's expression is `[[:digit:]]`, which in the package `regex` means ASCII: digits of other scripts do not count,
-here neither. An empty document is dropped there as one made of nothing but digits, and so here; `gopher_quality` gives the
-better reason where it comes first.
+Decisions. NeMo's expression is `[[:digit:]]`, which means ASCII in the package `regex`: digits of other scripts do not count,
+here either. An empty document is dropped as if it were all digits, as there; `gopher_quality` before this stage gives the
+better reason.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(RuleStage):
-    """Share of digits."""
+    """Drops documents by their share of digits."""
 
     profile: Literal["nemo"] = "nemo"
     max_digits_frac: Share | AsProfile | None = AS_PROFILE
     values: bool = False
-    """Write what was measured as column `digits_frac`."""
+    """Write the measure as column `digits_frac`."""
 
     profiles = {
         "nemo": Profile(

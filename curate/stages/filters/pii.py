@@ -1,12 +1,12 @@
-"""Replace personal data and secrets in texts: by stand-ins that are plainly nobody's, or by tags.
+"""Replace personal data and secrets in texts: by stand-ins that belong to nobody, or by tags.
 
-Kinds, each found by its published form (`text/rules/pii.py` names the sources):
+Every type of value is matched by its published form (`text/rules/pii.py` names the sources):
 
 - email: a name, `@`, a host with a dot and a last label of letters, in any script that puts blanks between words. Example
   domains (RFC 2606), file names (`image@2x.png`), users within URLs (`https://user@host`) and the service address `git@host`
-  stay, and so does what is written around the machine: `name at domain dot com`, `name @ domain.com`.
+  stay, and so do obfuscated addresses: `name at domain dot com`, `name @ domain.com`.
 - ip: global IPv4 and IPv6 addresses; with `private_ips` those of private networks and links too. Others stay: loopback,
-  documentation, multicast, reserved. So do four single digits and what follows the word "version" or its like.
+  documentation, multicast, reserved. So do four single digits, and numbers after "version" and similar words.
 - phone: `+` and country code; North American and other usual national forms with separators, in ASCII digits; any form
   of 7 to 15 digits after a word such as "Tel". Numbers set aside for fiction stay (555-01XX, Ofcom's for drama), and so do
   numbers with letters for digits (1-800-FLOWERS).
@@ -16,13 +16,13 @@ Kinds, each found by its published form (`text/rules/pii.py` names the sources):
 
 A stand-in is chosen by a hash of the value, keyed by `seed`: equal values have equal stand-ins in every document and run,
 whatever stands around them. E-mail addresses move to example.com, .org and .net, IP addresses into the ranges for
-documentation, phone numbers to +1-NPA-555-01XX; of the others nothing is left but a tag, `<credit_card>`. Different values
-may share a stand-in. Case does not tell e-mail addresses apart, separators do not tell numbers apart.
+documentation, phone numbers to +1-NPA-555-01XX; the others become a tag, `<credit_card>`. Different values may share a
+stand-in. Case makes no difference between e-mail addresses, separators none between numbers.
 
-Decisions. A tag for cards, accounts and keys: a made-up value with right check digits may be somebody's. The counts are of
-values replaced, so a text that went through once has none. A dropped document keeps its text. Message
-ids (`<1993Apr19.1@host.edu>`) have the form of addresses and are replaced: some 10 % of what is found in Usenet and mail.
-`user:password@host` within a URL stays, for no kind names it.
+Decisions. Cards, accounts and keys become tags, since an invented value with valid check digits may be somebody's. Counts are
+of values replaced, so a second pass over a text counts none. A dropped document keeps its text. Message ids
+(`<1993Apr19.1@host.edu>`) have the form of addresses and are replaced: about 10 % of the matches in Usenet and mail.
+`user:password@host` within a URL stays: no type covers it.
 """
 
 from __future__ import annotations

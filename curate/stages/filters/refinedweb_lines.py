@@ -6,30 +6,29 @@ numbers, order and measures are those of DCLM (Li et al. 2024, arXiv:2406.11794;
 off when null, false or empty:
 
 - newlines: a run of more than `max_newlines` is shortened to that many.
-- upper_line: goes when more than `max_upper_frac` of its characters are capitals (`str.isupper`).
-- digit_line: goes when more than `max_digit_frac` of its characters are digits (`str.isdigit`).
-- counter_line: goes when it is a number (`1,200`, `3.4k`) and one of the words of `COUNTED`, in any case, with nothing but
-  signs around.
-- short_line: goes when it has fewer than `min_line_words` words (`str.split`) and any character at all: an empty line
-  stays.
-- phrase: on lines of at most `max_phrase_line_words` words, the `phrases` are cut out anywhere, the `end_phrases` at the
-  end of the line, the `start_phrases` at its beginning, in any case, with the white space character before them (for
-  `start_phrases` after them). In a phrase a full stop stands for any one character. A line that holds nothing but white
-  space then goes.
-- edge_space: white space at both ends of the text goes, after every correction but newlines and short_line, and at last.
+- upper_line: removed when more than `max_upper_frac` of its characters are capitals (`str.isupper`).
+- digit_line: removed when more than `max_digit_frac` of its characters are digits (`str.isdigit`).
+- counter_line: removed when it is a number (`1,200`, `3.4k`) and one of the words of `COUNTED`, in any case, with only signs
+  around them.
+- short_line: removed when it has fewer than `min_line_words` words (`str.split`). An empty line stays.
+- phrase: on lines of at most `max_phrase_line_words` words, the `phrases` are removed anywhere, the `end_phrases` at the end of
+  the line, the `start_phrases` at its beginning, in any case, with the white space character before them (for `start_phrases`
+  after them). A full stop in a phrase matches any one character. A line with nothing but white space left is removed.
+- edge_space: white space at both ends of the text is removed, after every correction but newlines and short_line, and at the
+  end.
 
-Characters are code points, blanks and punctuation among them. The names above are the rules of the edits; what a rule takes
-from neighbouring places is one edit. Then, in this order:
+Characters are code points, blanks and punctuation included. Edits have the names above; neighbouring removals by one rule are
+one edit. Then documents are dropped, in this order:
 
 - nothing_left: no text is left, or there was none.
-- no_words, too_many_words_removed: `removed_words_frac` is the share of the words that are gone; words are the runs of
-  anything but ASCII white space and NUL whose first character is a letter or digit. A text of no words has no share, and
-  goes while the limit is on.
+- no_words, too_many_words_removed: `removed_words_frac` is the share of the words that were removed. Words are runs of
+  characters other than ASCII white space and NUL whose first character is a letter or digit. A text without words has no share
+  and is dropped while the limit is on.
 
-Decisions. The order matters and so does trimming between the steps: a first line ` 12` is all digits, a middle one is not,
-and is a short line instead. The dots of DCLM's "Read more..." are wild cards of a regular expression, by accident; they
-stay so, because the kept text is to be the same, and nothing else of a phrase is one. DCLM runs `newlines` before its
-quality rules, which see no difference. A dropped document keeps the text it came with.
+Decisions. The order matters, and so does trimming between the steps: a first line ` 12` is all digits; in the middle it is not,
+and is a short line instead. The dots of DCLM's "Read more..." are wild cards of a regular expression by accident. They remain
+wild cards, so that the kept text is the same; no other character of a phrase is one. DCLM runs `newlines` before its quality
+rules, which makes no difference to them. A dropped document keeps its original text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Take documents down by id or URL: the stage behind `remove:` in a pipeline file, always first."""
+"""Remove documents by id or URL on request: the stage behind `remove:` in a pipeline file, always first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from curate.storage import store
 
 @dataclass(frozen=True, kw_only=True)
 class Removal(Stage):
-    """Lists with one id or URL per line."""
+    """Drops the documents of lists with one id or URL per line."""
 
     ids: AssetPath | None = None
     urls: AssetPath | None = None

@@ -1,20 +1,20 @@
-"""The mean log-probability of a document's words under a table of word counts; low where words are rare, foreign or garbled.
+"""Measure the mean log-probability of a document's words in a table of counts; low for rare, foreign or garbled words.
 
 unigram_logprob: the mean over all words of the natural logarithm of count / total, where total is the sum of all counts in
 the table. A word is looked up in lower case (`str.lower`; `lowercase: false` takes it as it stands). A document without words
 measures 0, which no minimum drops.
 
 - Profile `ours`: words of unit `uax29` that have a letter or digit; a word that is not in the table counts `unknown_count`
-  times, 1 by default. No minimum by default: it belongs to a table and a language. Write the column, look at it, choose.
+  times, 1 by default. No minimum by default: it depends on the table and the language. Write the column and choose one.
 - Profile `datatrove-0.10`: all tokens of unit `spacy`, punctuation marks among them; an unknown word has probability 1e-9
   unless `unknown_count` is given; a document at -10 or below is dropped.
 
-The table is a file of lines `word,count` (with the quoting of CSV) or `word<tab>count` (without), packed or not, whose first
-line may be a header. Counts of equal words are added up. None is shipped. To make one, with the words cut as they will be:
+The table is a file of lines `word,count` (with the quoting of CSV) or `word<tab>count` (without), compressed or not. The
+first line may be a header. Counts of equal words are added up. No table is shipped. To make one, with words split as here:
 
     counts = collections.Counter()
     for batch in pyarrow.parquet.ParquetFile("corpus.parquet").iter_batches(columns=["text"]):
-        words = cut_words(text_buffers(batch["text"]), "uax29")  # curate.text.words.types, curate.text.unicode.buffers
+        words = cut_words(text_buffers(batch["text"]), "uax29")  # curate.text.words.cut, curate.text.unicode.buffers
         counts.update(words.stream[a:b].tobytes().decode().lower() for a, b in zip(words.starts, words.starts[1:]))
     pathlib.Path("unigrams.tsv").write_text("".join(f"{word}\\t{n}\\n" for word, n in counts.most_common(1_000_000)))
 
@@ -22,9 +22,9 @@ Sources: peS2o (Soldaini and Lo 2023, data card: average unigram log-probability
 corpus), and datatrove's `UnigramLogProbFilter` (pipeline/filters/unigram_log_probs.py), which takes the published list
 `unigram_freq.csv` of 333,333 English words with 588 billion occurrences: give it by path.
 
-Decisions. The list knows neither punctuation nor numbers. datatrove counts every comma as an unknown word, so that its value
-says as much about punctuation as about words; `ours` leaves signs out. An unknown word is taken to have been seen once: with
-a large table that is far below datatrove's 1e-9, and strings of letters that are no words cost more.
+Decisions. The list has neither punctuation nor numbers. datatrove counts every comma as an unknown word, so its value depends
+on punctuation as much as on words; `ours` ignores punctuation. An unknown word counts as seen once: with a large table that is
+far below datatrove's 1e-9, and strings of letters that are no words cost more.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class UnigramLogprob(RuleStage):
     """Count of a word that is not in the table."""
     min_mean_logprob: Annotated[float, Le(0)] | AsProfile | None = AS_PROFILE
     values: bool = True
-    """Write what was measured as column `unigram_logprob`."""
+    """Write the measure as column `unigram_logprob`."""
 
     profiles = {
         "ours": Profile(

@@ -1,15 +1,15 @@
 """Drop documents made of URLs, by NeMo Curator's rule.
 
-url_chars_frac: characters in URLs per character (code points). A URL begins with `http://` or `https://`, in small letters,
-and goes on for at least one ASCII letter, digit, one of ! $ & ( ) * + , - . @ _ or a percent sign with two hexadecimal
+url_chars_frac: share of the characters (code points) that are in URLs. A URL begins with `http://` or `https://`, in small
+letters, and goes on for at least one ASCII letter, digit, one of ! $ & ( ) * + , - . @ _ or a percent sign with two hexadecimal
 digits. An empty or null text measures 1.
 
 Source: NVIDIA NeMo Curator, `UrlsFilter` (stages/text/filters/heuristic/string.py), its default expression
 (stages/text/utils/constants.py), and the limit of its pipeline for English.
 
 Decisions. The expression has no slash, question mark, colon or hash sign, so that a URL ends where its path begins, and the
-published limit belongs to that: both are kept. A list of links with long paths measures less than one would think; lower the
-limit where that matters. An empty document is dropped, as there.
+published limit belongs to that: both are kept. A list of links with long paths measures less than expected; lower the limit
+where that matters. An empty document is dropped, as there.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Urls(RuleStage):
-    """Share of characters in URLs."""
+    """Drops documents by their share of characters in URLs."""
 
     profile: Literal["nemo"] = "nemo"
     max_url_chars_frac: Share | AsProfile | None = AS_PROFILE
     values: bool = False
-    """Write what was measured as column `url_chars_frac`."""
+    """Write the measure as column `url_chars_frac`."""
 
     profiles = {
         "nemo": Profile(

@@ -1,13 +1,13 @@
 """Drop documents made of white space, by NeMo Curator's rule.
 
-whitespace_frac: how many characters are a blank, tab, line feed, carriage return or backspace, per character (code points).
+whitespace_frac: share of the characters (code points) that are a blank, tab, line feed, carriage return or backspace.
 An empty or null text measures 1.
 
 Source: NVIDIA NeMo Curator, `WhiteSpaceFilter` (stages/text/filters/heuristic/string.py), its list of characters
 (stages/text/utils/constants.py), and the limit of its pipeline for English.
 
-Decisions. The list is taken as it is: backspace counts though it is no white space for anybody else, no-break and ideographic
-spaces do not. White space at both ends of a text counts. An empty document is dropped, as there.
+Decisions. The list is unchanged: backspace counts, although no standard calls it white space; no-break and ideographic spaces
+do not. White space at both ends of a text counts. An empty document is dropped, as there.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Whitespace(RuleStage):
-    """Share of white space."""
+    """Drops documents by their share of white space."""
 
     profile: Literal["nemo"] = "nemo"
     max_whitespace_frac: Share | AsProfile | None = AS_PROFILE
     values: bool = False
-    """Write what was measured as column `whitespace_frac`."""
+    """Write the measure as column `whitespace_frac`."""
 
     profiles = {
         "nemo": Profile(

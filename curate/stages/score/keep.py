@@ -1,4 +1,4 @@
-"""Keep documents whose score lies within bounds: min <= x <= max. The choice that follows a `score`."""
+"""Keep documents whose score lies within bounds: min <= x <= max. It usually follows a `score`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from curate.api.stage import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Keep(Stage):
-    """Bounds on a numeric column."""
+    """Drops documents outside the bounds of a numeric column."""
 
     column: str
     min: float | None = None

@@ -1,4 +1,4 @@
-"""Keep a random share of documents, drawn by a keyed hash of each document: no order, no neighbour, no worker matters.
+"""Keep a random share of documents, drawn by a keyed hash of each document, whatever its order, neighbours or worker.
 
 A document is kept when the hash of its key, read as a fraction in [0, 1), is from `start` and below `start + share`. So a
 sample of 1 % is part of the sample of 10 % with the same seed and purpose, and samples whose ranges do not overlap share no
@@ -27,12 +27,12 @@ class Sample(Stage):
 
     share: Annotated[float, Ge(0), Le(1)]
     start: Annotated[float, Ge(0), Le(1)] = 0.0
-    """Where the share begins."""
+    """Lower bound of the range of hashes to keep."""
     key: Literal["id", "url", "text"] = "id"
     """What is hashed: documents with equal keys stay or go together. A null key falls back on the id."""
     seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
     purpose: str = ""
-    """Samples for different purposes are independent though their seeds are equal. `curate rounds` draws for one of its own."""
+    """Samples for different purposes are independent though their seeds are equal. `curate rounds` has its own."""
 
     reasons = ("not_sampled",)
 
@@ -42,8 +42,8 @@ class Sample(Stage):
 
     @property
     def reads(self) -> Mapping[str, pa.DataType]:
-        kinds = {ID: pa.string(), URL: pa.string(), TEXT: pa.large_string()}
-        return {name: kinds[name] for name in dict.fromkeys((self.key, ID))}
+        types = {ID: pa.string(), URL: pa.string(), TEXT: pa.large_string()}
+        return {name: types[name] for name in dict.fromkeys((self.key, ID))}
 
     def apply(self, batch: Batch) -> Batch:
         secret = self.seed.to_bytes(8, "little")

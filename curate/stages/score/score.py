@@ -1,7 +1,7 @@
-"""Score texts with any scorer card and write the scores as columns. Choosing is left to `keep` and `select`.
+"""Score texts with any scorer card and write the scores as columns. `keep` and `select` choose by them.
 
-A text that is null, or holds no word that the model knows, has no score (NaN); `keep` and `select` drop it as `no_score`.
-Stages that follow one another read a text once, where their cards prepare it alike.
+A text that is null, or contains no word that the model knows, has no score (NaN); `keep` and `select` drop it for `no_score`.
+Consecutive stages whose cards prepare texts alike prepare each text once.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from curate.schema import TEXT
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Stage):
-    """One model, one or more columns."""
+    """Writes the scores of one model as one or more columns."""
 
     scorer: ScorerPath
     """The folder of a scorer: card.md and its model."""
     column: str | None = None
-    """Another name for the card's column, if it has one only."""
+    """Another name for the column, for a card with one column."""
 
     revision = 2
 

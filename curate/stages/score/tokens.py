@@ -16,7 +16,7 @@ from curate.schema import TEXT
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens(Stage):
-    """Token counts as a column."""
+    """Writes token counts as a column."""
 
     tokenizer: TokenizerPath
     column: str = "tokens"
