@@ -156,7 +156,7 @@ class PlainStream(Stream):
 
 
 class Decompressor(Protocol):
-    """What zlib's decompression objects offer."""
+    """The interface of zlib's decompression objects."""
 
     @property
     def eof(self) -> bool: ...
@@ -289,7 +289,7 @@ class Archive:
             return stream, "other"
 
     def find(self, start: int, stop: int | None = None) -> int | None:
-        """Where the first member with a record begins in start <= offset < stop."""
+        """Offset of the first member that begins with a record, in start <= offset < stop. None if there is none."""
         return next((offset for offset, _ in self._scan(_START[self.kind], start, stop)), None)
 
     def skip_filler(self, offset: int) -> int:
@@ -371,7 +371,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Record:
-    """What the header of a record says."""
+    """Fields of a record's header."""
 
     kind: str
     """WARC-Type; empty where it is missing."""

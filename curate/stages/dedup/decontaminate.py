@@ -193,7 +193,7 @@ class Decontaminate(Stage):
 
 
 def _spans(text: str, words: Words, row: int, starts: Ints, ends: Ints) -> list[tuple[int, int]]:
-    """Where runs of words stand in a text, in code points, given by their first and last words."""
+    """(start, end) of runs of words in a text, in code points. Runs are given by their first and last words."""
     solid = [place for place, char in enumerate(text) if not char.isspace()]
     before = words.chars[words.firsts[row]]
     firsts, lasts = words.chars[starts] - before, words.chars[ends + 1] - before - 1

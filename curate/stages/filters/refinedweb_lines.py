@@ -56,7 +56,7 @@ COUNTED = (
     "likes", "shares", "comments", "retweets", "reposts", "quotes", "bookmarks", "upvotes", "downvotes", "downloads", "views",
     "followers",
 )  # fmt: skip
-"""What a counter line counts."""
+"""Words that make a line with a number a counter line."""
 
 TRIM = "edge_space"
 COLUMN = "refinedweb_removed_words_frac"

@@ -29,7 +29,7 @@ class Sample(Stage):
     start: Annotated[float, Ge(0), Le(1)] = 0.0
     """Lower bound of the range of hashes to keep."""
     key: Literal["id", "url", "text"] = "id"
-    """What is hashed: documents with equal keys stay or go together. A null key falls back on the id."""
+    """Column to hash. Documents with equal keys are kept or dropped together. A null key falls back on the id."""
     seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
     purpose: str = ""
     """Samples for different purposes are independent though their seeds are equal. `curate rounds` has its own."""

@@ -49,7 +49,7 @@ class Select(Aggregate):
     column: str
     top: Annotated[float, Ge(0), Le(1)]
     by: Literal["docs", "chars", "tokens"] = "docs"
-    """What the share counts: documents, code points of text, or the column `tokens`."""
+    """Unit of the share: documents, code points of text, or the column `tokens`."""
     gumbel: Annotated[float, Gt(0)] | None = None
     """Temperature, in units of the column. Near 0 the choice is the top share by score, at infinity a random share."""
     gumbel_rule: Literal["top_k", "mates"] = "top_k"
