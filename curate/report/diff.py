@@ -1,7 +1,8 @@
 """What two runs over the same input decide differently: `curate diff A B`.
 
-Documents are told by their ids; where several share one, those that fared alike in both runs are each other's, and what is left
-is paired in the order of its verdicts. Joined by DuckDB over the Parquet files, which spills to disk what memory does not hold.
+Documents are matched by id. If several share an id, those with the same outcome in both runs are matched first, and the others
+in the order of their outcomes. An outcome is `kept`, or the stage and the reason that dropped the document. DuckDB joins the
+Parquet files, and spills to disk what does not fit into memory.
 """
 
 from __future__ import annotations
@@ -89,22 +90,22 @@ def diff_runs(first: str, second: str, *, num: int = 5) -> Difference:
     for side, directory in (("one", first), ("other", second)):
         _register(connection, side, directory)
     texts_known = all(TEXT in connection.table(f"{side}_data").columns for side in ("one", "other"))
-    alike = "verdict, coalesce(text_hash, ''), copy" if texts_known else "verdict, twin"
+    alike = "outcome, coalesce(text_hash, ''), copy" if texts_known else "outcome, twin"
     for side, facing in (("one", "other"), ("other", "one")):
         connection.execute(
             f"""
             CREATE TEMP TABLE {side}_rest AS
-            SELECT *, row_number() OVER (PARTITION BY id ORDER BY verdict, text_hash) AS turn FROM {side}_verdicts
-            WHERE (id, {alike}) NOT IN (SELECT (id, {alike}) FROM {facing}_verdicts)
+            SELECT *, row_number() OVER (PARTITION BY id ORDER BY outcome, text_hash) AS turn FROM {side}_outcomes
+            WHERE (id, {alike}) NOT IN (SELECT (id, {alike}) FROM {facing}_outcomes)
             """
         )
-    (total,) = connection.execute("SELECT count(*) FROM one_verdicts").fetchone() or (0,)
+    (total,) = connection.execute("SELECT count(*) FROM one_outcomes").fetchone() or (0,)
     (left,) = connection.execute("SELECT count(*) FROM one_rest").fetchone() or (0,)
     connection.execute(
         """
         CREATE TEMP TABLE pairs AS
         SELECT coalesce(one.id, other.id) AS id,
-               coalesce(one.verdict, $absent) AS first, coalesce(other.verdict, $absent) AS second
+               coalesce(one.outcome, $absent) AS first, coalesce(other.outcome, $absent) AS second
         FROM one_rest AS one FULL JOIN other_rest AS other ON one.id = other.id AND one.turn = other.turn
         """,
         {"absent": ABSENT},
@@ -159,10 +160,10 @@ def _told(one: Example) -> Iterator[str]:
 
 
 def _register(connection: duckdb.DuckDBPyConnection, side: str, directory: str) -> None:
-    """Tables of a run: `SIDE_data`, `SIDE_dropped`, and `SIDE_verdicts` (id, verdict, text_hash, number among equals)."""
+    """Tables of a run: `SIDE_data`, `SIDE_dropped`, and `SIDE_outcomes` (id, outcome, text_hash, number among equals)."""
     store, _ = lockfile.opened(directory)
     if not store.exists(MANIFEST):
-        raise SpecError(f"{directory!r} is not complete: verdicts are gathered at the end. See 'curate status'.")
+        raise SpecError(f"{directory!r} is not complete: drop reasons are gathered at the end. See 'curate status'.")
     for kind in _EMPTY:
         found = dataset_of(Store(directory), kind)
         if found is not None and ID not in found.schema.names:
@@ -171,10 +172,10 @@ def _register(connection: duckdb.DuckDBPyConnection, side: str, directory: str) 
     text = f"md5({TEXT})" if TEXT in connection.table(f"{side}_data").columns else "NULL"
     connection.execute(
         f"""
-        CREATE TEMP TABLE {side}_verdicts AS
-        SELECT *, row_number() OVER (PARTITION BY id, verdict, text_hash) AS copy,
-               row_number() OVER (PARTITION BY id, verdict) AS twin FROM (
-            SELECT id, '{KEPT}' AS verdict, {text} AS text_hash FROM {side}_data
+        CREATE TEMP TABLE {side}_outcomes AS
+        SELECT *, row_number() OVER (PARTITION BY id, outcome, text_hash) AS copy,
+               row_number() OVER (PARTITION BY id, outcome) AS twin FROM (
+            SELECT id, '{KEPT}' AS outcome, {text} AS text_hash FROM {side}_data
             UNION ALL SELECT id, stage || ': ' || reason, NULL FROM {side}_dropped
         )
         """
@@ -184,13 +185,13 @@ def _register(connection: duckdb.DuckDBPyConnection, side: str, directory: str) 
 def _texts(
     connection: duckdb.DuckDBPyConnection, side: str, names: Sequence[str]
 ) -> dict[tuple[str, str], tuple[str | None, str | None]]:
-    """Text and URL of some documents, by id and verdict."""
+    """Text and URL of some documents, by id and outcome."""
     connection.register("wanted", pa.table({ID: pa.array(sorted({*names}), pa.string())}))
     found: dict[tuple[str, str], tuple[str | None, str | None]] = {}
-    for kind, verdict in (("dropped", "stage || ': ' || reason"), ("data", f"'{KEPT}'")):
+    for kind, outcome in (("dropped", "stage || ': ' || reason"), ("data", f"'{KEPT}'")):
         columns = connection.table(f"{side}_{kind}").columns
         text, url = (name if name in columns else "NULL" for name in (TEXT, URL))
-        asked = f"SELECT id, {verdict}, {text}, {url} FROM {side}_{kind} SEMI JOIN wanted USING (id)"
+        asked = f"SELECT id, {outcome}, {text}, {url} FROM {side}_{kind} SEMI JOIN wanted USING (id)"
         for name, fared, body, place in connection.execute(asked).fetchall():
             found.setdefault((name, fared), (body, place))
     return found

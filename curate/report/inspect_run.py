@@ -1,4 +1,4 @@
-"""Look into a run that is going on or over: `curate status`, `curate explain`, `curate sample`."""
+"""Look into a running or finished run: `curate status`, `curate explain`, `curate sample`."""
 
 from __future__ import annotations
 
@@ -59,18 +59,18 @@ def _progress_lines(status: dict[str, Any]) -> Iterator[str]:
 
 
 def dataset_of(store: Store, kind: str, steps: Sequence[str] = ()) -> ds.Dataset | None:
-    """All files of `kind`, or, of a run that is not over, what these steps have of it so far."""
+    """All files of `kind`. With `steps`, those that these steps of an unfinished run have written so far."""
     folders = [shards_folder(step, kind) for step in steps] or [kind]
-    found = [f"{folder}/{name}" for folder in folders for name in store.list(folder) if name.endswith(".parquet")]
-    if not found:
+    files = [f"{folder}/{name}" for folder in folders for name in store.list(folder) if name.endswith(".parquet")]
+    if not files:
         return None
     filesystem, _ = file_system(store.root)
-    made = ds.dataset([store.path(name) for name in found], format="parquet", filesystem=filesystem)
-    return made.replace_schema(_unified(made)) if steps else made
+    dataset = ds.dataset([store.path(name) for name in files], format="parquet", filesystem=filesystem)
+    return dataset.replace_schema(_unified(dataset)) if steps else dataset
 
 
 def _unified(dataset: ds.Dataset) -> pa.Schema:
-    """That of all files; measured values only where all have the same."""
+    """The schema of all files. It has measured values only if all files measured the same ones."""
     schemas = [fragment.physical_schema for fragment in dataset.get_fragments()]
     if len({schema.field(VALUES).type if VALUES in schema.names else None for schema in schemas}) > 1:
         schemas = [pa.schema([field for field in schema if field.name != VALUES]) for schema in schemas]
@@ -78,28 +78,28 @@ def _unified(dataset: ds.Dataset) -> pa.Schema:
 
 
 def explain_document(directory: str, document: str) -> str:
-    """The way of every document with this id or URL. Raises SpecError when there is none."""
+    """Describe what each stage did to every document with this id or URL. Raises SpecError if there is none."""
     store, saved = lockfile.opened(directory)
     if not store.exists(MANIFEST):
-        raise SpecError(f"{directory!r} is not complete: verdicts are gathered at the end. See 'curate status'.")
+        raise SpecError(f"{directory!r} is not complete: drop reasons are gathered at the end. See 'curate status'.")
     order = list(saved["identities"])
     lines: list[str] = []
     for row in _rows_of(store, "edited", document):
         share = f"{row['chars_before']:,} -> {row['chars_after']:,} characters"
-        lines.append(f"{_place(row)}: edited by {row['stage']!r}: {len(row['edits'])} edits, {share}")
+        lines.append(f"{_location(row)}: edited by {row['stage']!r}: {len(row['edits'])} edits, {share}")
         lines += [
             f"    {edit['rule']} at {edit['start']}..{edit['end']} -> {edit['replacement']!r}" for edit in row["edits"][:20]
         ]
     for row in _rows_of(store, "dropped", document):
         passed = order[: order.index(row["stage"])] if row["stage"] in order else []
-        lines.append(f"{_place(row)}: dropped by {row['stage']!r}: {_verdict(row)}")
+        lines.append(f"{_location(row)}: dropped by {row['stage']!r}: {_drop_reason(row)}")
         lines.append(f"    passed before: {', '.join(passed) or 'nothing'}")
         measured = [f"{name} {value:.6g}" for name, value in (row.get("values") or {}).items() if value is not None]
         lines += [f"    measured: {', '.join(measured)}"] if measured else []
         lines += [f"    | {line}" for line in _clip(row["text"]).splitlines()]
     for row in _rows_of(store, "data", document):
         values = ", ".join(f"{name} {value!r}" for name, value in row.items() if name not in ("text", "html"))
-        lines.append(f"{_place(row)}: kept. Passed {', '.join(order) or 'no stages'}")
+        lines.append(f"{_location(row)}: kept. Passed {', '.join(order) or 'no stages'}")
         lines.append(f"    {values}")
         lines += [f"    | {line}" for line in _clip(row.get("text")).splitlines()]
     if not lines:
@@ -119,12 +119,12 @@ def _rows_of(store: Store, kind: str, document: str) -> Iterable[dict[str, Any]]
     return rows
 
 
-def _place(row: dict[str, Any]) -> str:
+def _location(row: dict[str, Any]) -> str:
     where = f" ({row['file']} at {row['offset']})" if row.get("file") else ""
     return f"{row.get('id')}{where}"
 
 
-def _verdict(row: dict[str, Any]) -> str:
+def _drop_reason(row: dict[str, Any]) -> str:
     value = "" if row["value"] is None else f", measured {row['value']:.6g}"
     limit = "" if row["limit"] is None else f", limit {row['limit']:.6g}"
     detail = f", {row['detail']}" if row["detail"] else ""
@@ -141,8 +141,10 @@ def sample_documents(
     seed: int = 0,
     as_json: bool = False,
 ) -> Iterator[str]:
-    """Documents drawn by keyed hash of their id: kept ones, or those a stage dropped or edited. Of a run that is not over,
-    those that its steps have dropped so far. Raises SpecError for a stage or a reason that there is not."""
+    """Sample documents by a keyed hash of their ids: kept ones, or those that a stage dropped or edited.
+
+    An unfinished run shows what its steps have dropped so far. Raises SpecError for an unknown stage or reason.
+    """
     store, saved = lockfile.opened(directory)
     stages = ["source", *saved["identities"]]
     if stage and stage not in stages:
@@ -160,14 +162,14 @@ def sample_documents(
 
 
 def _reasons(store: Store, dropped: ds.Dataset) -> list[str]:
-    """Why documents were dropped."""
+    """The reasons for which documents were dropped."""
     if store.exists(MANIFEST):
-        return sorted({reason for account in store.read_json(MANIFEST)["stages"].values() for reason in account["dropped"]})
+        return sorted({reason for counts in store.read_json(MANIFEST)["stages"].values() for reason in counts["dropped"]})
     return sorted(pc.unique(dropped.to_table(columns=["reason"])["reason"]).to_pylist())
 
 
 def _draw(dataset: ds.Dataset, kind: str, stage: str | None, reason: str | None, num: int, seed: int) -> list[dict[str, Any]]:
-    """The `num` rows with the smallest keyed hash; others than those whose text is on record only where these are too few."""
+    """The `num` rows with the smallest keyed hash. Rows without a text only fill up what rows with a text leave free."""
     body = {"data": "text", "dropped": "text", "edited": "before"}[kind]
     condition = pc.scalar(True)
     for name, wanted in (("stage", stage), ("reason", reason)):
@@ -191,7 +193,7 @@ def _smallest(dataset: ds.Dataset, condition: pc.Expression, num: int, seed: int
 
 
 def row_keys(batch: pa.RecordBatch, secret: bytes = b"") -> Iterator[bytes]:
-    """A hash per row, of what tells documents apart wherever their files lie."""
+    """Hash the id and the offset of every row. The hashes do not depend on where the files of the run are."""
     names = [name for name in ("id", "offset") if name in batch.schema.names] or batch.schema.names[:1]
     for row in batch.select(names).to_pylist():
         yield hashlib.blake2b(str(list(row.values())).encode(), digest_size=8, key=secret).digest()
@@ -200,7 +202,7 @@ def row_keys(batch: pa.RecordBatch, secret: bytes = b"") -> Iterator[bytes]:
 def _shown(kind: str, row: dict[str, Any]) -> str:
     head = f"=== {row.get('url') or row.get('id')}"
     if kind == "dropped":
-        return f"{head}\n--- dropped by {row['stage']}: {_verdict(row)}\n{_clip(row['text'])}\n"
+        return f"{head}\n--- dropped by {row['stage']}: {_drop_reason(row)}\n{_clip(row['text'])}\n"
     if kind == "edited" and row["before"] is None:
         return f"{head}\n--- edited by {row['stage']}: {len(row['edits'])} edits\n{_clip(None)}\n"
     if kind == "edited":

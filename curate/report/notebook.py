@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.errors import SpecError, known_values
-from curate.report.gather import Size, gather
+from curate.report.collectors import Size
+from curate.report.gather import gather
 from curate.report.render import render
 from curate.report.search_query import Search
 
@@ -53,10 +54,10 @@ class Documents(Sequence[Row]):
         return len(self.rows)
 
     def __repr__(self) -> str:
-        return "\n\n".join(f"{_verdict(row)} {row.get('url') or row['id']}\n{_preview(row)}" for row in self.rows)
+        return "\n\n".join(f"{_label(row)} {row.get('url') or row['id']}\n{_preview(row)}" for row in self.rows)
 
     def _repr_html_(self) -> str:
-        return render("documents.html", documents=[(_verdict(row), row) for row in self.rows])
+        return render("documents.html", documents=[(_label(row), row) for row in self.rows])
 
 
 class Inspection:
@@ -123,7 +124,7 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _verdict(row: Row) -> str:
+def _label(row: Row) -> str:
     if row["kind"] == "kept" and not row.get("near"):
         return "kept:"
     measured = f" ({row['value']:.4g}, limit {row['limit']:.4g})" if {"value", "limit"} <= row.keys() else ""

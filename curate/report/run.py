@@ -12,7 +12,8 @@ import yaml
 from markupsafe import Markup
 
 from curate.pipeline import lockfile
-from curate.report.gather import Size, gather
+from curate.report.collectors import Size
+from curate.report.gather import gather
 from curate.report.plots import histogram
 from curate.report.render import render
 from curate.storage.store import Store

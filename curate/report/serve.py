@@ -1,7 +1,7 @@
-"""`curate serve DIR`: all documents of a run, page by page, on this machine only; and a record of what people think of them.
+"""`curate serve DIR`: browse all documents of a run on this machine, and label them as good or bad.
 
-What is asked for is answered by DuckDB from the Parquet files, so that a run of any size opens at once. A click on "good" or
-"bad" is appended to `DIR/audit.jsonl`; of each reason that gives the share of documents that went rightly, with an interval.
+DuckDB queries the Parquet files, so a run of any size opens at once. Labels are appended to `DIR/audit.jsonl`. They give the
+precision of each drop reason: the share of the labelled documents it dropped that are bad, with a confidence interval.
 
 The page is served on the loopback address, under a path that nobody can guess: other users of the machine, and web pages in the
 same browser, do not know it. Texts are shown as text, and the page runs no script.
@@ -27,10 +27,11 @@ import pyarrow as pa
 from curate.api.batch import apply_edits
 from curate.errors import SpecError
 from curate.pipeline import lockfile
-from curate.report.gather import HOST_PATTERN, shown_parts
+from curate.report.collectors import HOST_PATTERN
 from curate.report.inspect_run import dataset_of
 from curate.report.render import render
 from curate.report.search_query import Search
+from curate.report.shown_documents import shown_parts
 from curate.schema import ID, TEXT, URL
 from curate.storage.run_dir import MANIFEST
 from curate.storage.store import is_url
@@ -49,7 +50,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fr
 
 @dataclass(frozen=True)
 class Query:
-    """Which documents are looked for."""
+    """The documents to find."""
 
     kind: str = "dropped"
     stage: str = ""
@@ -57,14 +58,14 @@ class Query:
     host: str = ""
     words: str = ""
     column: str = ""
-    """A number that documents have, which lies between the next two."""
+    """A numeric column whose values lie between `low` and `high`."""
     low: float | None = None
     high: float | None = None
     page: int = 0
 
     @classmethod
     def of(cls, asked: Mapping[str, str]) -> Query:
-        """From the address of a page. Raises SpecError for what is no number."""
+        """Parse the query string of a page. Raises SpecError if a number or the kind is not valid."""
         names = {name: asked.get(name, "") for name in ("stage", "reason", "host", "words", "column")}
         try:
             low, high = (float(asked[name]) if asked.get(name) else None for name in ("low", "high"))
@@ -89,7 +90,7 @@ class Browser:
         self._datasets = {kind: dataset_of(store, folder) for kind, folder in _FOLDER.items()}
 
     def columns(self, kind: str) -> list[str]:
-        """Numbers that documents of a kind have."""
+        """Names of the numeric columns that documents of this kind have."""
         found = self._datasets[kind]
         if found is None:
             return []
@@ -97,7 +98,7 @@ class Browser:
         return [name for name in numeric if name not in ("ordinal", "offset", "length")]
 
     def find(self, query: Query) -> tuple[int, list[dict[str, Any]]]:
-        """How many match, and those of a page. Raises SpecError for a column that documents of this kind do not have."""
+        """The number of matches, and the matches on the page. Raises SpecError if documents of this kind lack the column."""
         import duckdb
 
         found = self._datasets[query.kind]
@@ -156,7 +157,7 @@ def _is_number(of: pa.DataType) -> bool:
 
 
 def _place(row: Mapping[str, Any]) -> str:
-    """What tells a document from others with its id."""
+    """Distinguishes documents with the same id."""
     return f"{row['file']} {row['offset']}" if row.get("file") is not None else ""
 
 
@@ -175,26 +176,25 @@ def _shown(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-# --- what people think
+# --- labels
 
 
 def read_audit(path: Path) -> list[dict[str, Any]]:
-    """The last word on every document. What is no whole line was cut short while it was written, and is left out."""
+    """The last label of every document. A line that is not valid JSON was cut short while it was written, and is skipped."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         with contextlib.suppress(ValueError):
             row = json.loads(line)
-            found[_told_by(row)] = row
+            found[_label_key(row)] = row
     return list(found.values())
 
 
-def _told_by(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _label_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row.get(name) or None for name in ("kind", "stage", "id", "place"))
 
 
 def precision(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Of every reason: how many documents were found bad, so that it dropped them rightly, of all that were looked at, and the
-    interval of that share (Wilson 1927, 95 %)."""
+    """Precision of each drop reason: the share of its labelled documents that are bad, with a 95 % Wilson interval."""
     dropped = [row for row in rows if row["kind"] == "dropped"]
     totals = Counter((row["stage"], row["reason"]) for row in dropped)
     right = Counter((row["stage"], row["reason"]) for row in dropped if row["verdict"] == "bad")
@@ -207,7 +207,13 @@ def precision(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The interval of a share, which holds for few documents too (Wilson 1927)."""
+    """Score interval of a proportion, which is accurate for small samples too (Wilson 1927). `z` is 1.96 for 95 %.
+
+    >>> wilson(0, 0)
+    (0.0, 1.0)
+    >>> [round(end, 3) for end in wilson(8, 10)]
+    [0.49, 0.943]
+    """
     if not total:
         return 0.0, 1.0
     share, spread = hits / total, z * z / total
@@ -220,11 +226,11 @@ def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def application(directory: str, token: str) -> flask.Flask:
-    """The pages, under `/TOKEN/`; whoever asks for another address is told nothing."""
+    """The pages, under `/TOKEN/`. Requests for any other address are refused."""
     import flask
 
     if is_url(directory):
-        raise SpecError(f"{directory!r} is a URL, and what people think is written beside the run. Copy it to a disk first.")
+        raise SpecError(f"{directory!r} is a URL, and labels are written beside the run. Copy it to a disk first.")
     browser, audit = Browser(directory), Path(directory) / AUDIT
     app = flask.Flask("curate", static_folder=None)
 
@@ -252,13 +258,13 @@ def application(directory: str, token: str) -> flask.Flask:
     def browse() -> str:
         query = Query.of(flask.request.args)
         count, documents = browser.find(query)
-        said = {_told_by(row): row["verdict"] for row in read_audit(audit)}
+        labels = {_label_key(row): row["verdict"] for row in read_audit(audit)}
         stages = browser.manifest["stages"]
         reasons = sorted({r for name, one in stages.items() if not query.stage or name == query.stage for r in one["dropped"]})
         here = {name: value for name, value in flask.request.args.items() if name != "page"}
         return render(
             "browse.html", name=browser.saved["name"], query=query, count=count,
-            documents=[(row, said.get(_told_by(row))) for row in documents], stages=list(stages), reasons=reasons,
+            documents=[(row, labels.get(_label_key(row))) for row in documents], stages=list(stages), reasons=reasons,
             columns=browser.columns(query.kind), kinds=KINDS, pages=max(1, math.ceil(count / PER_PAGE)),
             pieces=Search.of(query.words).pieces,
             link=lambda page: "?" + urlencode({**here, "page": page}), here=flask.request.query_string.decode(),
@@ -275,7 +281,7 @@ def application(directory: str, token: str) -> flask.Flask:
         return flask.redirect(f"/{token}/?{form.get('back', '')}", 303)
 
     @app.get(f"/{token}/audit")
-    def heard() -> str:
+    def audit_page() -> str:
         rows = read_audit(audit)
         return render("audit.html", name=browser.saved["name"], rows=list(precision(rows)), total=len(rows), file=AUDIT)
 
@@ -283,7 +289,7 @@ def application(directory: str, token: str) -> flask.Flask:
 
 
 def serve(directory: str, port: int, say: Any) -> None:
-    """Serve until interrupted; `say` is told the address."""
+    """Serve until interrupted. `say` receives the address."""
     from werkzeug.serving import make_server
 
     token = secrets.token_urlsafe(16)

@@ -39,6 +39,7 @@ from curate.execution.summary import Summary
 from curate.pipeline import lockfile
 from curate.pipeline.steps import TEXT_CHARS
 from curate.report.replay import DropReason, Flags, LimitCheck, PastRun, StageReplay, judges_of
+from curate.report.run_files import as_floats, parquet_files, read_with_values
 from curate.schema import ID, ORDINAL, URL, mix
 from curate.storage.run_dir import MANIFEST, values_file
 from curate.storage.store import Store
@@ -185,7 +186,7 @@ class _Block:
 
 
 def _blocks(store: Store, columns: list[str], tally: _Tally) -> Iterator[_Block]:
-    for name in parquets(store, "dropped"):
+    for name in parquet_files(store, "dropped"):
         wanted = [ORDINAL, "stage", "reason", TEXT_CHARS, *(f"{VALUES}.{column}" for column in columns)]
         table = pq.ParquetFile(store.open(name), read_dictionary=["stage", "reason"]).read(wanted).combine_chunks()
         values = table[VALUES].combine_chunks()
@@ -194,13 +195,13 @@ def _blocks(store: Store, columns: list[str], tally: _Tally) -> Iterator[_Block]
             table[ORDINAL].to_numpy(),
             _codes(table["stage"], tally.stage_code),
             _codes(table["reason"], tally.reason_code),
-            {column: _floats(values.field(column)) for column in columns},
+            {column: as_floats(values.field(column)) for column in columns},
             table[TEXT_CHARS].fill_null(0).to_numpy(),
         )
-    for name in parquets(store, "data"):
-        table = beside_each_other(store, name, [ORDINAL, *columns])
+    for name in parquet_files(store, "data"):
+        table = read_with_values(store, name, [ORDINAL, *columns])
         size = table.num_rows
-        values = {column: _floats(table[column]) for column in columns}
+        values = {column: as_floats(table[column]) for column in columns}
         chars = _chars(store, values_file(name))
         yield _Block(name, table[ORDINAL].to_numpy(), np.full(size, tally.run.end), np.zeros(size, np.int64), values, chars)
 
@@ -208,27 +209,6 @@ def _blocks(store: Store, columns: list[str], tally: _Tally) -> Iterator[_Block]
 def _chars(store: Store, name: str) -> Codes | None:
     file = pq.ParquetFile(store.open(name))
     return file.read([TEXT_CHARS])[TEXT_CHARS].to_numpy() if TEXT_CHARS in file.schema_arrow.names else None
-
-
-def parquets(store: Store, kind: str) -> list[str]:
-    """The names of the Parquet files of a folder of a run."""
-    return [f"{kind}/{name}" for name in store.list(kind) if name.endswith(".parquet")]
-
-
-def beside_each_other(store: Store, name: str, columns: list[str]) -> pa.Table:
-    """Columns of a file of `data/`, and what it leaves out from its neighbour in `values/`."""
-    found: dict[str, Any] = {}
-    for part in (name, values_file(name)):
-        file = pq.ParquetFile(store.open(part))
-        mine = [column for column in columns if column in file.schema_arrow.names and column not in found]
-        table = file.read(mine)
-        found |= {column: table[column] for column in mine}
-    return pa.table({column: found[column] for column in columns if column in found})
-
-
-def _floats(values: Any) -> npt.NDArray[np.float64]:
-    """As numbers; null is NaN."""
-    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
 def _codes(column: pa.ChunkedArray, code: Callable[[str], int]) -> Codes:
@@ -401,7 +381,7 @@ def _flips(store: Store, run: PastRun, judges: Sequence[StageReplay], picks: Seq
 
 
 def _labels(store: Store, file: str, rows: list[int], kept: bool) -> list[tuple[str | None, str | None]]:
-    table = beside_each_other(store, file, [ID, URL]) if kept else pq.ParquetFile(store.open(file)).read([ID, URL])
+    table = read_with_values(store, file, [ID, URL]) if kept else pq.ParquetFile(store.open(file)).read([ID, URL])
     picked = table.take(pa.array(rows)).to_pylist()
     return [(row[ID], row[URL]) for row in picked]
 

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import yaml
 
 from curate.pipeline import lockfile
-from curate.report.gather import Size, gather
+from curate.report.collectors import Size
+from curate.report.gather import gather
 from curate.report.run import report_page
 from curate.report.serve import Browser, Query
 from tests.browser import opened

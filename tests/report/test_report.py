@@ -20,7 +20,8 @@ from click.testing import CliRunner
 import curate
 from curate.cli.main import main
 from curate.prox.self_test_pages import GOOD as PAGES
-from curate.report.gather import Size, _Dropped, gather
+from curate.report.collectors import Dropped, Size
+from curate.report.gather import gather
 from curate.report.inspect_run import sample_documents
 from curate.report.run import write_report
 
@@ -292,7 +293,7 @@ def test_of_many_documents_without_text_one_of_every_reason_is_shown() -> None:
     columns = {name: pa.array([None] * 1000, kind) for name, kind in (("value", pa.float64()), ("limit", pa.float64()))}
     columns |= {name: pa.array([None] * 1000, pa.string()) for name in ("url", "detail", "file", "text")}
     columns |= {"id": pa.array([str(n) for n in range(1000)]), "offset": pa.array(range(1000)), "reason": pa.array(reasons)}
-    dropped = _Dropped(Size(), 100)
+    dropped = Dropped(Size(), 100)
     dropped.add(pa.record_batch({**columns, "stage": pa.array(["url_filter"] * 1000)}))
     shown = [one["reason"] for one in dropped.documents()]
     assert shown.count("rare") == 1 and shown.count("common") >= 10
@@ -302,7 +303,7 @@ def test_a_rule_without_one_limit_for_all_has_no_histogram() -> None:
     columns = {name: pa.array([None] * 20, pa.string()) for name in ("url", "detail", "file", "text")}
     columns |= {"id": pa.array([str(n) for n in range(20)]), "offset": pa.array(range(20)), "stage": pa.array(["a"] * 20)}
     columns |= {"reason": pa.array(["one", "several"] * 10), "value": pa.array([5.0] * 20)}
-    dropped = _Dropped(Size(), 1)
+    dropped = Dropped(Size(), 1)
     dropped.add(pa.record_batch({**columns, "limit": pa.array([1.0, 1.0, 1.0, 2.0] * 5)}))
     assert dropped.limits() == [(("a", "one"), 1.0)]
 
