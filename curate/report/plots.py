@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 420.0, 280.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 14.0, 26.0, 42.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 24.0, 26.0, 42.0
 _CHAR_WIDTH, _LEGEND_ROW = 6.0, 15.0
 _NUM_COLOURS = 6
 

@@ -1,6 +1,6 @@
-"""The stages of a finished run whose limits may be moved: their rules as they were, and as they would be.
+"""Stages of a finished run with changed limits: their rules before and after.
 
-A stage can be judged anew when it holds measured values against limits (`RuleStage`, `keep`, `toxicity` of documents) and
+A stage can be replayed if it compares measured values with limits (`RuleStage`, `keep`, `toxicity` of documents) and
 these values were recorded, by it or by a stage before it, so that every document which came as far as the stage has them.
 """
 
@@ -41,7 +41,7 @@ class DropReason:
 
 
 class PastRun:
-    """What the recipe says of the stages: their order, classes and options."""
+    """The stages of a run by its lockfile: their order, classes and options."""
 
     def __init__(self, store: Store, saved: Mapping[str, Any]) -> None:
         self.root = store.root
@@ -74,7 +74,7 @@ class PastRun:
         return self.order[position + 1 :]
 
     def recorded_by(self, position: int) -> set[str]:
-        """Measured columns that documents have which came as far as this stage."""
+        """Measured columns that every document has that reached this stage."""
         return {column for name in self.order[: position + 1] for column in self.recorded.get(name, [])}
 
 
@@ -90,7 +90,7 @@ class LimitCheck:
 
 @dataclass(frozen=True)
 class StageReplay:
-    """A changed stage: its rules as they were and as they would be."""
+    """A changed stage: its rules before and after the change."""
 
     position: int
     name: str
@@ -107,7 +107,7 @@ class StageReplay:
     def columns(self) -> list[str]:
         return [check.column for check in (*self.before, *self.after)]
 
-    def verdict(self, checks: Sequence[LimitCheck], values: Mapping[str, float]) -> DropReason | None:
+    def drop_reason(self, checks: Sequence[LimitCheck], values: Mapping[str, float]) -> DropReason | None:
         for check in checks:
             value = values[check.column]
             if check.fails(np.array([value]))[0]:
@@ -116,7 +116,7 @@ class StageReplay:
 
 
 def checks_of(stage: Stage) -> tuple[LimitCheck, ...]:
-    """The rules of a stage that are on, in the order in which they are tried."""
+    """The active rules of a stage, in the order in which they are applied."""
     if isinstance(stage, Keep):
         return _bounds(stage.column, (("too_low", stage.min, np.less), ("too_high", stage.max, np.greater)))
     if isinstance(stage, Toxicity):
@@ -134,7 +134,7 @@ def checks_of(stage: Stage) -> tuple[LimitCheck, ...]:
 def _bounds(column: str, bounds: Sequence[tuple[str, float | None, Any]]) -> tuple[LimitCheck, ...]:
     """Bounds on one column (reason, limit, what lies beyond); where one is set, what has no value fails first."""
     own = [
-        LimitCheck(reason, column, limit, partial(_held, beyond, limit))
+        LimitCheck(reason, column, limit, partial(_exceeds, beyond, limit))
         for reason, limit, beyond in bounds
         if limit is not None
     ]
@@ -142,17 +142,17 @@ def _bounds(column: str, bounds: Sequence[tuple[str, float | None, Any]]) -> tup
 
 
 def _number(limit: float) -> float | None:
-    """A switch has no limit to show."""
+    """The limit to show. A switch has none."""
     return None if isinstance(limit, bool) else limit
 
 
-def _held(beyond: Any, limit: float, values: npt.NDArray[np.float64]) -> Flags:
-    """Where a value lies beyond the limit, as `beyond` says."""
+def _exceeds(beyond: Any, limit: float, values: npt.NDArray[np.float64]) -> Flags:
+    """Where a value exceeds the limit by the comparison `beyond`."""
     return np.asarray(beyond(values, limit))
 
 
 def thresholds_of(stage: Stage) -> tuple[str, ...]:
-    """Options that are limits on values the stage measures. A switch is none: what is measured may depend on it."""
+    """Options that are limits on measured values. A switch is not one, because measured values may depend on it."""
     if isinstance(stage, Keep):
         return ("min", "max")
     if isinstance(stage, Toxicity):
@@ -161,7 +161,7 @@ def thresholds_of(stage: Stage) -> tuple[str, ...]:
     return tuple(dict.fromkeys(option for option in options if option.startswith(("min_", "max_"))))
 
 
-def judges_of(run: PastRun, changes: Mapping[str, Any]) -> list[StageReplay]:
+def replays_of(run: PastRun, changes: Mapping[str, Any]) -> list[StageReplay]:
     """The changed stages in the order of the run. Raises SpecError for what cannot be recounted."""
     wanted: dict[str, dict[str, Any]] = {}
     for name, value in changes.items():
@@ -174,15 +174,15 @@ def judges_of(run: PastRun, changes: Mapping[str, Any]) -> list[StageReplay]:
             )
         if stage not in run.kinds:
             raise SpecError(f"no stage {stage!r} in {run.root!r}. {known_values(stage, run.kinds)}")
-    return [_judge(run, name, wanted[name]) for name in run.order if name in wanted]
+    return [_replay(run, name, wanted[name]) for name in run.order if name in wanted]
 
 
-def _judge(run: PastRun, name: str, options: Mapping[str, Any]) -> StageReplay:
+def _replay(run: PastRun, name: str, options: Mapping[str, Any]) -> StageReplay:
     stage = run.stage(name)
     thresholds = thresholds_of(stage)
     if not thresholds:
-        judged = Keep | RuleStage | Toxicity
-        able = [other for other in run.kinds if other != name and issubclass(run.class_of(other), judged)]
+        replayable = Keep | RuleStage | Toxicity
+        able = [other for other in run.kinds if other != name and issubclass(run.class_of(other), replayable)]
         raise SpecError(
             f"stage {name!r} does not hold measured values against limits. Stages of this run that do: "
             f"{', '.join(able) or 'none'}. For others, run again with --reuse {run.root}."
@@ -201,11 +201,11 @@ def _judge(run: PastRun, name: str, options: Mapping[str, Any]) -> StageReplay:
     )
     prefix = stage.prefix if isinstance(stage, RuleStage) else ""
     edits = not run.edits.isdisjoint(run.order[position:])
-    judge = StageReplay(position, name, prefix, reasons, checks_of(stage), checks_of(run.stage(name, options)), last, edits)
-    missing = [column for column in judge.columns if column not in run.recorded_by(position)]
+    replay = StageReplay(position, name, prefix, reasons, checks_of(stage), checks_of(run.stage(name, options)), last, edits)
+    missing = [column for column in replay.columns if column not in run.recorded_by(position)]
     if missing:
         raise SpecError(
             f"{run.root} has not recorded {missing[0]!r} for stage {name!r}. Set 'values: true' there and run into another "
             f"--out (with --reuse {run.root} to take over the steps before it)."
         )
-    return judge
+    return replay

@@ -20,31 +20,37 @@ from curate.storage.store import Store
 
 REPORT, FIGURES = "report.html", "report.json"
 _SCORES = 24
-"""Histograms that are drawn; `report.json` has all."""
+"""Histograms on the page. `report.json` has all."""
 
 
 def write_report(directory: str, size: Size | None = None) -> str:
-    """Write both files; where the page is. Raises SpecError where there is no run, or one that is not over."""
+    """Write both files, and return the path of the page.
+
+    Raises SpecError if the folder has no run, or one that is not complete.
+    """
     found = gather(directory, size)
     store = Store(directory)
     store.write_text(FIGURES, json.dumps(found, ensure_ascii=False, allow_nan=False))
-    store.write_text(REPORT, report_page(found, yaml.safe_dump(_asked(store), sort_keys=False, allow_unicode=True)))
+    store.write_text(REPORT, report_page(found, yaml.safe_dump(_pipeline(store), sort_keys=False, allow_unicode=True)))
     return f"{directory.rstrip('/')}/{REPORT}"
 
 
-def report_page(found: dict[str, Any], recipe_text: str) -> str:
-    """One page that needs nothing else. Its script is named by its hash in a policy, so that no other can run."""
+def report_page(found: dict[str, Any], pipeline: str) -> str:
+    """Render the page, which loads no other files. Its content security policy allows only its own script, by hash.
+
+    `found` is the content of `report.json`, and `pipeline` is the YAML of the run.
+    """
     script = (files("curate.report") / "templates" / "run.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Inside <script> nothing is unescaped, and only "</" or "<!--" could end it.
     data = json.dumps({"documents": found["documents"]}, ensure_ascii=False).replace("<", "\\u003c")
     return render(
-        "run.html", **{**found, "documents": None}, recipe=recipe_text, plots=_plots(found), script=Markup(script),
+        "run.html", **{**found, "documents": None}, pipeline=pipeline, plots=_plots(found), script=Markup(script),
         script_hash=Markup(f"'sha256-{digest}'"), data=Markup(data),
     )  # fmt: skip
 
 
-def _asked(store: Store) -> dict[str, Any]:
+def _pipeline(store: Store) -> dict[str, Any]:
     saved = lockfile.load(store)
     assert saved is not None
     return {name: saved[name] for name in ("name", "source", "stages", "output") if name in saved}
@@ -55,7 +61,7 @@ def _plots(found: dict[str, Any]) -> dict[str, list[Markup]]:
     shown = sorted(found["scores"], key=lambda one: -sum(one["stopped"]))[:_SCORES]
     scores = [
         histogram(
-            {**({"others": one["passed"]} if any(one["passed"]) else {}), "stopped by it": one["stopped"]}, one["edges"],
+            {**({"others": one["passed"]} if any(one["passed"]) else {}), "dropped by it": one["stopped"]}, one["edges"],
             title=f"{one['stage']}: {one['reason']}", x_label=one["column"] or "value", mark=one["limit"],
         )
         for one in shown

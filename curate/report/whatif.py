@@ -1,20 +1,20 @@
 """Recount a finished run with other thresholds, from the values it recorded: `curate whatif`. No text is read, no stage runs.
 
-What was measured of a document lies in `dropped/` (column `values`) or in `data/` and `values/`, row by row the same
-documents. Every document is judged anew by the rules of the changed stages, in the order of the run:
+The values of a dropped document are in `dropped/` (column `values`), those of a kept one in `data/` and `values/`, which have
+the same rows. The rules of the changed stages are applied again to every document, in the order of the run:
 
-- it fails where it used to pass: it is dropped there, and later stages do not see it;
-- it fails as before, or for another reason of the same stage;
-- it passes where it was dropped: it goes on. Stages that come later have not seen it, so what they would do is not known.
-  It counts as `unseen`; where no later stage can drop a document it is kept.
+- A document fails where it passed: it is dropped there, and later stages do not see it.
+- A document fails as before, or for another reason of the same stage.
+- A document passes where it was dropped: it goes on. Later stages have not seen it, so their results are not known. It counts
+  as `unseen`, or as kept if no later stage can drop documents.
 
-Counts are exact otherwise. A barrier after a changed stage decides from all documents and would decide anew: it is named
-in a note, and its verdicts are those of the run. The recorded values must give the verdicts of the run by the rules of the
-run; where they do not, the stage is no longer what it was, and that is an error.
+All other counts are exact. A global stage after a changed stage depends on all documents, and its result would change too: a
+note names it, and its drop reasons are those of the run. The old rules must give the drop reasons of the run; otherwise the
+stage has changed since, which is an error.
 
-Decisions. The flips to show are those with the smallest keyed hash of their ordinal, the order in which texts of dropped
-documents are sampled, so that many of them have a text to read. One file is held at a time, and of it only the columns
-that rules ask for; ids and URLs are read for the documents shown.
+The documents shown have the smallest keyed hash of their ordinals. Texts of dropped documents are sampled by the same hash, so
+many of them have a text. Only one file is in memory, with the columns that the rules need; ids and URLs are read for the
+documents shown.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from curate.execution.sampling import SAMPLE_KEY
 from curate.execution.summary import Summary
 from curate.pipeline import lockfile
 from curate.pipeline.steps import TEXT_CHARS
-from curate.report.replay import DropReason, Flags, LimitCheck, PastRun, StageReplay, judges_of
+from curate.report.replay import DropReason, Flags, LimitCheck, PastRun, StageReplay, replays_of
 from curate.report.run_files import as_floats, parquet_files, read_with_values
 from curate.schema import ID, ORDINAL, URL, mix
 from curate.storage.run_dir import MANIFEST, values_file
@@ -56,7 +56,7 @@ class Count:
     dropped: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     unseen: int = 0
-    """Pass now, and go on to stages that have not seen them."""
+    """Documents that pass now, and go on to stages that have not seen them."""
 
     @property
     def rows_out(self) -> int:
@@ -65,7 +65,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Flip:
-    """A document that fares otherwise. Without a verdict it was kept, or goes on."""
+    """A document with another outcome. A drop reason of None means that it was kept, or goes on to later stages."""
 
     id: str | None
     url: str | None
@@ -108,11 +108,11 @@ def _count_json(count: Count) -> dict[str, Any]:
 
 
 def _flip_json(flip: Flip) -> dict[str, Any]:
-    """Plain values; a value that is no finite number has no place in JSON and is null."""
+    """Plain values. A value that is not finite is null, because JSON has no such numbers."""
     value = asdict(flip)
-    for verdict in (value["before"], value["after"]):
-        if verdict and not math.isfinite(verdict["value"]):
-            verdict["value"] = None
+    for drop_reason in (value["before"], value["after"]):
+        if drop_reason and not math.isfinite(drop_reason["value"]):
+            drop_reason["value"] = None
     return value
 
 
@@ -133,9 +133,9 @@ def parse_changes(arguments: Iterable[str]) -> dict[str, Any]:
 
 
 def recount(directory: str, changes: Mapping[str, Any], *, num: int = 10) -> WhatIf:
-    """Judge every document of a finished run anew; `num` flipped documents are named per direction.
+    """Apply changed limits to every document of a finished run, and name `num` flipped documents per direction.
 
-    Raises SpecError where the run is not finished, or the changes are not thresholds on values it recorded.
+    Raises SpecError if the run is not finished, or if a change is not a limit on recorded values.
     """
     store, saved = lockfile.opened(directory)
     if not store.exists(MANIFEST):
@@ -144,9 +144,9 @@ def recount(directory: str, changes: Mapping[str, Any], *, num: int = 10) -> Wha
         raise SpecError("no change is given. Give STAGE.OPTION=VALUE, such as gopher_quality.min_words=30")
     summary = Summary.from_json(store.read_json(MANIFEST))
     run = PastRun(store, saved)
-    judges = judges_of(run, changes)
-    columns = list(dict.fromkeys(column for judge in judges for column in judge.columns))
-    tally = _Tally(run, judges, num)
+    replays = replays_of(run, changes)
+    columns = list(dict.fromkeys(column for replay in replays for column in replay.columns))
+    tally = _Tally(run, replays, num)
     for block in _blocks(store, columns, tally):
         tally.add(block)
     tally.check(summary)
@@ -163,9 +163,9 @@ def recount(directory: str, changes: Mapping[str, Any], *, num: int = 10) -> Wha
         num_gained=tally.gained.seen,
         num_moved=tally.moved,
         stages=tally.funnel(summary.documents_in),
-        lost=_flips(store, run, judges, tally.lost.best, kept=True),
-        gained=_flips(store, run, judges, tally.gained.best, kept=False),
-        notes=_notes(run, judges, tally),
+        lost=_flips(store, run, replays, tally.lost.best, kept=True),
+        gained=_flips(store, run, replays, tally.gained.best, kept=False),
+        notes=_notes(run, replays, tally),
     )
 
 
@@ -255,10 +255,10 @@ class _Draw:
 
 
 class _Tally:
-    """Documents by (stage, reason), as they are and as they would be. Reason 0 is none: kept."""
+    """Counts documents by (stage, reason), before and after the changes. Reason 0 means kept."""
 
-    def __init__(self, run: PastRun, judges: Sequence[StageReplay], num: int) -> None:
-        self.run, self.judges = run, judges
+    def __init__(self, run: PastRun, replays: Sequence[StageReplay], num: int) -> None:
+        self.run, self.replays = run, replays
         self._reasons: dict[str, int] = {"": 0}
         self.before: Counter[tuple[int, int]] = Counter()
         self.after: Counter[tuple[int, int]] = Counter()
@@ -274,7 +274,7 @@ class _Tally:
         return self._reasons.setdefault(name, len(self._reasons))
 
     def add(self, block: _Block) -> None:
-        stages, reasons, unseen = self._judged(block)
+        stages, reasons, unseen = self._replayed(block)
         kept, goes_on = block.stages == self.run.end, unseen | ((stages == self.run.end) & (block.stages < self.run.end))
         lost = kept & (stages < self.run.end)
         self.lost.offer(block, lost, stages)
@@ -287,28 +287,28 @@ class _Tally:
 
     def _count_chars(self, block: _Block, kept: Flags, lost: Flags, gained: Flags) -> None:
         """Add the kept texts, unless their lengths are not known."""
-        edited = [judge.position for judge in self.judges if judge.edits]
+        edited = [replay.position for replay in self.replays if replay.edits]
         if self.chars_out is None or block.chars is None or np.isin(block.stages[gained], edited).any():
             self.chars_out = None
             return
         before, after = self.chars_out
         self.chars_out = before + int(block.chars[kept].sum()), after + int(block.chars[(kept & ~lost) | gained].sum())
 
-    def _judged(self, block: _Block) -> tuple[Codes, Codes, Flags]:
-        """Stage and reason of every document as they would be; and where it goes on from that stage, unseen by later ones."""
+    def _replayed(self, block: _Block) -> tuple[Codes, Codes, Flags]:
+        """The new stage and reason of every document, and where a document goes on to stages that have not seen it."""
         stages, reasons = block.stages.copy(), block.reasons.copy()
         unseen, undecided = np.zeros(len(stages), np.bool_), np.ones(len(stages), np.bool_)
-        for judge in self.judges:
-            fell = block.stages == judge.position
-            own = fell & np.isin(block.reasons, [self.reason_code(reason) for reason in judge.reasons])
-            judged = undecided & (own | (block.stages > judge.position))
-            self._check(judge, block, judged)
-            now = self._first(judge.after, block.values)
-            drops, passes = judged & (now > 0), judged & own & (now == 0)
-            stages[drops], reasons[drops] = judge.position, now[drops]
+        for replay in self.replays:
+            fell = block.stages == replay.position
+            own = fell & np.isin(block.reasons, [self.reason_code(reason) for reason in replay.reasons])
+            replayed = undecided & (own | (block.stages > replay.position))
+            self._check(replay, block, replayed)
+            now = self._first(replay.after, block.values)
+            drops, passes = replayed & (now > 0), replayed & own & (now == 0)
+            stages[drops], reasons[drops] = replay.position, now[drops]
             reasons[passes] = 0
-            stages[passes] = self.run.end if judge.last else judge.position
-            unseen |= passes & (not judge.last)
+            stages[passes] = self.run.end if replay.last else replay.position
+            unseen |= passes & (not replay.last)
             undecided &= ~(drops | passes | fell)
         return stages, reasons, unseen
 
@@ -319,27 +319,27 @@ class _Tally:
             found[check.fails(values[check.column])] = self.reason_code(check.reason)
         return found
 
-    def _check(self, judge: StageReplay, block: _Block, judged: Flags) -> None:
-        said = np.where(block.stages == judge.position, block.reasons, 0)
-        wrong = np.flatnonzero(judged & (self._first(judge.before, block.values) != said))
+    def _check(self, replay: StageReplay, block: _Block, replayed: Flags) -> None:
+        said = np.where(block.stages == replay.position, block.reasons, 0)
+        wrong = np.flatnonzero(replayed & (self._first(replay.before, block.values) != said))
         if len(wrong):
             raise AccountingError(
-                f"{block.file}, row {wrong[0]}: the recorded values do not give the verdict of stage {judge.name!r}. "
+                f"{block.file}, row {wrong[0]}: the recorded values do not give the drop reason of stage {replay.name!r}. "
                 "The stage has changed since the run, or the file has: run again."
             )
 
     def check(self, summary: Summary) -> None:
-        """The files hold what the manifest says."""
+        """Compare with the manifest. Raises AccountingError where the files differ from it."""
         for name, (before, _) in self.funnel(summary.documents_in).items():
-            account = summary.stages.get(name)
-            wanted = (account.dropped, account.failed) if account else (Counter(), 0)
-            if (+before.dropped, before.failed) != (+wanted[0], wanted[1]):
+            counts = summary.stages.get(name)
+            dropped, failed = (counts.dropped, counts.failed) if counts else (Counter(), 0)
+            if (+before.dropped, before.failed) != (+dropped, failed):
                 raise AccountingError(f"stage {name!r}: dropped/ and {MANIFEST} do not agree. A file was changed: run again.")
         if self.before[(self.run.end, 0)] != summary.documents_out:
             raise AccountingError(f"data/ and {MANIFEST} do not agree. A file was changed: run again.")
 
     def funnel(self, documents: int) -> dict[str, tuple[Count, Count]]:
-        """Per stage, its documents before and after."""
+        """The counts of every stage before and after."""
         one = self._counts(documents, self.before, Counter())
         other = self._counts(documents, self.after, self.unseen)
         return {name: (one[name], other[name]) for name in self.run.order}
@@ -362,21 +362,21 @@ def _pairs(stages: Codes, reasons: Codes) -> Counter[tuple[int, int]]:
     )
 
 
-# -- what is shown
+# -- flips and notes
 
 
-def _flips(store: Store, run: PastRun, judges: Sequence[StageReplay], picks: Sequence[_Pick], *, kept: bool) -> list[Flip]:
-    """The picked documents with their ids and verdicts, in the order of their hashes."""
-    at = {judge.position: judge for judge in judges}
+def _flips(store: Store, run: PastRun, replays: Sequence[StageReplay], picks: Sequence[_Pick], *, kept: bool) -> list[Flip]:
+    """The picked documents with their ids and drop reasons, in the order of their hashes."""
+    at = {replay.position: replay for replay in replays}
     labels: dict[tuple[str, int], tuple[str | None, str | None]] = {}
     for file in dict.fromkeys(pick.file for pick in picks):
         rows = [pick.row for pick in picks if pick.file == file]
         labels |= {(file, row): label for row, label in zip(rows, _labels(store, file, rows, kept), strict=True)}
     flips = []
     for pick in picks:
-        judge = at[pick.stage]
-        before = None if kept else judge.verdict(judge.before, pick.values)
-        flips.append(Flip(*labels[(pick.file, pick.row)], before, judge.verdict(judge.after, pick.values)))
+        replay = at[pick.stage]
+        before = None if kept else replay.drop_reason(replay.before, pick.values)
+        flips.append(Flip(*labels[(pick.file, pick.row)], before, replay.drop_reason(replay.after, pick.values)))
     return flips
 
 
@@ -386,15 +386,15 @@ def _labels(store: Store, file: str, rows: list[int], kept: bool) -> list[tuple[
     return [(row[ID], row[URL]) for row in picked]
 
 
-def _notes(run: PastRun, judges: Sequence[StageReplay], tally: _Tally) -> list[str]:
+def _notes(run: PastRun, replays: Sequence[StageReplay], tally: _Tally) -> list[str]:
     notes = []
     if total := sum(tally.unseen.values()):
         notes.append(
             f"{total:,} documents would go on to later stages, which have not seen them: at most as many more are kept"
         )
-    barriers = [name for name in run.later(judges[0].position) if issubclass(run.class_of(name), GlobalStage)]
-    if barriers:
+    names = [name for name in run.later(replays[0].position) if issubclass(run.class_of(name), GlobalStage)]
+    if names:
         notes.append(
-            f"{', '.join(barriers)} would decide anew from the documents that arrive: shown are the verdicts of the run"
+            f"{', '.join(names)} would decide anew from the documents that arrive: shown are the drop reasons of the run"
         )
     return notes

@@ -108,8 +108,8 @@ def test_a_stage_that_is_not_installed_any_more_costs_what_it_measured_of_others
         whole = next(other for other in found["scores"] if other["reason"] == one["reason"])
         assert sum(one["stopped"]) == sum(whole["stopped"]) > 0 == sum(one["passed"]) and one["limit"] == whole["limit"]
     page = Path(write_report(str(out))).read_text()
-    assert "cannot be asked for its limits any more" in page
-    assert ">stopped by it<" in page and ">others<" not in page  # of whom nothing is known
+    assert "The limits of gopher_quality are not known" in page
+    assert ">dropped by it<" in page and ">others<" not in page  # of whom nothing is known
 
 
 def test_plots_are_told_in_plain_numbers_and_those_that_stop_most_come_first(run: Path, found: dict[str, Any]) -> None:
@@ -357,8 +357,8 @@ def test_a_dropped_document_is_found_from_its_reason_in_two_clicks(page: Any) ->
     page.click("button[data-reason=too_few_words]")
     page.click("#documents details >> nth=0")
     assert "tide" in page.inner_text("pre.document")
-    verdicts = page.eval_on_selector_all("#documents .verdict", "found => found.map((one) => one.textContent)")
-    assert verdicts and all("gopher_quality / too_few_words" in one for one in verdicts)
+    outcomes = page.eval_on_selector_all("#documents .outcome", "found => found.map((one) => one.textContent)")
+    assert outcomes and all("gopher_quality / too_few_words" in one for one in outcomes)
 
 
 @pytest.mark.slow
@@ -418,7 +418,7 @@ def test_a_phone_scrolls_no_more_than_up_and_down(page: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_ink_stands_out_from_the_page(page: Any, scheme: str) -> None:
-    """A contrast of 4.5 or more (WCAG 2.2, 1.4.3) for text, verdicts and links."""
+    """A contrast of 4.5 or more (WCAG 2.2, 1.4.3) for text, outcomes and links."""
     page.emulate_media(color_scheme=scheme)
     colours = page.evaluate("""() => {
         const style = getComputedStyle(document.documentElement);

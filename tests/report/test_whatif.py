@@ -154,7 +154,7 @@ def test_a_barrier_that_would_decide_anew_is_named(corpus: Path, write_pipeline:
     text = PIPELINE.replace("sample: {share: 0.8}", "select: {column: score, top: 0.5}") + "keep_steps: none\n"
     run(write_pipeline(text), tmp_path / "out")
     result = curate.whatif(str(tmp_path / "out"), {"keep.min": 0.5})
-    assert result.notes == ["select would decide anew from the documents that arrive: shown are the verdicts of the run"]
+    assert result.notes == ["select would decide anew from the documents that arrive: shown are the drop reasons of the run"]
     assert curate.whatif(str(tmp_path / "out"), {"last.min": 5}).notes == []
     dropped = rows(tmp_path / "out", "dropped")
     measured = {row["stage"]: [name for name, value in row["values"].items() if value is not None] for row in dropped}
@@ -365,7 +365,7 @@ def test_values_that_do_not_give_the_verdicts_of_the_run_are_an_error(out: Path)
     words = table.schema.get_field_index("length_words")
     pq.write_table(table.set_column(words, "length_words", pa.array([99.0] * len(table))), victim)
     with pytest.raises(
-        AccountingError, match=r"data/part-00000.parquet, row 0: the recorded values do not give the verdict of"
+        AccountingError, match=r"data/part-00000.parquet, row 0: the recorded values do not give the drop reason of"
     ):
         curate.whatif(str(out), {"example_lengths.min_chars": 24})
 

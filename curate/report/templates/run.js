@@ -1,6 +1,6 @@
 "use strict";
-// Sorts and filters tables, and shows the documents that the filters let through, fifty at a time. Whatever comes from a document is put
-// into the page as text.
+// Sorts and filters tables, and shows the documents that match the filters, fifty at a time. Document content is only ever inserted as
+// text.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (name) => document.getElementById(name);
 const element = (tag, text, className) => {
@@ -57,7 +57,7 @@ const options = (select, values) => {
   select.value = [...select.options].some((option) => option.value === before) ? before : "";
 };
 
-// Words that all stand in a document, "these words" one after another, and -words that do not: words.py.
+// Words that must all occur in a document, "phrases", and -words that must not: as in search_query.py.
 const searched = (asked) => {
   const terms = [...asked.matchAll(/(-?)(?:"([^"]+)"|(\S+))/g)].map((term) => [term[1], (term[2] ?? term[3]).toLowerCase()]);
   return { asked, wanted: terms.filter(([minus]) => !minus).map(([, term]) => term), unwanted: terms.filter(([minus]) => minus).map(([, term]) => term) };
@@ -105,8 +105,8 @@ const contents = (one) => {
 const card = (one) => {
   const details = element("details");
   const summary = element("summary");
-  const verdict = one.kind === "kept" && !one.near ? "kept" : `${one.kind}${one.near ? ", near the limit" : ""}: ${one.stage} / ${one.reason}`;
-  summary.append(element("span", verdict, `verdict ${one.kind}`), ` ${one.url ?? one.id}`);
+  const outcome = one.kind === "kept" && !one.near ? "kept" : `${one.kind}${one.near ? ", near the limit" : ""}: ${one.stage} / ${one.reason}`;
+  summary.append(element("span", outcome, `outcome ${one.kind}`), ` ${one.url ?? one.id}`);
   if (one.value !== undefined && one.limit !== undefined) summary.append(element("span", ` ${short(one.value)}, limit ${short(one.limit)}`, "soft"));
   details.append(summary);
   details.addEventListener("toggle", () => details.children.length > 1 || details.append(contents(one)), { once: true });
