@@ -131,7 +131,8 @@ class Dropped:
     @property
     def lengths(self) -> Rows:
         """Characters of each text on record."""
-        return np.concatenate([np.zeros(0, np.int64), *self._lengths])[: self._size.rows]
+        lengths: Rows = np.concatenate([np.zeros(0, np.int64), *self._lengths])
+        return lengths[: self._size.rows]
 
     def limits(self) -> list[tuple[tuple[str, str], float]]:
         """Limits by stage and reason, of reasons with a value in several documents and the same limit in all."""

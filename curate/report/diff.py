@@ -1,4 +1,4 @@
-"""What two runs over the same input decide differently: `curate diff A B`.
+"""Documents with different outcomes in two runs over the same input: `curate diff A B`.
 
 Documents are matched by id. If several share an id, those with the same outcome in both runs are matched first, and the others
 in the order of their outcomes. An outcome is `kept`, or the stage and the reason that dropped the document. DuckDB joins the
@@ -45,8 +45,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Flip:
-    """Documents that fared differently in the same way: `kept`, or dropped by a stage for a reason. Where both are `kept`,
-    their texts differ."""
+    """Documents with the same pair of different outcomes. If both are `kept`, their texts differ."""
 
     first: str
     second: str
@@ -56,7 +55,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two runs, how many documents they agree on, and in what they do not, the most frequent first."""
+    """Two runs, the number of documents with the same outcome, and the flips, the most frequent first."""
 
     first: str
     second: str
@@ -68,11 +67,11 @@ class Difference:
 
     def as_text(self) -> str:
         """A table, and an example of every row."""
-        lines = [f"{self.same:,} documents fared alike in {self.first} and {self.second}"]
+        lines = [f"{self.same:,} documents have the same outcome in {self.first} and {self.second}"]
         lines += [f"{flip.documents:10,}  {flip.first}  ->  {flip.second}" for flip in self.flips]
         for flip in self.flips:
             for one in flip.examples[:1]:
-                lines += ["", f"=== {one.url or one.id}", f"--- {flip.first}  ->  {flip.second}", *_told(one)]
+                lines += ["", f"=== {one.url or one.id}", f"--- {flip.first}  ->  {flip.second}", *_example_lines(one)]
         return "\n".join(lines)
 
     def as_html(self) -> str:
@@ -82,8 +81,10 @@ class Difference:
 
 
 def diff_runs(first: str, second: str, *, num: int = 5) -> Difference:
-    """Compare two finished runs, with `num` examples of each flip, drawn by a hash of the id. Raises SpecError where one is
-    not a run, or not over."""
+    """Compare two finished runs, with `num` examples of each flip, sampled by a hash of the id.
+
+    Raises SpecError if one is not a run, or not complete.
+    """
     import duckdb
 
     connection = duckdb.connect()
@@ -135,8 +136,11 @@ def diff_runs(first: str, second: str, *, num: int = 5) -> Difference:
 
 
 def side_by_side(first: str | None, second: str | None) -> Iterator[tuple[str, str, bool]]:
-    """Lines of two texts next to each other, and whether they differ: the beginning of texts that are the same, else what
-    differs with three lines around it. A text that is not there has none."""
+    """Pair the lines of two texts, each pair with whether it differs.
+
+    Different texts yield the lines that differ, with three lines of context. Equal texts yield their beginning. A missing text
+    yields empty lines.
+    """
     if first is None and second is None:
         return
     if first is None or second is None or first == second:
@@ -151,7 +155,7 @@ def side_by_side(first: str | None, second: str | None) -> Iterator[tuple[str, s
             yield left, (new[c + place] if c + place < d else ""), what != "equal"
 
 
-def _told(one: Example) -> Iterator[str]:
+def _example_lines(one: Example) -> Iterator[str]:
     if one.first is not None and one.second is not None and one.first != one.second:
         lines = difflib.unified_diff(one.first.split("\n"), one.second.split("\n"), "first", "second", lineterm="", n=1)
         yield from (line for _, line in zip(range(_SHOWN_LINES), lines, strict=False))

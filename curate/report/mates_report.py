@@ -1,4 +1,4 @@
-"""The report of a loop of rounds: losses, how well influences were predicted, and what choosing cost."""
+"""The report of a MATES loop: losses, accuracy of predicted influences, and the cost of data selection."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ _EXTREMES, _SHOWN_CHARS = 6, 300
 
 
 def write_loop_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
-    """Write `rounds.html` into the folder of a loop, with the curves of others `beside`. Raises SpecError where one is not
-    done."""
+    """Write `rounds.html` into the folder of a loop, with the loss curves of the loops `beside` for comparison.
+
+    Raises SpecError if a loop is not complete.
+    """
     found = _result(folder)
     alike = len({place.resolve().name for place in (folder, *beside)}) <= len(beside)
     others = {str(other) if alike else other.resolve().name: _result(other)["rounds"] for other in beside}
@@ -55,13 +57,13 @@ def _result(folder: Path) -> dict[str, Any]:
 
 
 def _curve(name: str, rounds: Sequence[Mapping[str, Any]], of: str) -> Line:
-    looks = [look for one in rounds for look in one["losses"]]
-    return Line(name, [look["tokens"] / 1e6 for look in looks], [look[of] for look in looks])
+    points = [point for one in rounds for point in one["losses"]]
+    return Line(name, [point["tokens"] / 1e6 for point in points], [point[of] for point in points])
 
 
 def _extremes(folder: Path, rounds: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The probes of the last round that are worth most, and those that are worth least."""
+    """The probes of the last round with the highest influence, and those with the lowest."""
     path = folder / f"round-{rounds[-1]['round']}" / "probes" / "probes.parquet"
     table = pq.read_table(path, columns=["influence", "text"]).sort_by([("influence", "descending")])
     rows = [{**row, "text": " ".join(row["text"].split())[:_SHOWN_CHARS]} for row in table.to_pylist()]
-    return [("Worth most", rows[:_EXTREMES]), ("Worth least", rows[::-1][:_EXTREMES])]
+    return [("Highest influence", rows[:_EXTREMES]), ("Lowest influence", rows[::-1][:_EXTREMES])]

@@ -61,10 +61,10 @@ class Documents(Sequence[Row]):
 
 
 class Inspection:
-    """What `curate report` shows of a run, piece by piece."""
+    """The parts of the report of a run, as tables and documents."""
 
     def __init__(self, directory: str, size: Size | None = None) -> None:
-        """Raises SpecError where there is no run, or one that is not over."""
+        """Raises SpecError if the folder has no run, or one that is not complete."""
         self.figures = gather(directory, size)
         """Everything, as in `report.json`."""
 
@@ -95,8 +95,7 @@ class Inspection:
         num: int = 5,
     ) -> Documents:  # fmt: skip
         """The first `num` of the documents of the sample that match: `kind` is dropped, edited, kept, or near (a limit), and
-        `words` are a search in text and URL (`words.py`). Raises SpecError for a kind, stage or reason that there is none
-        of."""
+        `words` are a search in text and URL (`search_query.py`). Raises SpecError for an unknown kind, stage or reason."""
         everything: list[Row] = self.figures["documents"]
         if kind is not None and kind not in KINDS:
             raise SpecError(f"kind: {kind!r}. {known_values(kind, KINDS)}")

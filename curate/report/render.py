@@ -1,4 +1,4 @@
-"""HTML from templates, in which text is text and never markup."""
+"""Renders HTML templates. Values are escaped, so text from documents is never markup."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of this package, filled in."""
+    """Render a template of this package."""
     return _environment().get_template(template).render(**values)
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """With thousands apart; a dash for nothing."""
+    """Format with commas between thousands; None is a dash."""
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
@@ -32,7 +32,7 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def moment(iso: str) -> str:
-    """`2026-11-28T04:26:05Z` for people."""
+    """Format `2026-11-28T04:26:05Z` as `2026-11-28 04:26:05`."""
     return iso.replace("T", " ").removesuffix("Z")
 
 

@@ -1,6 +1,6 @@
-"""What a search asks for: words that all stand in a document, "these words" one after another, and -words that do not.
+"""Search queries: words that must all occur in a document, "quoted phrases", and -words that must not.
 
-Letters of either case are the same, and a word is found within longer ones. The report's own script does likewise.
+Case is ignored, and a word matches within longer words. The script of the report page follows the same rules.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _TERM = re.compile(r'(-?)(?:"([^"]+)"|(\S+))')
 
 @dataclass(frozen=True)
 class Search:
-    """Words as they were typed."""
+    """A parsed query."""
 
     wanted: tuple[str, ...] = ()
     unwanted: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Search:
         return all(term.lower() in lower for term in self.wanted) and not any(term.lower() in lower for term in self.unwanted)
 
     def pieces(self, text: str) -> Iterator[tuple[str, bool]]:
-        """The text in pieces, and whether each is one of the wanted words."""
+        """Split the text into pieces, each with whether it matches a wanted word."""
         if not self.wanted:
             yield text, False
             return

@@ -82,7 +82,7 @@ class Browser:
     """The documents of a finished run."""
 
     def __init__(self, directory: str) -> None:
-        """Raises SpecError where there is no run, or one that is not over."""
+        """Raises SpecError if the folder has no run, or one that is not complete."""
         store, self.saved = lockfile.opened(directory)
         if not store.exists(MANIFEST):
             raise SpecError(f"{directory!r} is not complete: its documents are gathered at the end. See 'curate status'.")
