@@ -55,7 +55,7 @@ def test_the_wheel_holds_what_a_user_needs_away_from_a_checkout(wheel: Path) -> 
 
 
 def test_a_first_corpus_and_its_report(binaries: Path, tmp_path: Path) -> None:
-    assert call(binaries / "curate", "--version").split() == ["curate,", "version", VERSION]
+    assert call(binaries / "curate", "--version") == f"curate {VERSION}, distribution curate-data\n"
     call(binaries / "curate", "init", "demo", cwd=tmp_path)
     demo = tmp_path / "demo"
     out = call(binaries / "curate", "run", "pipeline.yaml", "--out", "out", cwd=demo)

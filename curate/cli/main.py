@@ -99,7 +99,7 @@ def _progress() -> Progress:
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(VERSION, prog_name="curate")
+@click.version_option(VERSION, message="curate %(version)s, distribution curate-data")
 @_log_options
 def main() -> None:
     """Turn raw web crawl into a pretraining corpus, with a reason for every document that was dropped."""
