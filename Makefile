@@ -41,6 +41,7 @@ models: $(MODELS) ## Add torch and vLLM's build for CPUs to .venv
 quickstart: $(LIGHT) ## Run the bundled sample crawl into out/quickstart and write its report
 	$(BIN)/curate run quickstart --out out/quickstart
 	$(BIN)/curate report out/quickstart
+	@echo "Next: source $(BIN)/activate && curate sample out/quickstart --dropped -n 3"
 
 test: $(TEST)    ## The tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4

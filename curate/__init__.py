@@ -4,7 +4,7 @@
     curate.apply("gopher_quality", table, min_words=50)
     curate.whatif("out/quickstart", {"gopher_quality.min_words": 30})
     curate.inspect("out/quickstart").documents("dropped", reason="too_few_words")
-    curate.load_scorer("scorers/preselect-mini-v1")(["some text"])
+    curate.load_scorer("preselect-mini-v1")(["some text"])
 
 Authors of stages and sources import from `curate.api`. Importing `curate` is cheap: each function loads what it needs.
 """
@@ -86,10 +86,12 @@ def inspect(directory: str | PathLike[str]) -> Inspection:
     return Inspection(os.fspath(directory))
 
 
-def load_scorer(path: str) -> Scorer:
-    """Load a scorer from its folder. `scorer(texts)` returns a dict of numpy arrays, one per column of its card.
+def load_scorer(name: str | PathLike[str]) -> Scorer:
+    """Load a scorer by its name, such as `preselect-mini-v1`, or from its folder.
 
-    Raises SpecError where the folder holds no scorer.
+    `scorer(texts)` returns a dict of numpy arrays, one per column of its card.
+
+    Raises SpecError where there is no scorer.
 
     >>> scorer = load_scorer("scorers/preselect-mini-v1")
     >>> {column: scores.shape for column, scores in scorer(["some text", "another"]).items()}
@@ -97,4 +99,4 @@ def load_scorer(path: str) -> Scorer:
     """
     from curate.models.load import load_scorer as load
 
-    return load(path)
+    return load(name)

@@ -51,6 +51,9 @@ def test_the_wheel_holds_what_a_user_needs_away_from_a_checkout(wheel: Path) -> 
         "data/scorers/prox-mini-v1/model.safetensors", "report/templates/run.html", "text/words/word_break.txt",
     ]  # fmt: skip
     assert [name for name in wanted if f"curate/{name}" not in names] == []
+    shipped = {path.name for path in (ROOT / "pipelines").glob("*.yaml")}
+    assert {name.removeprefix("curate/data/pipelines/") for name in names if name.endswith(".yaml")} >= shipped
+    assert not [name for name in names if name.endswith((".html", ".png", ".pyc")) and "/templates/" not in name]
     assert wheel.name.startswith(f"curate_data-{VERSION}-") and wheel.stat().st_size < 20e6
 
 

@@ -6,8 +6,11 @@ Exit codes: 0 done; 1 the user's input is wrong; 2 the run failed; 130 interrupt
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -147,7 +150,8 @@ def init(directory: str) -> None:
 
     for name in init_project(directory):
         click.echo(name)
-    click.echo(f"Next: cd {directory} && curate run pipeline.yaml --out out && curate report out")
+    folder = shlex.quote(escape_controls(directory))
+    click.echo(f"Next: cd -- {folder} && curate run pipeline.yaml --out out && curate report out")
 
 
 @main.command(short_help="Run a pipeline file, or continue it.")
@@ -167,8 +171,18 @@ def run(pipeline: str, out: str, **options: Any) -> None:
 
     _check_inline(options)
     with _progress() as progress:
+        if not _kernels_are_compiled():
+            progress.note("the first run compiles its kernels, for a minute or two")
         summary = run_file(pipeline, out=out, listener=progress, **options)
     print_summary(summary)
+
+
+def _kernels_are_compiled() -> bool:
+    """Whether an earlier run left compiled kernels; they lie beside the code, where that can be written."""
+    import curate.text
+
+    folder = Path(curate.text.__file__).parent
+    return any(folder.rglob("*.nbi")) or not os.access(folder, os.W_OK)
 
 
 def _check_inline(options: dict[str, Any]) -> None:

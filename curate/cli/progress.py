@@ -209,15 +209,15 @@ def _cells(count: Count, result: WhatIf) -> list[str]:
 def _flip(flip: Flip) -> str:
     label = "  ".join(part for part in (flip.id, flip.url) if part)
     if flip.before is None:
-        return f"{label}  kept -> {_verdict(flip.after)}"
-    return f"{label}  {_verdict(flip.before)} -> passes"
+        return f"{label}  kept -> {_drop_reason(flip.after)}"
+    return f"{label}  {_drop_reason(flip.before)} -> passes"
 
 
-def _verdict(verdict: DropReason | None) -> str:
-    if verdict is None:
+def _drop_reason(reason: DropReason | None) -> str:
+    if reason is None:
         return "passes"
-    limit = "" if verdict.limit is None else f", limit {verdict.limit:.6g}"
-    return f"{verdict.stage}: {verdict.reason} ({verdict.measure} {verdict.value:.6g}{limit})"
+    limit = "" if reason.limit is None else f", limit {reason.limit:.6g}"
+    return f"{reason.stage}: {reason.reason} ({reason.measure} {reason.value:.6g}{limit})"
 
 
 def _reasons(account: StageCounts) -> list[tuple[str, int]]:

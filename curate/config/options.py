@@ -29,6 +29,11 @@ class PathKind:
     """What a bare name may stand for (`curate.data`)."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Added:
+    """Marks an option that came after a release. At its default it is no part of a stage's identity: old runs go on."""
+
+
 AssetPath = Annotated[str, PathKind("asset")]
 """Type of an option: a file or folder that must exist. Its content, not its name, is part of the cache key."""
 ScorerPath = Annotated[str, PathKind("asset", "scorer")]
@@ -107,7 +112,11 @@ def _inside(options: Any, loc: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _in_words(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return (
+        message.removeprefix("Value error, ")
+        .replace("Input should be", "must be")
+        .replace("a valid array", "a list: [..., ...]")
+    )
 
 
 def resolve_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -117,8 +126,13 @@ def resolve_paths(cls: type[Any], options: Mapping[str, Any], folder: str) -> di
     def resolved(path: str, mark: PathKind) -> str:
         if mark.kind == "dataset" and not path.startswith("."):
             return path
-        named = scorer_path(path) if mark.names == "scorer" else tokenizer_path(path) if mark.names == "tokenizer" else None
-        return named or os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+        named = {"scorer": scorer_path, "tokenizer": tokenizer_path}[mark.names](path) if mark.names else None
+        local = os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+        if named and os.path.exists(local) and not os.path.samefile(local, named):
+            raise OptionError(
+                (), f"{path!r} is the name of a {mark.names} ({named}), and a path here. For the path, write './{path}'."
+            )
+        return named or local
 
     return {name: _each(value, kinds[name], resolved) if name in kinds else value for name, value in options.items()}
 
@@ -162,6 +176,12 @@ def _marks(hint: Any) -> Iterator[Any]:
     yield from getattr(hint, "__metadata__", ())
     for part in typing.get_args(hint):
         yield from _marks(part)
+
+
+def added_options(cls: type[Any]) -> set[str]:
+    """Names of the options that are marked `Added`."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name for field in dataclasses.fields(cls) if any(isinstance(m, Added) for m in _marks(hints[field.name]))}
 
 
 def asset_paths(instance: Any) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from typing import Literal
 
 from curate.errors import SpecError
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 _HERE = Path(__file__).parent
 _SHIPPED = _HERE if (_HERE / "pipelines").is_dir() else _HERE.parents[1]
 
@@ -38,16 +38,25 @@ Then change `pipeline.yaml`: put your own files under `source`, and other stages
 """
 
 
-def cache_folder() -> Path:
-    """Where pipelines and scorers may be put to be found by name."""
+def cache_folder() -> Path | None:
+    """Where pipelines and scorers may be put to be found by name; None where nobody has a home."""
     if own := os.environ.get("CURATE_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curate"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curate"
+    except RuntimeError:  # a user without a home, in a container
+        return None
 
 
 def pipeline_path(name: str) -> str:
-    """The file of a pipeline: a bare name that is known, such as `quickstart`, or the path as it is."""
-    return _resolved(name, Path("pipelines"), f"{name}.yaml") or name
+    """The file of a pipeline: a bare name that is known, such as `quickstart`, or the path as it is.
+
+    Raises SpecError for a name that is known and also a file here.
+    """
+    known = _resolved(name, Path("pipelines"), f"{name}.yaml")
+    if known and os.path.isfile(name):
+        raise SpecError(f"{name!r} is the name of a pipeline ({known}), and a file here. For the file, write './{name}'.")
+    return known or name
 
 
 def pipeline_names() -> list[str]:
@@ -78,12 +87,20 @@ def init_project(directory: str) -> list[str]:
 
     Raises SpecError when there is something in the folder.
     """
-    target = Path(directory)
-    if (target.is_dir() and any(target.iterdir())) or target.is_file():
+    if not directory or "://" in directory:
+        raise SpecError(f"{directory!r} is no folder of this machine. Give the path of a new folder.")
+    target = Path(directory).expanduser()
+    if os.path.lexists(target) and not target.is_dir():
+        raise SpecError(f"{directory!r} is a file. Give a new folder: nothing is overwritten.")
+    if target.is_dir() and any(target.iterdir()):
         raise SpecError(f"{directory!r} is not empty. Give a new folder: nothing is overwritten.")
     (target / "sample").mkdir(parents=True)
     pipelines = _SHIPPED / "pipelines"
-    shutil.copyfile(pipelines / "quickstart.yaml", target / "pipeline.yaml")
+    own = target.resolve().name
+    name = own if _NAME.fullmatch(own) else "corpus"
+    head = f"# A first corpus, from the pages in sample/. README.md says how to go on.\nname: {name}\n"
+    rest = (pipelines / "quickstart.yaml").read_text("utf-8").partition("\nsource:")[2]
+    (target / "pipeline.yaml").write_text(f"{head}source:{rest}", encoding="utf-8")
     for crawl in sorted((pipelines / "sample").glob("*.warc.gz")):
         shutil.copyfile(crawl, target / "sample" / crawl.name)
     (target / "README.md").write_text(_README, encoding="utf-8")
@@ -91,8 +108,11 @@ def init_project(directory: str) -> list[str]:
 
 
 def _folders(section: Path) -> Iterator[Path]:
+    """What is shipped, then the cache, if it can be read."""
     yield _SHIPPED / section
-    yield cache_folder() / section
+    cache = cache_folder()
+    if cache is not None and os.access(cache / section, os.R_OK | os.X_OK):
+        yield cache / section
 
 
 def _resolved(name: str, section: Path, wanted: str, result: str | None = None) -> str | None:

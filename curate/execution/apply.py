@@ -12,6 +12,7 @@ from curate.api.global_stage import GlobalStage
 from curate.config.options import OptionError, build
 from curate.config.registry import load_class, table_of
 from curate.errors import SpecError
+from curate.execution.contract_checks import check_contract
 from curate.schema import (
     DROP,
     DROP_TYPE,
@@ -31,7 +32,10 @@ _BODIES = {TEXT: pa.large_string(), HTML: pa.large_binary()}
 
 
 def apply_stage(name: str, table: pa.Table, options: Mapping[str, Any]) -> pa.Table:
-    """`curate.apply`: one stage over a table, in this process. Raises SpecError for options or columns that do not fit."""
+    """`curate.apply`: one stage over a table, in this process, under the checks of a run.
+
+    Raises SpecError for options or columns that do not fit, ContractError for a stage that breaks the contract.
+    """
     cls = load_class(name, table_of("curate.stages", STAGES), "stage")
     if not isinstance(table, pa.Table):
         raise SpecError(f"apply: {type(table).__name__} is no pyarrow.Table. Make one: pyarrow.table({{'text': [...]}})")
@@ -49,7 +53,11 @@ def apply_stage(name: str, table: pa.Table, options: Mapping[str, Any]) -> pa.Ta
             given = given.set_column(given.schema.get_field_index(column), column, given[column].cast(_BODIES[column]))
     given = _with_identity(given)
     kernel: Callable[[Batch], Batch] = stage.open()
-    done = [kernel(Batch(records)) for records in given.to_batches(max_chunksize=MAX_BATCH_ROWS)]
+    done = []
+    for records in given.to_batches(max_chunksize=MAX_BATCH_ROWS):
+        batch = Batch(records)
+        done.append(after := kernel(batch))
+        check_contract(f"stage {name!r}", stage, batch, after)
     kinds = {**stage.writes, DROP: DROP_TYPE, **({EDITS: EDITS_TYPE} if TEXT in stage.writes else {})}
     result = table
     for column, kind in kinds.items():

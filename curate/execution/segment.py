@@ -6,7 +6,9 @@ hash of the other files: a shard that has one is done, and files of a shard with
 
 from __future__ import annotations
 
+import os
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -139,9 +141,20 @@ def _error_at_document(step: Step, kernel: Kernel, batch: Batch, shard: str, err
             document = f"document {batch[ID][row].as_py()!r}"
             break
     return ContractError(
-        f"{step.location}: stage {step.name!r}, shard {shard!r}, {document}: {type(error).__name__}: {error}. "
+        f"{step.location}: stage {step.name!r}, shard {shard!r}, {document}: {_described(error)}. "
         "A stage drops bad documents and does not raise."
     )
+
+
+def _described(error: Exception) -> str:
+    """Type and message of an error, and the line of code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f" (at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    try:
+        message = str(error).encode("utf-8", "backslashreplace").decode()
+    except Exception as broken:
+        message = f"a message that cannot be shown: {type(broken).__name__}"
+    return f"{type(error).__name__}: {message}{at}"
 
 
 class _Output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -11,7 +12,7 @@ from typing import Any
 
 from curate.api.global_stage import GlobalStage
 from curate.api.stage import Stage
-from curate.config.options import asset_paths, path_fields, values_of
+from curate.config.options import added_options, asset_paths, path_fields, values_of
 from curate.pipeline.spec import Pipeline
 from curate.storage import store
 from curate.storage.store import InputFile
@@ -28,6 +29,10 @@ def identity_of(stage_type: str, stage: Stage) -> dict[str, Any]:
     """What makes a stage's result: type, revision, options, assets by content; the source code of a plug-in."""
     paths = {name for name, _ in path_fields(type(stage))}
     options = {name: value for name, value in values_of(stage).items() if name not in paths}
+    defaults = {field.name: field.default for field in dataclasses.fields(stage)}  # type: ignore[arg-type]
+    for name in added_options(type(stage)):
+        if options.get(name) == defaults[name]:
+            del options[name]
     assets = {f"{name} {number}": store.hash_asset(path) for number, (name, path) in enumerate(_assets(stage))}
     identity = {"kind": stage_type, "revision": stage.revision, "options": options, "assets": assets}
     module = type(stage).__module__

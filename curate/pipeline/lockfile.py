@@ -91,7 +91,7 @@ def check(store: Store, plan: Plan, inputs: Sequence[InputFile]) -> None:
         return
     changes = list(_changes(saved, contents(plan, inputs))) + list(_input_changes(store, inputs))
     raise DriftError(
-        f"{store.root} was built from another recipe: {'; '.join(changes[:3]) or 'the order of stages changed'}. "
+        f"{store.root} was built from another pipeline: {'; '.join(changes[:3]) or 'the order of stages changed'}. "
         f"Use another --out (with --reuse {store.root} to take over the steps that did not change), or delete it."
     )
 

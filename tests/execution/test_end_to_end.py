@@ -215,6 +215,14 @@ def test_a_stage_that_breaks_its_contract_is_named(
     assert "p.yaml:2: stage 'example_broken', shard '00000-part-0'" in str(caught.value)
 
 
+@pytest.mark.parametrize("how", ["loses_rows", "reorders", "reason", "column", "type", "missing", "edit", "wrong_edit"])
+def test_apply_holds_a_stage_to_the_contract_too(corpus: Path, how: str) -> None:
+    """So that the tests of a stage fail where its first run would."""
+    table = pq.read_table(corpus / "part-0.parquet")
+    with pytest.raises(ContractError, match=r"^stage 'example_broken'"):
+        curate.apply("example_broken", table, how=how)
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_document_that_kills_its_worker_is_quarantined_by_name_and_no_neighbour_is_lost(

@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 import curate
+from curate.pipeline.cache_key import identity_of
 from curate.schema import keyed_hash
+from curate.stages.score.sample import Sample
 
 IDS = [f"document {number}" for number in range(20_000)]
 
@@ -40,3 +42,8 @@ def test_keyed_hashes_of_two_purposes_are_independent() -> None:
     low = {purpose: keyed_hash(numbers, purpose) < np.uint64(2**63) for purpose in ("ties of select", "c4_badwords")}
     agree = float((low["ties of select"] == low["c4_badwords"]).mean())
     assert 0.48 < agree < 0.52
+
+
+def test_an_option_that_was_added_later_leaves_old_runs_their_identity() -> None:
+    assert "purpose" not in identity_of("sample", Sample(share=0.5))["options"]
+    assert identity_of("sample", Sample(share=0.5, purpose="a"))["options"]["purpose"] == "a"

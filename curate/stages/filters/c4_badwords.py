@@ -73,6 +73,12 @@ class C4Badwords(Stage):
     def __post_init__(self) -> None:
         if not self.lists:
             raise ValueError("lists is empty: there is nothing to do")
+        languages = sorted({language_of(path) for path in self.lists})
+        if self.language_column is None and self.default_language not in languages:
+            raise ValueError(
+                f"no list is for {self.default_language!r}, the language of all documents. Files are named for their language, "
+                f"such as {self.default_language}.txt; here are {', '.join(languages)}. Or name the documents' language_column"
+            )
 
     @property
     def reads(self) -> Mapping[str, pa.DataType]:
@@ -107,12 +113,20 @@ class C4Badwords(Stage):
         return np.asarray(draws >= self.keep_frac)
 
 
+def language_of(path: str) -> str:
+    """The language a list is for, by the name of its file.
+
+    >>> language_of("lists/en.txt"), language_of("lists/ja")
+    ('en', 'ja')
+    """
+    return path.rstrip("/").rsplit("/", 1)[-1].removesuffix(".txt")
+
+
 def read_lists(paths: Iterable[str]) -> dict[str, list[str]]:
     """Language -> its words in lower case, sorted."""
     lists: dict[str, set[str]] = {}
     for path in paths:
-        language = path.rstrip("/").rsplit("/", 1)[-1].removesuffix(".txt")
-        lists.setdefault(language, set()).update(line.lower() for line in store.read_lines(path))
+        lists.setdefault(language_of(path), set()).update(line.lower() for line in store.read_lines(path))
     return {language: sorted(words - COMMON) for language, words in sorted(lists.items())}
 
 

@@ -18,6 +18,7 @@ from annotated_types import Ge, Le
 
 from curate.api.batch import Batch, drop_where
 from curate.api.stage import Stage
+from curate.config.options import Added
 from curate.schema import ID, TEXT, URL
 
 
@@ -31,7 +32,7 @@ class Sample(Stage):
     key: Literal["id", "url", "text"] = "id"
     """Column to hash. Documents with equal keys are kept or dropped together. A null key falls back on the id."""
     seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
-    purpose: str = ""
+    purpose: Annotated[str, Added()] = ""
     """Samples for different purposes are independent though their seeds are equal. `curate rounds` has its own."""
 
     reasons = ("not_sampled",)
