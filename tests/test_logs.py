@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from curate.cli.main import main
-from curate.logs import JsonFormatter, LogOptions, TextFormatter, configure
+from curate.logs import (
+    MAX_CHARS,
+    MAX_FIELD_CHARS,
+    MAX_FIELDS,
+    JsonFormatter,
+    LogOptions,
+    TextFormatter,
+    configure,
+    escape_controls,
+)
 from tests.conftest import WritePipeline
 
 PIPELINE = "source: {parquet: {paths: corpus/*.parquet}}\nstages: [{keep: {column: count, min: 1}}]\n"
@@ -21,6 +32,7 @@ PIPELINE = "source: {parquet: {paths: corpus/*.parquet}}\nstages: [{keep: {colum
 def as_before() -> Iterator[None]:
     yield
     configure(LogOptions())
+    logging.captureWarnings(False)
     logging.getLogger().handlers = [one for one in logging.getLogger().handlers if one.get_name() != "curate"]
     logging.getLogger("curate").setLevel(logging.NOTSET)
 
@@ -63,3 +75,75 @@ def test_control_sequences_are_escaped_in_every_format() -> None:
     assert json.loads(line) | {"time": ""} == {
         "time": "", "level": "WARNING", "logger": "curate.x", "message": "a\x1b[31m\x9b\u202e", "shard": "\x1b",
     }  # fmt: skip
+
+
+def record(message: str, *arguments: object, fields: Any = None) -> logging.LogRecord:
+    made = logging.LogRecord("curate.x", logging.WARNING, "stage.py", 7, message, arguments, None)
+    if fields is not None:
+        made.__dict__["fields"] = fields
+    return made
+
+
+def as_json(made: logging.LogRecord) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(JsonFormatter().format(made))
+    return line
+
+
+def test_a_record_that_cannot_be_formatted_says_so() -> None:
+    bad = record("%d items", "three")
+    message = as_json(bad)["message"]
+    assert message.startswith("a log record could not be formatted: TypeError: %d format") and message.endswith(" (stage.py:7)")
+    assert TextFormatter().format(bad) == f"WARNING curate.x: {message}"
+
+
+class _Unprintable:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_fields_that_json_cannot_hold_raise_nothing() -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert as_json(record("m", fields=["a"]))["fields"] == ["a"]
+    fields = {("a", 1): 1, "b": {("c",): 1}, "cycle": cycle, "deep": deep, "x": _Unprintable(), "y": 2}
+    line = as_json(record("m", fields=fields))
+    assert (line["message"], line["('a', 1)"], line["y"]) == ("m", 1, 2)
+    assert line["b"].startswith("could not be formatted: TypeError: keys must be")
+    assert line["cycle"].startswith("could not be formatted: ValueError: Circular")
+    assert line["deep"].startswith("could not be formatted: RecursionError")
+    assert line["x"] == "could not be formatted: ValueError: no text"
+    assert as_json(record("m", fields={_Unprintable(): 1}))["fields"] == "could not be formatted: ValueError: no text"
+
+
+def test_long_records_are_cut() -> None:
+    fields = {"text": "x" * 3_000_000, "list": ["y"] * 1_000_000} | {f"field-{number}": number for number in range(MAX_FIELDS)}
+    line = as_json(record("m" * 3_000_000, fields=fields))
+    assert "...[2,980,000 characters cut]..." in line["message"] and len(line["message"]) < MAX_CHARS + 50
+    assert "...[2,998,000 characters cut]..." in line["text"] and len(line["list"]) < MAX_FIELD_CHARS + 50
+    assert line["fields_left_out"] == 2 and f"field-{MAX_FIELDS - 2}" not in line
+    assert len(TextFormatter().format(record("m" * 3_000_000))) < MAX_CHARS + 50
+
+
+def test_lone_surrogates_and_c1_controls_are_escaped() -> None:
+    assert escape_controls("a\udc80\ud800\x85\x9b\t\n") == "a\\udc80\\ud800\\x85\\x9b\t\n"
+
+
+def test_further_lines_of_a_message_cannot_look_like_a_record() -> None:
+    formatter = TextFormatter("%(levelname)s %(name)s: %(message)s")
+    assert formatter.format(record("a\nERROR curate: b\r\n")) == "WARNING curate.x: a\n    ERROR curate: b\\r"
+
+
+@pytest.mark.parametrize("options", [LogOptions(), LogOptions(verbose=True), LogOptions(log_json=True), LogOptions(quiet=True)])
+def test_warnings_reach_stderr_escaped(options: LogOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        for _ in range(2):  # the second call finds what another block of catch_warnings restored
+            with warnings.catch_warnings():
+                configure(options)
+                warnings.warn("\x1b]0;title\x07 careful", UserWarning, stacklevel=1)
+    shown = capsys.readouterr().err
+    assert not set(shown) & set("\x1b\x07")
+    assert shown.count("UserWarning: ") == (0 if options.quiet else 2)
