@@ -3,7 +3,8 @@
 It has a record for the start, for every warning (Python's `warnings`, and log records from WARNING on), for every stage, for
 the error that ended the attempt, and for the end. It is no part of a result: a shard without a log is as good as one with it,
 a log that cannot be written fails nothing, and an attempt whose worker was killed leaves none. Python shows a warning once per
-location and attempt. Memory is the peak of the worker process since it began, which may have been with an earlier shard.
+location and attempt. Warnings beyond MAX_WARNINGS are only counted; long messages, fields and tracebacks are cut. Memory is the
+peak of the worker process since it began, which may have been with an earlier shard.
 """
 
 from __future__ import annotations
@@ -23,19 +24,23 @@ from typing import Any
 
 from curate.execution.accounting import StageCounts
 from curate.execution.segment import SegmentTask
-from curate.logs import as_json_line
+from curate.logs import StderrHandler, TextFormatter, as_json_line, cut, describe_error, escape_controls, indented, message_of
 from curate.storage.run_dir import shard_log
 from curate.storage.store import Store
 
 MAX_WARNINGS = 200
-"""Warnings that are written; further ones are counted only."""
+"""Warnings of one attempt that are written, and that are shown; further ones are counted only."""
 MAX_CHARS = 2_000
 """Longest message of a warning."""
-MAX_TRACEBACK_CHARS = 20_000
+LOGGER = __name__
+"""The logger of the records that tell of the attempt itself: start, stage, failed, end."""
 
 logger = logging.getLogger(__name__)
-_shown: set[tuple[str, type[Warning], str, int]] = set()
-"""Warnings that this process has shown where warnings go: each once, as without a log."""
+_shown: set[int] = set()
+"""Hashes of the warnings that this process has shown where warnings go: each once, as without a log."""
+_last_resort = StderrHandler()
+"""Writes what `logging.lastResort` would, with control characters escaped."""
+_last_resort.setFormatter(TextFormatter())
 
 
 class _ShardLog(logging.Handler):
@@ -48,20 +53,20 @@ class _ShardLog(logging.Handler):
         self.stages: dict[str, StageCounts] = {}
         """Counts of the stages so far; whoever runs the shard fills it."""
 
-    def add(self, level: str, message: str, fields: dict[str, Any], name: str = __name__) -> None:
-        self.lines.append(as_json_line(time.time(), level, name, message, fields))
+    def add(self, level: str, message: str, fields: Any, name: str = LOGGER, traceback: str = "") -> None:
+        self.lines.append(as_json_line(time.time(), level, name, message, fields, traceback))
 
-    def warn(self, level: str, name: str, message: str, fields: dict[str, Any]) -> None:
+    def warn(self, level: str, name: str, message: str, fields: Any) -> None:
         self.num_warnings += 1
         if self.num_warnings <= MAX_WARNINGS:
-            self.add(level, message[:MAX_CHARS], fields, name)
+            self.add(level, cut(message, MAX_CHARS), fields, name)
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == "py.warnings":  # a warning that logging captured; it has been collected as a warning
             return
-        self.warn(record.levelname, record.name, record.getMessage(), dict(getattr(record, "fields", {})))
+        self.warn(record.levelname, record.name, message_of(record), getattr(record, "fields", {}))
         if logging.getLogger().handlers == [self] and logging.lastResort:
-            logging.lastResort.handle(record)  # as without this handler
+            _last_resort.handle(record)  # as without this handler
 
     def add_stages(self) -> None:
         for name, counts in self.stages.items():
@@ -85,20 +90,20 @@ def logged(store: Store, segment: str, task: SegmentTask) -> Iterator[_ShardLog]
         error = raised
         raise
     finally:
-        log.add_stages()
-        if error is not None:
-            text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARS:]
-            log.add("ERROR", "failed", {"error": f"{type(error).__name__}: {error}", "traceback": text})
-        last = list(log.stages.values())[-1:]
-        end = {
-            "state": "done" if error is None else "failed",
-            "seconds": round(time.time() - started, 3),
-            "rows_out": last[0].rows_out if last else 0,
-            "peak_memory_bytes": _peak_memory_bytes(),
-            "warnings": log.num_warnings,
-        }
-        log.add("INFO", "end", end)
         try:
+            log.add_stages()
+            if error is not None:
+                text = "".join(traceback.format_exception(error))
+                log.add("ERROR", "failed", {"error": describe_error(error)}, traceback=text)
+            last = list(log.stages.values())[-1:]
+            end = {
+                "state": "done" if error is None else "failed",
+                "seconds": round(time.time() - started, 3),
+                "rows_out": last[0].rows_out if last else 0,
+                "peak_memory_bytes": _peak_memory_bytes(),
+                "warnings": log.num_warnings,
+            }
+            log.add("INFO", "end", end)
             store.write_text(shard_log(segment, shard, _attempt(started)), "\n".join(log.lines) + "\n", flush=False)
         except Exception as failure:  # every object store has its own errors, and none is worth a shard
             logger.warning("the log of shard %s was not written: %s", shard, failure)
@@ -106,18 +111,28 @@ def logged(store: Store, segment: str, task: SegmentTask) -> Iterator[_ShardLog]
 
 @contextlib.contextmanager
 def _collected_by(log: _ShardLog) -> Iterator[None]:
-    """Send log records and warnings to `log`, and to where they went before."""
+    """Send log records and warnings to `log`, and to where they went before: of warnings, the first MAX_WARNINGS."""
     root = logging.getLogger()
+    num_hidden = 0
+    if len(_shown) >= MAX_WARNINGS:
+        _shown.clear()
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def collect(
             message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
         ) -> None:
-            log.warn("WARNING", "warnings", f"{category.__name__}: {message}", {"file": filename, "line": lineno})
-            if (warning := (str(message), category, filename, lineno)) not in _shown:
-                _shown.add(warning)
-                show(message, category, filename, lineno, file, line)
+            nonlocal num_hidden
+            text = str(message)
+            log.warn("WARNING", "warnings", f"{category.__name__}: {text}", {"file": filename, "line": lineno})
+            if (warning := hash((text, category, filename, lineno))) in _shown:
+                return
+            if len(_shown) >= MAX_WARNINGS:
+                num_hidden += 1
+                return
+            _shown.add(warning)
+            safe = indented(escape_controls(cut(text, MAX_CHARS)))
+            show(message if safe == text else safe, category, filename, lineno, file, line)
 
         warnings.showwarning = collect
         root.addHandler(log)
@@ -125,6 +140,8 @@ def _collected_by(log: _ShardLog) -> Iterator[None]:
             yield
         finally:
             root.removeHandler(log)
+            if num_hidden:
+                logger.warning("%d more warnings are not shown; the log of the shard counts them", num_hidden)
 
 
 def _attempt(seconds: float) -> str:
