@@ -26,7 +26,7 @@ _SIZES = (
 """As the hub names them: each after the first is for one more digit of the thousands."""
 _SAMPLES, _SAMPLE_CHARS = 3, 300
 _SECTIONS = ("Sources", "Intended use", "Known biases")
-"""Of a model's card that say whether a corpus chosen by it is what one wants."""
+"""Sections of a model's card that say whether a corpus chosen by it is what one wants."""
 
 
 def data_card(

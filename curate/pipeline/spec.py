@@ -50,7 +50,7 @@ class Output:
     sample_per_reason: Annotated[int, Ge(0)] = 100
     """Otherwise keep the text of this many documents per stage and reason, drawn by keyed hash."""
     license: str | None = None
-    """Of the corpus, as the Hugging Face hub names it (`odc-by`, `cc-by-4.0`), for its data card."""
+    """Licence of the corpus, as the Hugging Face hub names it (`odc-by`, `cc-by-4.0`), for its data card."""
 
 
 @dataclass(frozen=True, kw_only=True)

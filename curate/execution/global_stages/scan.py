@@ -39,7 +39,7 @@ class ScanChunk:
     partition: int
     number: int
     weight: int
-    """Of the whole partition."""
+    """Weight of the whole partition."""
     files: tuple[SummaryFile, ...]
 
     @property

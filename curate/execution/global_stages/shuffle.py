@@ -35,7 +35,7 @@ class PhaseTask:
 
     segment: int
     number: int
-    """Of the phase, from 0."""
+    """Number of the phase, from 0."""
     phase: Phase
     before: Phase | None
     parts_before: int

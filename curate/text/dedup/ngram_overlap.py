@@ -33,7 +33,7 @@ MORE = np.uint32(1 << 31)
 """Marks, in the table of folded characters, the place of several."""
 PLACE = np.uint32(2**31 - 1)
 BASE = np.uint64(STEP)
-"""Of the polynomial in the words' hashes that is an n-gram's; odd."""
+"""Base of the polynomial in the words' hashes that is the hash of an n-gram. Odd."""
 ONE, SIX, HALF, BITS = np.uint64(1), np.uint64(6), np.uint64(32), np.uint64(63)
 FILTER_BITS = 12
 """Bits of a filter per n-gram, at least; at most twice as many."""
@@ -46,7 +46,7 @@ class Folded:
     firsts: npt.NDArray[np.int64]
     hashes: npt.NDArray[np.uint64]
     words: npt.NDArray[np.int64]
-    """Of every word, its place in the `Words` it comes from."""
+    """Index of every word in the `Words` it comes from."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Overlaps:
     rows: npt.NDArray[np.int64]
     passages: npt.NDArray[np.int64]
     shares: npt.NDArray[np.float64]
-    """Of the passage's distinct n-grams, those that the row has."""
+    """Number of the passage's distinct n-grams that the row has."""
     hits: Hits
     """The n-grams that make them."""
 

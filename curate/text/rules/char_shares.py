@@ -95,7 +95,7 @@ def _boilerplate(text: str) -> tuple[int, int]:
 
 @cache
 def _byte_tables() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Of every byte: what it adds to the packed counts, what it is in a URL, and itself in lower case."""
+    """Tables over bytes: what a byte adds to the packed counts, its class in a URL, its lower case."""
     adds, roles, lower = np.zeros(256, np.uint64), np.zeros(256, np.uint8), np.arange(256, dtype=np.uint8)
     begins = (np.arange(256) & 0xC0) != 0x80
     adds[begins] += np.uint64(1 << FIELD_BITS * CHARS)
@@ -109,8 +109,8 @@ def _byte_tables() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8], npt.N
 
 @cache
 def _phrase_tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Of every pair of bytes: what to look for; the bytes of all phrases; of each phrase: start, end, place and number of
-    its pair. Phrase 0 is "lorem ipsum"."""
+    """Tables of the phrases: what to look for at each pair of bytes; the bytes of all phrases; start, end and pair of each.
+    Phrase 0 is "lorem ipsum"."""
     signs = np.zeros(2**16, np.uint8)
     looks = {"\n\n": BLANK_LINE, ":/": URL_COLON}
     for sign, char in ((ANGLE, ANGLE_BRACKETS[0]), (KELVIN, KELVIN_SIGN)):

@@ -87,7 +87,7 @@ def _most_breaks(data, starts, ends, splitlines):  # type: ignore[no-untyped-def
 
 
 ROW, HASH, START, SIZE = 0, 1, 2, 3
-"""Of a slot of the table: the row that filled it, plus one, and its line."""
+"""A slot of the table: the row that filled it, plus one, and its line."""
 
 
 @njit(nogil=True, cache=True)

@@ -30,7 +30,7 @@ CUTTINGS = ("runs", "stripped", "blank_lines", "all")
 RUNS, STRIPPED, BLANK_LINES, ALL = range(4)
 
 COUNTS = ("units", "chars", "copies", "copy_chars", "repeated", "repeated_chars")
-"""Of lines and of paragraphs: how many there are; their characters; the second and later copies; all copies, the first too."""
+"""Columns, for lines and for paragraphs: count; characters; second and later copies; all copies, the first too."""
 UNITS, CHARS, COPIES, COPY_CHARS, REPEATED, REPEATED_CHARS = range(6)
 LINES, PARAGRAPHS = 0, 1
 

@@ -24,7 +24,7 @@ from curate.text.unicode.hashing import fold_product, hash_bytes, load_some, loa
 from curate.text.words.types import Words
 
 TOP, DUP = (2, 3, 4), (5, 6, 7, 8, 9, 10)
-"""Of which n the most frequent n-gram is measured, and of which all repeated ones."""
+"""Values of n for which the most frequent n-gram is measured, and those for which all repeated n-grams are."""
 JUMP, UNION, SHARE = 0, 1, 2
 COUNT_BITS = np.uint64(26)
 COUNT_MASK = np.uint64((1 << 26) - 1)

@@ -53,7 +53,7 @@ class Unigrams:
     """What is known of every word lies together, so that finding one costs two misses of the cache and not five."""
 
     records: npt.NDArray[np.uint64]
-    """Of each word: its bytes, counted; its log-probability, the bits of a float64; its bytes, padded with zeros."""
+    """One entry per word: length in bytes; log-probability, as the bits of a float64; bytes, padded with zeros."""
     slots: npt.NDArray[np.uint64]
     """A power of two of them: the upper half of a word's hash above the place of its record plus one; 0 is free."""
     longest: int

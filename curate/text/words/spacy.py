@@ -55,7 +55,7 @@ from curate.text.words.stream import stream_size
 from curate.text.words.types import GAP, Words
 
 SLOTS = 1 << 21
-"""Of the table: 64 MB, 32 more for words. What the kernel cuts is stored up to three eighths, what spaCy cuts up to a half."""
+"""Table: 64 MB, 32 more for words. What the kernel cuts is stored up to three eighths, what spaCy cuts up to half."""
 WINDOW, LONGEST_SPECIAL = 1000, 12
 """Bytes and chunks to each side of where two chunks meet, within which a find that spans both must lie."""
 FLAT = ("stream", "starts", "chars", "hashes", "kinds")

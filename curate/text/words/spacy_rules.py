@@ -116,7 +116,7 @@ def _classes(known: Any, prefixes: Sequence[str], suffixes: Sequence[str]) -> np
 
 
 def _single(pieces: Iterable[str]) -> list[str]:
-    """Of a list of patterns those that are one character and look at nothing beside it."""
+    """The patterns of a list that are one character and look at nothing beside it."""
     plain = (re.sub(r"\\(.)", r"\1", piece) for piece in pieces)
     return [piece for piece in plain if len(piece) == 1]
 
