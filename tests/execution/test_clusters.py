@@ -95,17 +95,17 @@ def test_a_cluster_of_two_nodes_gives_the_bytes_of_an_inline_run(
 import sys
 import uuid
 from ray.cluster_utils import Cluster
-from curate import runner, shipping
+from curate.execution import runner, ship_assets
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 cluster.add_node(num_cpus=1)
-pack = shipping.pack
+pack = ship_assets.pack
 def pack_and_forget(plan, folder):
     places = pack(plan, folder)
     assert sys.argv[3] in places
     import os
     os.rename(sys.argv[3], sys.argv[3] + ".away")
     return places
-shipping.pack = pack_and_forget
+ship_assets.pack = pack_and_forget
 runner.run_file(sys.argv[1], out=sys.argv[2], ray=cluster.address)
 """
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
