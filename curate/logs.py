@@ -54,9 +54,15 @@ def cut(text: str, limit: int) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Type and message of an error. An error whose message cannot be had is described by its type."""
+    """Type and message of an error, which any file can hold: lone surrogates are escaped.
+
+    An error whose message cannot be had is described by its type.
+
+    >>> describe_error(ValueError("seven"))
+    'ValueError: seven'
+    """
     try:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
     except Exception:
         return type(error).__name__
 

@@ -26,6 +26,7 @@ from curate.execution.accounting import EDITED_SCHEMA, SOURCE, ShardAccounting, 
 from curate.execution.assemble import read_documents
 from curate.execution.quarantine import isolated
 from curate.execution.sampling import BottomK
+from curate.logs import describe_error
 from curate.pipeline.plan import Plan
 from curate.pipeline.steps import Segment, Step
 from curate.schema import (
@@ -140,21 +141,12 @@ def _error_at_document(step: Step, kernel: Kernel, batch: Batch, shard: str, err
         except Exception:
             document = f"document {batch[ID][row].as_py()!r}"
             break
+    raised = traceback.extract_tb(error.__traceback__)[-1]
+    line = f"{os.path.basename(raised.filename)}:{raised.lineno}"
     return ContractError(
-        f"{step.location}: stage {step.name!r}, shard {shard!r}, {document}: {_described(error)}. "
+        f"{step.location}: stage {step.name!r}, shard {shard!r}, {document}: {describe_error(error)} (at {line}). "
         "A stage drops bad documents and does not raise."
     )
-
-
-def _described(error: Exception) -> str:
-    """Type and message of an error, and the line of code that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    at = f" (at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    try:
-        message = str(error).encode("utf-8", "backslashreplace").decode()
-    except Exception as broken:
-        message = f"a message that cannot be shown: {type(broken).__name__}"
-    return f"{type(error).__name__}: {message}{at}"
 
 
 class _Output:

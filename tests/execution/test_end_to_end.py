@@ -201,7 +201,7 @@ def test_ray_with_one_or_two_workers_gives_the_bytes_of_an_inline_run(
         ("silent_edit", r"document 'doc-0': the edits do not lead from the old text to the new one"),
         ("drops_column", r"column 'url' is gone. A stage adds columns and removes none"),
         ("wrong_edit", r"document 'doc-0': the edits do not lead from the old text to the new one"),
-        ("raises", r"document 'doc-7': ValueError: seven"),
+        ("raises", r"document 'doc-7': ValueError: seven \(at curate_faults\.py:\d+\)\. A stage drops"),
     ],
 )
 def test_a_stage_that_breaks_its_contract_is_named(
