@@ -278,12 +278,14 @@ def test_any_text_is_read_and_what_was_read_is_read_back(text: str) -> None:
         "n\n" * 30000,
     ],
 )
-def test_no_line_takes_long_to_read(line: str) -> None:
-    def seconds() -> float:
+def test_time_to_read_a_line_grows_with_its_length(line: str) -> None:
+    def seconds(chars: int) -> float:
         started = time.process_time()
         for end in ("", ")", "\n"):
-            parse(line[: MAX_CHARS - 1] + end)
+            parse(line[: chars - 1] + end)
         return time.process_time() - started
 
-    # Of three tries: the garbage of other tests may be collected meanwhile.
-    assert min(seconds() for _ in range(3)) < 0.5
+    # The best of three tries, against a quarter of the line: machines differ, and the garbage of other tests
+    # may be collected meanwhile.
+    short, long = (min(seconds(chars) for _ in range(3)) for chars in (MAX_CHARS // 4, MAX_CHARS))
+    assert long < 0.1 or long < 8 * short
