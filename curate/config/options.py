@@ -10,8 +10,9 @@ import dataclasses
 import json
 import os
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from curate.data import scorer_path, tokenizer_path
 from curate.errors import SpecError, known_values
@@ -48,7 +49,7 @@ PatternPath = Annotated[str, PathKind("pattern")]
 
 def build(cls: type[T], options: Mapping[str, Any]) -> T:
     """Make an instance from plain (JSON) values. Raises OptionError with the option's name for anything wrong."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
     for name in options:
@@ -60,7 +61,8 @@ def build(cls: type[T], options: Mapping[str, Any]) -> T:
     except TypeError as error:
         raise OptionError((), f"options must be plain values: {error}") from error
     try:
-        return TypeAdapter(cls).validate_json(text, strict=True)
+        value: T = _adapter(cast(Hashable, cls)).validate_json(text, strict=True)
+        return value
     except OptionError:
         raise
     except SpecError as error:
@@ -68,6 +70,13 @@ def build(cls: type[T], options: Mapping[str, Any]) -> T:
     except ValidationError as error:
         path, message = _explain(error.errors(), options)
         raise OptionError(path, message) from error
+
+
+@lru_cache
+def _adapter(cls: type[Any]) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
 
 
 class OptionError(SpecError):

@@ -20,6 +20,7 @@ import sys
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -150,6 +151,7 @@ def _line_rules(stage: FinewebQuality) -> LineRules:
     return LineRules(ends, stage.short_line_chars, splitlines=True, strip=True, passed=_passed())
 
 
+@cache
 def _passed() -> str:
     """Characters ignored at the end of a line: closing quotes and brackets (which open in some languages), white space."""
     chars = map(chr, range(sys.maxunicode + 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from itertools import product
 from operator import or_
 
@@ -79,7 +79,7 @@ def character_table(
     table[_codes(char for char in sentence_ends if not char.isascii() and char != "…")] |= np.uint16(FREE_END)
     table[_codes("[")] |= np.uint16(OPEN)
     table[_codes("{")] |= np.uint16(CURLY)
-    table[_codes(chr(code) for code in range(CODE_POINTS) if chr(code).isdecimal())] |= np.uint16(DIGIT)
+    table[_decimals()] |= np.uint16(DIGIT)
     for char, number in letters.items():
         table[ord(char)] |= np.uint16(number << LETTER)
     for char, lower in lower_chars().items():
@@ -94,6 +94,11 @@ def byte_table(table: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     kinds = np.where(np.arange(256) < 0x80, table[:256], STOP).astype(np.uint16)
     kinds[table[:256] & (SPACE | MARK) != 0] |= STOP
     return kinds
+
+
+@cache
+def _decimals() -> list[int]:
+    return [code for code in range(CODE_POINTS) if chr(code).isdecimal()]
 
 
 def _codes(chars: Iterable[str]) -> list[int]:

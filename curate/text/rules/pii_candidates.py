@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,7 @@ def _scan(data, starts, ends, marks, prefixes, sizes, room, found):  # type: ign
     return used
 
 
+@cache
 def _marks() -> npt.NDArray[np.uint8]:
     marks = np.zeros(CODE_POINTS, np.uint8)
     word = re.compile(r"\w")
@@ -114,6 +116,7 @@ def _marks() -> npt.NDArray[np.uint8]:
         (TIGHT, "0123456789_-" + letters + letters.lower()),
     ):  # fmt: skip
         marks[[ord(char) for char in set(chars)]] |= bit
+    marks.flags.writeable = False
     return marks
 
 
