@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,15 @@ def write_pipeline(tmp_path: Path) -> WritePipeline:
         return path
 
     return write
+
+
+Thin = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@pytest.fixture(params=[pytest.param(7, id="every 7th"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+def thin(request: pytest.FixtureRequest) -> Thin:
+    """For a test that tries thousands of cases one by one: all of them among the slow tests, every seventh among the others."""
+    return lambda cases: islice(cases, 0, None, request.param)
 
 
 def document(number: int) -> dict[str, Any]:

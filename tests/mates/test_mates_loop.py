@@ -133,7 +133,7 @@ def test_the_report_of_a_loop_shows_curves_and_probes_and_asks_nobody(world: Pat
     page = (world / "mates" / "rounds.html").read_text()
     found = json.loads((world / "mates" / "rounds.json").read_text())
     assert page.count("<svg ") == len(found["rounds"][0]["losses"][0]) - 2  # less step and tokens
-    assert "influence-r2" in page and "Beside this loop:\nrandom." in page
+    assert "influence-r2" in page and "For comparison:\nrandom." in page
     rows = pq.read_table(world / "mates" / "round-2" / "probes" / "probes.parquet").sort_by("influence").to_pylist()
     assert all(rows[place]["text"][:40] in page for place in (0, -1))
     assert "src=" not in page and 'href="http' not in page and "<script" not in page

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from curate.cli.main import main
 from curate.stages import STAGES as OWN_STAGES
 from curate.stages.extract.language import PY3LANGID
-from tests.conftest import WritePipeline, write_corpus
+from tests.conftest import Thin, WritePipeline, write_corpus
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "pipelines").glob("*.yaml"))
@@ -320,7 +320,7 @@ def mutants(file: Path) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda path: path.name)
-def test_every_mutant_of_a_shipped_file_is_refused_with_a_place(file: Path, tmp_path: Path) -> None:
+def test_every_mutant_of_a_shipped_file_is_refused_with_a_place(file: Path, tmp_path: Path, thin: Thin) -> None:
     local = _local_source(tmp_path)
     # In a folder where its relative paths lead to the same files.
     mutant = tmp_path / "pipelines" / "mutant.yaml"
@@ -328,7 +328,7 @@ def test_every_mutant_of_a_shipped_file_is_refused_with_a_place(file: Path, tmp_
     (tmp_path / "pipelines" / "sample").symlink_to(ROOT / "pipelines" / "sample")
     (tmp_path / "scorers").symlink_to(ROOT / "scorers")
     count = 0
-    for name, text in mutants(file):
+    for name, text in thin(mutants(file)):
         mutant.write_text(text)
         options = ["--source", str(local)] if "commoncrawl" in file.read_text() and "source" not in name else []
         result = CliRunner().invoke(main, ["check", str(mutant), *options])
@@ -336,7 +336,7 @@ def test_every_mutant_of_a_shipped_file_is_refused_with_a_place(file: Path, tmp_
         assert isinstance(result.exception, SystemExit), f"{name}: {result.exception!r}"
         assert result.stderr.startswith(f"error: {mutant}:") or str(local) in result.stderr, f"{name}: {result.stderr}"
         count += 1
-    assert count > 20
+    assert count > 3
 
 
 def _local_source(folder: Path) -> Path:

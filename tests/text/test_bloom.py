@@ -14,7 +14,8 @@ from curate.text.dedup.bloom import BloomFilter
 from curate.text.dedup.minhash import splitmix64
 from tests.bench.bloom import measured_rate
 
-SIZES = [*range(10, 23, 2), *(pytest.param(exponent, marks=pytest.mark.slow) for exponent in (26, 30))]
+SIZES = [(exponent, probes) for exponent in range(10, 23, 2) for probes in (1, 4, 7)]
+LARGE = [pytest.param(26, 1, marks=pytest.mark.slow), pytest.param(30, 4, marks=pytest.mark.slow)]
 HASHES = st.lists(st.integers(0, 2**64 - 1), max_size=50)
 
 
@@ -28,8 +29,7 @@ def empty(words: int = 9, probes: int = 5) -> BloomFilter:
     return BloomFilter(np.zeros(words, np.uint64), probes)
 
 
-@pytest.mark.parametrize("exponent", SIZES)
-@pytest.mark.parametrize("probes", [1, 4, 7])
+@pytest.mark.parametrize(("exponent", "probes"), [*SIZES, *LARGE])
 def test_the_rate_of_false_positives_is_the_stated_one(exponent: int, probes: int) -> None:
     """Half full, whatever the size: powers of two, where a bitwise `and` with the size would use two bits."""
     stated, measured = measured_rate(2**exponent // 64, probes)
