@@ -44,7 +44,7 @@ LANGUAGE_MODELS = {"models/lm_types.py", "models/server.py", "models/torch_lm.py
 # Only here, and only inside functions, so that looking at a file of stages costs nothing.
 HEAVY = {
     "datasets": {"sources/hub.py"},
-    "duckdb": {"report/diff.py", "report/serve.py"},
+    "duckdb": {"report/diff.py", "report/sql.py"},
     "fasttext": {"models/fasttext.py"},
     "flask": {"report/serve.py"},
     "numba": KERNELS,

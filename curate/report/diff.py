@@ -18,6 +18,7 @@ from curate.errors import SpecError
 from curate.pipeline import lockfile
 from curate.report.inspect_run import dataset_of
 from curate.report.render import render
+from curate.report.sql import connect
 from curate.schema import ID, TEXT, URL
 from curate.storage.run_dir import MANIFEST
 from curate.storage.store import Store
@@ -85,9 +86,7 @@ def diff_runs(first: str, second: str, *, num: int = 5) -> Difference:
 
     Raises SpecError if one is not a run, or not complete.
     """
-    import duckdb
-
-    connection = duckdb.connect()
+    connection = connect()
     for side, directory in (("one", first), ("other", second)):
         _register(connection, side, directory)
     texts_known = all(TEXT in connection.table(f"{side}_data").columns for side in ("one", "other"))

@@ -32,6 +32,7 @@ from curate.report.inspect_run import dataset_of
 from curate.report.render import render
 from curate.report.search_query import Search
 from curate.report.shown_documents import shown_parts
+from curate.report.sql import connect, quoted
 from curate.schema import ID, TEXT, URL
 from curate.storage.run_dir import MANIFEST
 from curate.storage.store import is_url
@@ -99,8 +100,6 @@ class Browser:
 
     def find(self, query: Query) -> tuple[int, list[dict[str, Any]]]:
         """The number of matches, and the matches on the page. Raises SpecError if documents of this kind lack the column."""
-        import duckdb
-
         found = self._datasets[query.kind]
         if found is None:
             return 0, []
@@ -128,19 +127,19 @@ class Browser:
                 raise SpecError(f"column: {query.column!r}. Numbers that {query.kind} documents have: {known}")
             for sign, limit in ((">=", query.low), ("<=", query.high)):
                 if limit is not None:
-                    conditions.append(f'"{query.column}" {sign} ?')
+                    conditions.append(f"{quoted(query.column)} {sign} ?")
                     values.append(limit)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        connection = duckdb.connect()
+        connection = connect()
         connection.register("documents", found)
         (count,) = connection.execute(f"SELECT count(*) FROM documents {where}", values).fetchone() or (0,)
         key = [name for name in (ID, "file", "offset", "stage") if name in names] or names[:1]
-        order = ", ".join(f'"{name}"' for name in key)
+        order = ", ".join(map(quoted, key))
         # Ordered by a few narrow columns; all others are read of the rows of the page only. Rows that share a key have turns.
         turn = f"row_number() OVER (PARTITION BY {order}) AS turn"
         page = f"ORDER BY {order}, turn LIMIT {PER_PAGE} OFFSET {PER_PAGE * query.page}"
         connection.execute(f"CREATE TEMP TABLE page AS SELECT {order}, {turn} FROM documents {where} {page}", values)
-        same = " AND ".join(f'found."{name}" IS NOT DISTINCT FROM page."{name}"' for name in key)
+        same = " AND ".join(f"found.{quoted(name)} IS NOT DISTINCT FROM page.{quoted(name)}" for name in key)
         connection.execute(
             f"CREATE TEMP TABLE near AS SELECT * FROM (SELECT * FROM documents {where}) AS found SEMI JOIN page ON {same}",
             values,

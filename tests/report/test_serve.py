@@ -20,6 +20,7 @@ from curate.cli.main import main
 from curate.errors import SpecError
 from curate.report.search_query import Search
 from curate.report.serve import PER_PAGE, Browser, Query, application, precision, read_audit, wilson
+from curate.report.sql import connect
 
 TIDE = "The tide goes out and the crabs wait under the weed with us until it comes back. "
 HOSTILE = "<script>document.title = 'owned'</script>"
@@ -106,6 +107,36 @@ def test_what_cannot_be_asked_is_refused(done: Path, tmp_path: Path) -> None:
         application("s3://bucket/out", TOKEN)
     nothing = CliRunner().invoke(main, ["serve", str(tmp_path)])
     assert nothing.exit_code == 1 and "holds no run" in nothing.output
+
+
+@pytest.mark.parametrize("name", ['a" >= 0 OR true --', "x'; DROP TABLE page; --", "a.b", "ä ß", '"', '""', "\\", "select"])
+def test_a_column_of_the_input_is_a_column_whatever_its_name(tmp_path: Path, name: str) -> None:
+    table = pa.table({"id": ["a", "b", "c"], "text": ["one", "two", "three"], name: [1, 2, 3]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    columns = {"output": {"columns": ["id", "text", name]}}
+    pipeline = {
+        "name": "odd",
+        "source": {"parquet": {"paths": "in.parquet"}},
+        "stages": [{"sample": {"share": 1.0}}],
+        **columns,
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(pipeline))
+    curate.run(str(tmp_path / "run.yaml"), out=str(tmp_path / "out"), inline=True)
+    assert ids(tmp_path / "out", kind="kept", column=name, low="2") == ["b", "c"]
+    assert ids(tmp_path / "out", kind="kept", column=name, high="1", words="one") == ["a"]
+
+
+def test_a_query_reaches_no_file(tmp_path: Path) -> None:
+    """Not even if a statement were to come out of data."""
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    for statement in (
+        f"SELECT * FROM '{tmp_path}/secret.csv'",
+        f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
+        "SET enable_external_access = true",
+    ):
+        with pytest.raises(Exception, match=r"disabled|locked|does not exist"):
+            connect().execute(statement)
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_without_the_token_nothing_is_told(run: Path) -> None:
