@@ -35,7 +35,10 @@ _MAGIC = (b"\x1f\x8b\x08", b"\x28\xb5\x2f", b"WAR")
 _START = {kind: re.compile(b"(?P<%s>%s)" % (kind.encode(), pattern)) for kind, pattern in _STARTS.items()}
 _ANY_START = re.compile(b"|".join(pattern.pattern for pattern in _START.values()))
 _NEXT_RECORD = re.compile(rb"\n(?:%s|%s)" % (_WARC, _ARC))
+_NEXT_WARC = re.compile(rb"\n" + _WARC)
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+_MAX_GZIP_HEADER_BYTES = 2**12
+"""Names of files and extra fields are short. A name of megabytes may hold any number of what look like members."""
 _DICTIONARY = b"\x5d\x2a\x4d\x18"  # https://iipc.github.io/warc-specifications/specifications/warc-zstd/
 _MAX_DICTIONARY_BYTES = 64 * 2**20
 
@@ -281,7 +284,8 @@ class Archive:
     def enter(self, offset: int, kind: str | None = None) -> tuple[PlainStream | MemberStream, State]:
         """A stream from `offset` on and what it begins with."""
         stream = self.open(offset, kind)
-        if not _START[kind or self.kind].match(self._tape.view(offset, _OVERLAP)):
+        kind, head = kind or self.kind, self._tape.view(offset, _OVERLAP)
+        if not _START[kind].match(head) or (kind == "gzip" and not _has_short_header(head)):
             return stream, "other"
         try:
             return stream, stream.advance()
@@ -439,17 +443,33 @@ def read_record_header(stream: Stream) -> Record:
     )
 
 
+def _has_short_header(member: memoryview) -> bool:
+    """Whether a gzip member's header (RFC 1952, 2.3) ends within _MAX_GZIP_HEADER_BYTES, or the file ends inside it."""
+    head = bytes(member[:_MAX_GZIP_HEADER_BYTES])
+    flags, at = head[3], 10
+    if flags & 4:  # an extra field, its length before it
+        at += 2 + int.from_bytes(head[10:12], "little")
+    for flag in (8, 16):  # name and comment, each ended by a zero
+        if flags & flag:
+            zero = head.find(b"\0", at)
+            at = len(head) + 1 if zero < 0 else zero + 1
+    return at <= len(head) or len(head) < _MAX_GZIP_HEADER_BYTES
+
+
 def _arc_record(url: str, address: str, date: str, fields: str, length: str) -> Record:
     kind = "warcinfo" if url.startswith("filedesc:") else "response"
     return Record(kind, None, url, f"{date[:8]}T{date[8:14]}Z", int(length), fields.split(" ")[0], False)
 
 
 def _header_block(source: Stream | Body, most: int | None = None) -> bytes:
-    """All to the first blank line, that included; all of it where `most` bytes have none."""
+    """All to the first blank line, that included; all of it where `most` bytes have none. A record's header holds no record."""
     size = 512
     while size <= _MAX_HEADER_BYTES:
         head = source.peek(size)
-        if match := _BLANK_LINE.search(head):
+        match = _BLANK_LINE.search(head)
+        if isinstance(source, Stream) and _NEXT_WARC.search(head, 0, match.start() if match else len(head)):
+            raise Broken("the next record begins inside its header")
+        if match:
             return head[: match.end()]
         if len(head) == most:
             return head

@@ -31,6 +31,8 @@ from curate.errors import SpecError, TransientError
 TEMPORARY = ".tmp"
 INDEX = "dedup-index.json"
 _FOOTER_BYTES = 64 * 2**10
+_ZSTD_STEP = 512
+"""One block of zstandard takes 4 bytes and gives 128 KiB at most: what comes out at once stays below 16 MiB."""
 _PASSING = {
     errno.EIO, errno.EAGAIN, errno.ECONNRESET, errno.ETIMEDOUT, errno.EPIPE, errno.ENETUNREACH, errno.EHOSTUNREACH,
     errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENETDOWN, errno.EINTR, errno.ESTALE,
@@ -107,7 +109,7 @@ class _Zstd(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._ready:
-            data = self._input or self._raw.read(2**17)
+            data = self._input or self._raw.read(_ZSTD_STEP)
             if not data:
                 if self._begun:
                     raise EOFError("the file ends inside a zstandard frame")

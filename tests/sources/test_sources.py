@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import tracemalloc
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +104,21 @@ def test_a_line_far_too_long_is_skipped_without_being_held(tmp_path: Path) -> No
         (None, "document_too_large"),
         ("here", None),
     ]
+
+
+def test_a_line_that_unpacks_to_a_thousand_times_its_bytes_is_skipped_without_being_held(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl.zst"
+    packer = zstandard.ZstdCompressor(level=19).compressobj()
+    parts = [packer.compress(b'{"text": "first"}\n{"text": "')]
+    parts += [packer.compress(b"a" * 2**20) for _ in range(300)]
+    path.write_bytes(b"".join([*parts, packer.compress(b'"}\n{"text": "last"}\n'), packer.flush()]))
+    assert path.stat().st_size < 300_000
+    tracemalloc.start()
+    found = read(JsonlSource(paths=str(path), max_document_bytes=100_000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [row["drop"] and row["drop"]["reason"] for row in found] == [None, "document_too_large", None]
+    assert peak < 64 * 2**20
 
 
 def test_a_folder_of_pages_is_read_with_addresses(tmp_path: Path) -> None:

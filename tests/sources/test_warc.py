@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import re
+import time
 import tracemalloc
 import zlib
 from collections import Counter
@@ -468,6 +469,37 @@ def test_a_file_that_cannot_be_opened_is_an_error_that_names_the_shard(tmp_path:
         read(tmp_path / "none.warc")
     with pytest.raises(SpecError, match="cannot be read"):
         WarcSource(paths="x", split_bytes=2**10).pieces(InputFile(str(tmp_path / "none.warc"), "none.warc", 2**20, ""))
+
+
+# -- hostile files
+
+
+HOSTILE = {
+    "a member with a file name that holds starts of members": lambda size: (
+        b"\x1f\x8b\x08\x08" + b"\0\0\0\0\0\x03" + b"\x1f\x8b\x08\x08" * (size // 4) + b"\0"
+    ),
+    "a member with a file name without end": lambda size: b"\x1f\x8b\x08\x08\0\0\0\0\0\x03" + b"x" * size,
+    "starts of records, one in the other": lambda size: b"WARC/1.0\r\nA: b\r\n" * (size // 16),
+    "records that claim to be longer than the file": lambda size: (
+        b"WARC/1.0\r\nWARC-Type: resource\r\nContent-Length: 999999999\r\n\r\n" * (size // 66)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", HOSTILE)
+def test_time_is_linear_in_hostile_files_and_the_records_beside_are_kept(tmp_path: Path, shape: str) -> None:
+    def seconds(size: int) -> float:
+        hostile = HOSTILE[shape](size)
+        packed = [gzips([one]) if hostile.startswith(b"\x1f") else one for one in (response("one"), response("two"))]
+        started = time.process_time()
+        rows, _ = read_bytes(tmp_path, packed[0] + hostile + b"\r\n" + packed[1])
+        spent = time.process_time() - started
+        kept = [row["id"] for row in rows if row["drop"] is None]
+        assert len(kept) == 2 and {row["drop"]["reason"] for row in rows if row["drop"]} == {"malformed_record"}
+        return spent
+
+    short, long = (min(seconds(size) for _ in range(3)) for size in (20_000, 80_000))
+    assert long < 0.1 or long < 8 * short  # 4 times, where quadratic time would be 16
 
 
 # -- splits

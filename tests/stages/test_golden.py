@@ -8,6 +8,7 @@ for the folder of the lists that options name.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ import pyarrow as pa
 import pytest
 
 import curate
+from curate.api.batch import Batch
 from curate.config.options import build
 from curate.config.registry import load_class
 from curate.schema import DROP, TEXT
 from curate.stages import STAGES
+from curate.stages.filters.url_filter import UrlFilter
 
 FOLDER = Path(__file__).parents[1] / "stages"
 LISTS = Path(__file__).parents[1] / "lists"
@@ -52,3 +55,18 @@ def test_golden(stage: str, case: dict[str, Any]) -> None:
 
 def close_to(value: Any) -> Any:
     return pytest.approx(value, rel=1e-9, abs=1e-9) if isinstance(value, float) else value
+
+
+def test_a_host_of_a_million_dots_takes_linear_time() -> None:
+    stage = UrlFilter(domains=(str(LISTS / "domains.txt"),)).open()
+
+    def seconds(dots: int) -> float:
+        urls = pa.array([f"http://{'a.' * dots}blocked.example/", f"http://{'a.' * dots}example/"])
+        started = time.process_time()
+        after = stage(Batch(pa.record_batch({"url": urls})))
+        spent = time.process_time() - started
+        assert [row and row["reason"] for row in after["drop"].to_pylist()] == ["blocked_domain", None]
+        return spent
+
+    short, long = (min(seconds(dots) for _ in range(3)) for dots in (50_000, 200_000))
+    assert long < 0.1 or long < 8 * short

@@ -27,6 +27,7 @@ from curate.schema import DROP, DROP_TYPE, URL
 from curate.storage import store
 
 _OWN = Path(__file__).parent / "lists"
+_DOT = re.compile(r"\.")
 _WORD = re.compile(r"[^\W_]+")
 
 DropReason = tuple[str, float | None, float | None, str]
@@ -70,6 +71,7 @@ class UrlFilter(Stage):
         """A function that tries all rules in order on one URL."""
         domains, hosts = ({host_of(line) for line in _entries(paths)} for paths in (self.domains, self.hosts))
         words, soft = ({line.lower() for line in _entries(paths)} for paths in (self.words, self.soft_words))
+        longest = max(map(len, domains), default=0)
         subwords = sorted(line.lower() for line in _entries(self.subwords))
         anywhere = re.compile("|".join(map(re.escape, subwords))) if subwords else None
 
@@ -77,7 +79,7 @@ class UrlFilter(Stage):
             if not url:
                 return ("no_url", None, None, "") if self.require_url else None
             host = host_of(url)
-            if (listed := _covering(host, domains)) is not None:
+            if (listed := _covering(host, domains, longest)) is not None:
                 return "blocked_domain", None, None, listed
             if host in hosts:
                 return "blocked_host", None, None, host
@@ -106,13 +108,14 @@ def host_of(url: str) -> str:
         return host
 
 
-def _covering(host: str, domains: set[str]) -> str | None:
-    """The listed domain that is the host or lies above it."""
-    while host:
-        if host in domains:
-            return host
-        host = host.partition(".")[2]
-    return None
+def _covering(host: str, domains: set[str], longest: int) -> str | None:
+    """The listed domain that is the host or lies above it. `longest`: characters of the longest listed domain.
+
+    Only ends of a host that are no longer than that are tried, so a host of a million dots takes linear time.
+    """
+    starts = [0] if len(host) <= longest else []
+    starts += [dot.end() for dot in _DOT.finditer(host, max(0, len(host) - longest - 1))]
+    return next((host[start:] for start in starts if host[start:] in domains), None)
 
 
 def _entries(paths: Iterable[str]) -> Iterable[str]:
