@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +12,12 @@ from curate.config.options import OptionError, build, resolve_paths
 from curate.errors import SpecError, known_values
 
 YamlPath = tuple[Any, ...]
+
+
+MAX_BYTES = 2**20
+MAX_VALUES = 100_000
+"""Values of a file once its aliases are expanded."""
+_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 
 
 class _Loader(yaml.SafeLoader):
@@ -41,13 +46,18 @@ class YamlFile:
         self.file = file
         self.lines: dict[YamlPath, int] = {}
         try:
-            text = Path(file).read_text(encoding="utf-8")
+            with open(file, "rb") as stream:
+                text = stream.read(MAX_BYTES + 1).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise SpecError(f"{file}: cannot be read: {error}. Give the path of a YAML file.") from error
+        if len(text) > MAX_BYTES:
+            raise SpecError(f"{file}: more than {MAX_BYTES:,} bytes. Word lists and paths go into files of their own.")
         try:
             loader = _Loader(text)
             node = loader.get_single_node()
             self.value = self._plain(loader, node, ()) if node else None
+        except RecursionError as error:
+            raise SpecError(f"{file}: values are nested too deep to be read. A pipeline file needs ten levels.") from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             place = f"{file}:{mark.line + 1}" if mark else file
@@ -58,8 +68,10 @@ class YamlFile:
     def _plain(self, loader: _Loader, node: yaml.Node, path: YamlPath) -> Any:
         if len(path) > 30:
             raise self.error(path[:2], "values are nested too deep: does an alias contain itself?")
+        if len(self.lines) > MAX_VALUES:
+            raise self.error(path[:2], f"more than {MAX_VALUES:,} values. Do aliases repeat what holds aliases?")
         self.lines[path] = node.start_mark.line + 1
-        if not node.tag.startswith("tag:yaml.org,2002:"):
+        if node.tag not in _TAGS:
             raise self.error(path, f"tag {node.tag!r} is not supported: values are plain text, numbers, lists, mappings")
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(loader, item, (*path, index)) for index, item in enumerate(node.value)]

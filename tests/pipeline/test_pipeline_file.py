@@ -174,6 +174,24 @@ BROKEN = {
         SOURCE + "stages: &s\n  - sample: *s\n",
         "p.yaml:3: values are nested too deep: does an alias contain itself?",
     ),
+    "aliases of aliases without bound": (
+        SOURCE
+        + "x0: &x0 [a, a, a, a, a, a, a, a, a, a]\n"
+        + "".join(f"x{n + 1}: &x{n + 1} [{', '.join([f'*x{n}'] * 10)}]\n" for n in range(9)),
+        "p.yaml:5: more than 100,000 values. Do aliases repeat what holds aliases?",
+    ),
+    "lists a thousand deep": (
+        SOURCE + f"stages: {'[' * 1000}{']' * 1000}\n",
+        "p.yaml: values are nested too deep to be read. A pipeline file needs ten levels.",
+    ),
+    "a tag of YAML 1.1": (
+        SOURCE + "stages:\n  - sample: {share: !!timestamp x}\n",
+        "p.yaml:3: tag 'tag:yaml.org,2002:timestamp' is not supported: values are plain text, numbers, lists, mappings",
+    ),
+    "a file of megabytes": (
+        SOURCE + f"stages: []\n# {'x' * 2**20}\n",
+        "p.yaml: more than 1,048,576 bytes. Word lists and paths go into files of their own.",
+    ),
     "a name with a meaning of its own": (
         SOURCE + "stages:\n  - sample: {share: 0.5, as: source}\n",
         "p.yaml:3: stage 1 'sample': as: 'source' has a meaning of its own. Choose another name.",
