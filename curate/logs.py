@@ -36,6 +36,15 @@ def escape_controls(text: str) -> str:
     return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
 
 
+def escape_json_controls(text: str) -> str:
+    r"""The same characters of a JSON text as JSON's own escapes.
+
+    >>> escape_json_controls('{"title": "a\x9b31mb"}')
+    '{"title": "a\\u009b31mb"}'
+    """
+    return _CONTROL.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
 def indented(text: str) -> str:
     """The text with every line but the first indented."""
     return text.replace("\n", "\n    ")

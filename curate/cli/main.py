@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from curate.cli.output import echo, echo_json
 from curate.errors import EXTRAS, CurateError, install_hint
 from curate.logs import LogOptions, configure, escape_controls
 from curate.version import VERSION
@@ -67,7 +68,7 @@ def _print_error(context: click.Context, prefix: str, message: str) -> None:
     if _log_options_of(context).log_json:
         logging.getLogger(__name__).error(message)
     else:
-        click.echo(f"{prefix}{escape_controls(message)}", err=True)
+        echo(f"{prefix}{message}", err=True)
 
 
 def _log_options_of(context: click.Context) -> LogOptions:
@@ -149,9 +150,9 @@ def init(directory: str) -> None:
     from curate.data import init_project
 
     for name in init_project(directory):
-        click.echo(name)
+        echo(name)
     folder = shlex.quote(escape_controls(directory))
-    click.echo(f"Next: cd -- {folder} && curate run pipeline.yaml --out out && curate report out")
+    echo(f"Next: cd -- {folder} && curate run pipeline.yaml --out out && curate report out")
 
 
 @main.command(short_help="Run a pipeline file, or continue it.")
@@ -203,15 +204,13 @@ def check(pipeline: str, source: str | None, offline: bool) -> None:
     loaded = load(pipeline, source_file=source)
     load_rounds(pipeline)
     if offline:
-        click.echo(f"{pipeline}: {len(loaded.stages)} stages, structure is sound (inputs and models not looked at)")
+        echo(f"{pipeline}: {len(loaded.stages)} stages, structure is sound (inputs and models not looked at)")
         return
     plan, inputs, shards = survey(loaded)
     size = sum(file.size for file in inputs)
-    click.echo(
-        f"{pipeline}: {len(plan.steps)} stages, {len(inputs)} files, {len(shards)} shards, {size / 1e6:,.1f} MB. All sound."
-    )
+    echo(f"{pipeline}: {len(plan.steps)} stages, {len(inputs)} files, {len(shards)} shards, {size / 1e6:,.1f} MB. All sound.")
     if missing := missing_packages(plan):
-        click.echo(f"note: {missing} On a cluster its workers must have it.", err=True)
+        echo(f"note: {missing} On a cluster its workers must have it.", err=True)
 
 
 @main.command(short_help="Show the steps, all options, and estimates of disk and memory.")
@@ -223,7 +222,7 @@ def plan(pipeline: str, source: str | None) -> None:
     from curate.pipeline.explain import describe_plan
     from curate.pipeline.spec import load
 
-    click.echo(describe_plan(*survey(load(pipeline, source_file=source))))
+    echo(describe_plan(*survey(load(pipeline, source_file=source))))
 
 
 @main.command(short_help="List the stages, or show one stage's options and rules.")
@@ -232,7 +231,7 @@ def stages(name: str | None) -> None:
     """List the stages, or show one: a line of YAML, options, drop reasons, columns, rules of its profiles, sources."""
     from curate.pipeline.explain import describe_stage, describe_stages
 
-    click.echo(describe_stage(name) if name else describe_stages())
+    echo(describe_stage(name) if name else describe_stages())
 
 
 @main.command(short_help="Say how far a run is, and how long it will take.")
@@ -241,7 +240,7 @@ def status(directory: str) -> None:
     """Say how far a run is: done, running, slowest shard, time left, failures."""
     from curate.report.inspect_run import describe_status
 
-    click.echo(describe_status(directory))
+    echo(describe_status(directory))
 
 
 @main.command(short_help="List the shards of a run, or print the logs of one.")
@@ -255,7 +254,7 @@ def logs(directory: str, shard: str | None, num: int) -> None:
     """
     from curate.report.shard_logs import describe_logs, describe_shard
 
-    click.echo(describe_shard(directory, shard) if shard else describe_logs(directory, num))
+    echo(describe_shard(directory, shard) if shard else describe_logs(directory, num))
 
 
 @main.command(short_help="Follow one document, by id or URL, through a run.")
@@ -265,7 +264,7 @@ def explain(directory: str, document: str) -> None:
     """Follow one document, by id or URL, through a run: what edited it, what dropped it, or its text."""
     from curate.report.inspect_run import explain_document
 
-    click.echo(explain_document(directory, document))
+    echo(explain_document(directory, document))
 
 
 @main.command(short_help="Recount a run with other thresholds; no text is read.")
@@ -285,7 +284,7 @@ def whatif(directory: str, changes: tuple[str, ...], num: int, as_json: bool) ->
 
     result = recount(directory, parse_changes(changes), num=num)
     if as_json:
-        click.echo(json.dumps(result.as_json(), ensure_ascii=False))
+        echo_json(json.dumps(result.as_json(), ensure_ascii=False))
     else:
         print_whatif(result)
 
@@ -303,7 +302,7 @@ def index(directory: str, stage: str, out: str) -> None:
 
     with _progress() as progress:
         written = make_index(directory, stage, out, progress)
-    click.echo(f"{written.documents:,} documents of {directory} in {out}, {len(written.parts):,} files")
+    echo(f"{written.documents:,} documents of {directory} in {out}, {len(written.parts):,} files")
 
 
 @main.command(short_help="Train a scorer, a refiner or small language models.")
@@ -323,7 +322,7 @@ def fit(recipe: str, **options: Any) -> None:
     _check_inline(options)
     with _progress() as progress:
         message = fit_file(recipe, listener=progress, **options)
-    click.echo(message)
+    echo(message)
 
 
 @main.command(short_help="Measure the influence of documents on a model.")
@@ -341,7 +340,7 @@ def probe(recipe: str, **options: Any) -> None:
     _check_inline(options)
     with _progress() as progress:
         message = probe_file(recipe, listener=progress, **options)
-    click.echo(message)
+    echo(message)
 
 
 @main.command(short_help="Train a model in rounds on what helps it most (MATES).")
@@ -356,7 +355,7 @@ def rounds(pipeline: str, out: str, **options: Any) -> None:
     _check_inline(options)
     with _progress() as progress:
         message = rounds_file(pipeline, out=out, listener=progress, **options)
-    click.echo(message)
+    echo(message)
 
 
 @main.command(short_help="Upload a corpus and its data card to the Hugging Face hub.")
@@ -371,7 +370,7 @@ def push(directory: str, repo: str, public: bool, verdicts: bool) -> None:
     """
     from curate.execution.publish import push as upload
 
-    click.echo(upload(directory, repo, public=public, verdicts=verdicts))
+    echo(upload(directory, repo, public=public, verdicts=verdicts))
 
 
 @main.command(short_help="Browse all documents of a run, and judge them.")
@@ -381,7 +380,7 @@ def serve(directory: str, port: int) -> None:
     """Browse all documents of a run on this machine, and record which were good and which bad."""
     from curate.report.serve import serve as listen
 
-    listen(directory, port, click.echo)
+    listen(directory, port, echo)
 
 
 @main.command(short_help="Compare two runs: which documents fared otherwise, and why.")
@@ -400,7 +399,10 @@ def diff(first: str, second: str, num: int, html: str | None, as_json: bool) -> 
     comparison = diff_runs(first, second, num=num)
     if html:
         Path(html).write_text(comparison.as_html(), encoding="utf-8")
-    click.echo(json.dumps(comparison.as_json(), ensure_ascii=False) if as_json else comparison.as_text())
+    if as_json:
+        echo_json(json.dumps(comparison.as_json(), ensure_ascii=False))
+    else:
+        echo(comparison.as_text())
 
 
 @main.command(short_help="Write one HTML page, and JSON, of what a run did.")
@@ -416,9 +418,9 @@ def report(directory: str, beside: tuple[str, ...]) -> None:
     from curate.report.run import write_report
 
     if beside or (Path(directory) / RESULT).exists():
-        click.echo(write_loop_report(Path(directory), [Path(other) for other in beside]))
+        echo(write_loop_report(Path(directory), [Path(other) for other in beside]))
     else:
-        click.echo(write_report(directory))
+        echo(write_report(directory))
 
 
 @main.command(short_help="Probe the checkpoints of a training that goes on.")
@@ -438,7 +440,7 @@ def watch(checkpoints: str, recipe: str, **options: Any) -> None:
     with _progress() as progress:
         lines = watch_folder(checkpoints, recipe, listener=progress, **options)
     for line in lines or ["no new checkpoint"]:
-        click.echo(line)
+        echo(line)
 
 
 @main.command(short_help="Read documents that were kept, dropped or edited.")
@@ -460,6 +462,6 @@ def sample(directory: str, **options: Any) -> None:
 
     documents = list(sample_documents(directory, **options))
     for document in documents:
-        click.echo(document)
+        (echo_json if options["as_json"] else echo)(document)
     if not documents:
-        click.echo("no such documents", err=True)
+        echo("no such documents", err=True)

@@ -7,7 +7,6 @@ import time
 from types import TracebackType
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
@@ -22,6 +21,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from curate.cli.output import echo
 from curate.execution.accounting import StageCounts
 from curate.execution.summary import Summary
 from curate.logs import LogOptions, escape_controls
@@ -93,21 +93,21 @@ def print_summary(summary: Summary) -> None:
     """The funnel: per stage documents in, dropped by reason, left, and the share of all that is left."""
     console = Console() if Console().is_terminal else Console(width=120)
     if summary.already_done:
-        click.echo(f"{summary.out} is complete; nothing to do.")
+        echo(f"{summary.out} is complete; nothing to do.")
     console.print(funnel(summary))
     others = sorted(summary.records.items(), key=lambda pair: (-pair[1], pair[0]))[:8]
     if others:
-        click.echo(f"records, not documents: {', '.join(f'{kind} {count:,}' for kind, count in others)}")
+        echo(f"records, not documents: {', '.join(f'{kind} {count:,}' for kind, count in others)}")
     for name, account in summary.stages.items():
         counts = {**account.counts, **summary.decision_counts.get(name, {})}
         if counts:
-            click.echo(f"{name}: {', '.join(f'{what} {count:,}' for what, count in counts.items())}")
+            echo(f"{name}: {', '.join(f'{what} {count:,}' for what, count in counts.items())}")
     for shard, error in summary.failed_shards.items():
-        click.echo(f"  failed shard {shard}: {error}")
+        echo(f"  failed shard {shard}: {error}")
     size = sum(record["bytes"] for name, record in summary.files.items() if name.startswith("data/"))
     share = summary.documents_out / max(1, summary.documents_in)
     documents = f"{summary.documents_in:,} documents in, {summary.documents_out:,} out ({share:.1%})"
-    click.echo(f"{documents}, {decimal(size)} in {summary.out}/data")
+    echo(f"{documents}, {decimal(size)} in {summary.out}/data")
 
 
 def funnel(summary: Summary) -> Table:
@@ -142,24 +142,24 @@ def print_whatif(result: WhatIf) -> None:
     """The funnel of a run beside the one it would have, and documents that flip."""
     console = Console() if Console().is_terminal else Console(width=120)
     for name, (before, after) in result.changes.items():
-        click.echo(f"{name}: {_value(before)} -> {_value(after)}")
+        echo(f"{name}: {_value(before)} -> {_value(after)}")
     console.print(_two_funnels(result))
     before, after = (f"{documents:,} ({_share(documents, result)})" for documents in result.documents_out)
-    click.echo(f"{result.documents_in:,} documents in, out {before} -> {after}")
+    echo(f"{result.documents_in:,} documents in, out {before} -> {after}")
     if result.chars_out:
-        click.echo(f"{result.chars_out[0]:,} characters out -> {result.chars_out[1]:,}")
+        echo(f"{result.chars_out[0]:,} characters out -> {result.chars_out[1]:,}")
     for note in result.notes:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
     if result.num_moved:
-        click.echo(f"{result.num_moved:,} documents are dropped by another rule than before")
+        echo(f"{result.num_moved:,} documents are dropped by another rule than before")
     for what, number, flips in (
         ("no longer kept", result.num_lost, result.lost),
         ("no longer dropped", result.num_gained, result.gained),
     ):
         if number:
-            click.echo(f"\n{number:,} documents {what}{f', {len(flips)} of them' if len(flips) < number else ''}:")
+            echo(f"\n{number:,} documents {what}{f', {len(flips)} of them' if len(flips) < number else ''}:")
         for flip in flips:
-            click.echo(f"  {_flip(flip)}")
+            echo(f"  {_flip(flip)}")
 
 
 def _share(documents: int, result: WhatIf) -> str:

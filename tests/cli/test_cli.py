@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
@@ -231,3 +233,19 @@ def test_logs_lists_shards_and_prints_the_logs_of_one(out: Path) -> None:
     text = call("logs", out, "00001-part-1").stdout
     assert text.startswith("00-keep, shard 00001-part-1, attempt 1 of 1") and "stage=keep rows_in=100" in text
     assert call("logs", out, "no-shard").exit_code == 1
+
+
+def test_what_a_document_holds_does_not_command_the_terminal(tmp_path: Path) -> None:
+    text = "red \x1b[31m, title \x1b]0;owned\x07, back \x9b2J, reversed \u202e, end\n-----\nkept"
+    pq.write_table(pa.table({"id": ["a\x1b[2J"], "url": ["http://x.example/\x1b[5m"], "text": [text]}), tmp_path / "in.parquet")
+    pipeline = "source: {parquet: {paths: in.parquet}}\nstages: [{STAGE}]\n"
+    for stage in ("sample: {share: 1.0}", "gopher_quality"):
+        (tmp_path / "p.yaml").write_text(pipeline.replace("STAGE", stage))
+        out = str(tmp_path / stage[:6])
+        assert CliRunner().invoke(main, ["run", str(tmp_path / "p.yaml"), "--out", out, "--inline"]).exit_code == 0
+        dropped = ["--dropped"] if stage == "gopher_quality" else []
+        for command in (["explain", out, "a\x1b[2J"], ["sample", out, *dropped], ["sample", out, *dropped, "--json"]):
+            shown = CliRunner().invoke(main, command)
+            assert shown.exit_code == 0, shown.output
+            assert not set(shown.output) & set("\x1b\x07\x9b\u202e"), command
+        assert json.loads(shown.output)["id"] == "a\x1b[2J"
