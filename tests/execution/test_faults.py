@@ -54,8 +54,8 @@ def start(pipeline: Path, out: Path, *options: str, crash: str | None = None) ->
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    _, errors = process.communicate(timeout=120)
+def finish(process: subprocess.Popen[bytes], seconds: float = 120) -> tuple[int, str]:
+    _, errors = process.communicate(timeout=seconds)
     return process.returncode, errors.decode()
 
 

@@ -92,8 +92,8 @@ class Broken(Stage):
                 return good
 
 
-def _arm() -> None:
-    """Kill the process once at a chosen point of a run: CURATE_EXAMPLE_CRASH=point:flag file.
+def _arm(crash: str) -> None:
+    """Kill the process once at a chosen point of a run: CURATE_EXAMPLE_CRASH=point:flag file, or several with `;` between.
 
     A point that is none of the names below is part of a file's name: the process dies when that file is about to be written.
     """
@@ -101,7 +101,7 @@ def _arm() -> None:
     from curate.storage.parquet import TableWriter
     from curate.storage.store import Store
 
-    point, _, flag = os.environ["CURATE_EXAMPLE_CRASH"].partition(":")
+    point, _, flag = crash.partition(":")
     owner, method, name_part = {
         "write": (TableWriter, "_flush", ""),
         "commit": (Store, "write_json", "/ledger/"),
@@ -123,5 +123,5 @@ def _arm() -> None:
     setattr(owner, method, deadly)
 
 
-if "CURATE_EXAMPLE_CRASH" in os.environ:
-    _arm()
+for _crash in filter(None, os.environ.get("CURATE_EXAMPLE_CRASH", "").split(";")):
+    _arm(_crash)
