@@ -1,7 +1,7 @@
 # On a machine with Python 3.11+, a C++ compiler and make:
 #   make quickstart     install what a run needs into .venv, and turn the bundled sample crawl into a corpus and its report
 #   make models         add torch and vLLM to the same .venv
-#   make test           install what the tests need and run them (under five minutes on two cores)
+#   make test           install what the tests need and run them (3,500 tests, eight minutes of two slow cores)
 
 PYTHON ?= python3
 VENV   := .venv

@@ -14,8 +14,8 @@ from curate.errors import SpecError, known_values
 YamlPath = tuple[Any, ...]
 
 
-MAX_BYTES = 2**20
-MAX_VALUES = 100_000
+MAX_BYTES = 2**24
+MAX_VALUES = 200_000
 """Values of a file once its aliases are expanded."""
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 

@@ -178,7 +178,7 @@ BROKEN = {
         SOURCE
         + "x0: &x0 [a, a, a, a, a, a, a, a, a, a]\n"
         + "".join(f"x{n + 1}: &x{n + 1} [{', '.join([f'*x{n}'] * 10)}]\n" for n in range(9)),
-        "p.yaml:5: more than 100,000 values. Do aliases repeat what holds aliases?",
+        "p.yaml:6: more than 200,000 values. Do aliases repeat what holds aliases?",
     ),
     "lists a thousand deep": (
         SOURCE + f"stages: {'[' * 1000}{']' * 1000}\n",
@@ -189,8 +189,8 @@ BROKEN = {
         "p.yaml:3: tag 'tag:yaml.org,2002:timestamp' is not supported: values are plain text, numbers, lists, mappings",
     ),
     "a file of megabytes": (
-        SOURCE + f"stages: []\n# {'x' * 2**20}\n",
-        "p.yaml: more than 1,048,576 bytes. Word lists and paths go into files of their own.",
+        SOURCE + f"stages: []\n# {'x' * 2**24}\n",
+        "p.yaml: more than 16,777,216 bytes. Word lists and paths go into files of their own.",
     ),
     "a name with a meaning of its own": (
         SOURCE + "stages:\n  - sample: {share: 0.5, as: source}\n",
