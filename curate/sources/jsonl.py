@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
-import zstandard
 from fsspec.utils import infer_compression
 
 from curate.api.source import TOO_LARGE, PathSource, ReadReport, Shard, batched, drop_reason
@@ -76,7 +75,7 @@ class JsonlSource(PathSource):
         try:
             with store.passing_faults(shard.url), store.open_decompressed(shard.url) as file:
                 yield from batched(self._rows(file, shard), self.columns)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise DataError(f"{shard.name}: cannot read {shard.url!r}: {error}") from error
 
     def _rows(self, file: BinaryIO, shard: Shard) -> Iterator[tuple[dict[str, Any], int]]:

@@ -31,8 +31,6 @@ from curate.errors import SpecError, TransientError
 TEMPORARY = ".tmp"
 INDEX = "dedup-index.json"
 _FOOTER_BYTES = 64 * 2**10
-_ZSTD_STEP = 512
-"""One block of zstandard takes 4 bytes and gives 128 KiB at most: what comes out at once stays below 16 MiB."""
 _PASSING = {
     errno.EIO, errno.EAGAIN, errno.ECONNRESET, errno.ETIMEDOUT, errno.EPIPE, errno.ENETUNREACH, errno.EHOSTUNREACH,
     errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENETDOWN, errno.EINTR, errno.ESTALE,
@@ -84,42 +82,20 @@ def open_file(url: str) -> BinaryIO:
 
 @contextlib.contextmanager
 def open_decompressed(url: str) -> Iterator[BinaryIO]:
-    """Open for reading, decompressed by the file's ending: .gz, .zst, .bz2, .xz, or as it is."""
+    """Open for reading, decompressed by the file's ending: .gz, .zst, .bz2, .xz, or as it is.
+
+    Memory does not grow with what a byte unpacks to. Reading a damaged or cut file raises OSError, EOFError or zlib.error.
+    """
     if url.endswith(".zst"):
-        with open_file(url) as raw:
-            yield io.BufferedReader(_Zstd(raw), 2**20)
+        import pyarrow as pa
+
+        # Arrow's reader bounds what it unpacks at once and tells of a cut frame; zstandard's own does one or the other.
+        with open_file(url) as raw, pa.CompressedInputStream(raw, "zstd") as file:
+            yield io.BufferedReader(file, 2**20)
         return
     with fsspec.open(url, "rb", compression="infer") as file:
         # Files of object stores have no readline() that takes a size.
         yield io.BufferedReader(file)
-
-
-class _Zstd(io.RawIOBase):
-    """All frames of a zstandard file; EOFError where the last one is cut off, which the package's own reader passes over."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        import zstandard
-
-        self._raw, self._open = raw, zstandard.ZstdDecompressor().decompressobj
-        self._frame = self._open()
-        self._begun, self._ready, self._input = False, b"", b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            data = self._input or self._raw.read(_ZSTD_STEP)
-            if not data:
-                if self._begun:
-                    raise EOFError("the file ends inside a zstandard frame")
-                return 0
-            self._ready, self._input, self._begun = self._frame.decompress(data), b"", True
-            if self._frame.eof:
-                self._input, self._frame, self._begun = self._frame.unused_data, self._open(), False
-        size = min(len(buffer), len(self._ready))
-        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
-        return size
 
 
 def read_lines(url: str) -> Iterator[str]:

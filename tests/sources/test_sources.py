@@ -113,12 +113,14 @@ def test_a_line_that_unpacks_to_a_thousand_times_its_bytes_is_skipped_without_be
     parts += [packer.compress(b"a" * 2**20) for _ in range(300)]
     path.write_bytes(b"".join([*parts, packer.compress(b'"}\n{"text": "last"}\n'), packer.flush()]))
     assert path.stat().st_size < 300_000
+    pool = pa.default_memory_pool()
+    pool_peak = pool.max_memory()
     tracemalloc.start()
     found = read(JsonlSource(paths=str(path), max_document_bytes=100_000))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [row["drop"] and row["drop"]["reason"] for row in found] == [None, "document_too_large", None]
-    assert peak < 64 * 2**20
+    assert peak < 64 * 2**20 and pool.max_memory() < pool_peak + 64 * 2**20
 
 
 def test_a_folder_of_pages_is_read_with_addresses(tmp_path: Path) -> None:
