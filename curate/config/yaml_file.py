@@ -35,6 +35,8 @@ def read_scalar(text: str) -> Any:
         if node is not None and not isinstance(node, yaml.ScalarNode):
             raise ValueError("one value is wanted, no list or mapping")
         return loader.construct_object(node) if node else None
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
     except yaml.YAMLError as error:
         raise ValueError(str(getattr(error, "problem", None) or error)) from error
 
@@ -47,11 +49,12 @@ class YamlFile:
         self.lines: dict[YamlPath, int] = {}
         try:
             with open(file, "rb") as stream:
-                text = stream.read(MAX_BYTES + 1).decode()
+                data = stream.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                raise SpecError(f"{file}: more than {MAX_BYTES:,} bytes. Word lists and paths go into files of their own.")
+            text = data.decode()
         except (OSError, UnicodeDecodeError) as error:
             raise SpecError(f"{file}: cannot be read: {error}. Give the path of a YAML file.") from error
-        if len(text) > MAX_BYTES:
-            raise SpecError(f"{file}: more than {MAX_BYTES:,} bytes. Word lists and paths go into files of their own.")
         try:
             loader = _Loader(text)
             node = loader.get_single_node()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.errors import SpecError, known_values
+from curate.logs import escape_controls
 from curate.report.collectors import Size
 from curate.report.gather import gather
 from curate.report.render import render
@@ -33,7 +34,8 @@ class Table(Sequence[Row]):
     def __repr__(self) -> str:
         cells = [self.columns, *(tuple(_cell(row.get(name)) for name in self.columns) for row in self.rows)]
         widths = [min(_WIDTH, max(len(line[place]) for line in cells)) for place in range(len(self.columns))]
-        return "\n".join("  ".join(cell[:w].ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in cells)
+        lines = ("  ".join(cell[:w].ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in cells)
+        return escape_controls("\n".join(lines))
 
     def _repr_html_(self) -> str:
         numbers = {name for name in self.columns if all(isinstance(row.get(name), int | float | None) for row in self.rows)}
@@ -54,7 +56,8 @@ class Documents(Sequence[Row]):
         return len(self.rows)
 
     def __repr__(self) -> str:
-        return "\n\n".join(f"{_label(row)} {row.get('url') or row['id']}\n{_preview(row)}" for row in self.rows)
+        shown = (f"{_label(row)} {row.get('url') or row['id']}\n{_preview(row)}" for row in self.rows)
+        return escape_controls("\n\n".join(shown))
 
     def _repr_html_(self) -> str:
         return render("documents.html", documents=[(_label(row), row) for row in self.rows])

@@ -12,6 +12,7 @@ import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
 
+import curate
 from curate.cli.main import SECTIONS, main
 from curate.errors import SpecError
 from curate.pipeline import lockfile
@@ -249,3 +250,6 @@ def test_what_a_document_holds_does_not_command_the_terminal(tmp_path: Path) -> 
             assert shown.exit_code == 0, shown.output
             assert not set(shown.output) & set("\x1b\x07\x9b\u202e"), command
         assert json.loads(shown.output)["id"] == "a\x1b[2J"
+        run = curate.inspect(out)
+        for text in map(repr, (run.funnel, run.hosts, run.documents("dropped"), run.documents("kept"))):
+            assert not set(text) & set("\x1b\x07\x9b\u202e")

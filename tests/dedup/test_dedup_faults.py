@@ -73,7 +73,9 @@ def test_the_driver_may_be_killed_inside_every_phase(pipeline: Path, expected: d
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_workers_may_be_killed_inside_every_phase(pipeline: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
+def test_workers_may_be_killed_inside_one_phase_after_another(
+    pipeline: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
     """Several deaths in one run: at every third point where a worker writes, so that no task dies more than once."""
     points = [point for point in POINTS if not point.endswith(("layout", "counts"))][::3]
     flags = {point: tmp_path / f"flag-{number}" for number, point in enumerate(points)}

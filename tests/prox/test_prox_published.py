@@ -170,7 +170,7 @@ def test_huge_ranges_take_no_time() -> None:
     started = time.process_time()
     assert run_published(TEXT, f"remove_lines(start=3, end={10**4000})") == (joined(*LINES[:3]), joined(*LINES[:3]), 1)
     assert run_published(TEXT, f"remove_lines(start=-{10**4000}, end=0)") == (joined(*LINES[1:]), joined(*LINES[1:]), 0)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 0.1
 
 
 def test_a_text_that_would_grow_without_end_does_not() -> None:

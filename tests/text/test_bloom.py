@@ -15,7 +15,7 @@ from curate.text.dedup.minhash import splitmix64
 from tests.bench.bloom import measured_rate
 
 SIZES = [(exponent, probes) for exponent in range(10, 23, 2) for probes in (1, 4, 7)]
-LARGE = [pytest.param(26, 1, marks=pytest.mark.slow), pytest.param(30, 4, marks=pytest.mark.slow)]
+LARGE = [pytest.param(exponent, probes, marks=pytest.mark.slow) for exponent in (26, 30) for probes in (1, 4, 7)]
 HASHES = st.lists(st.integers(0, 2**64 - 1), max_size=50)
 
 
