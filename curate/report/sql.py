@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """A database in memory that reads what is registered with it, and no file, URL or extension."""
+    """A database in memory that reads what is registered with it: no file, URL, extension or variable of the program."""
     import duckdb
 
-    connection = duckdb.connect(config={"enable_external_access": "false", "python_enable_replacements": "false"})
+    connection = duckdb.connect(config={"enable_external_access": "false"})
     connection.execute("SET lock_configuration = true")
     return connection
 

@@ -238,7 +238,9 @@ def test_logs_lists_shards_and_prints_the_logs_of_one(out: Path) -> None:
 
 def test_what_a_document_holds_does_not_command_the_terminal(tmp_path: Path) -> None:
     text = "red \x1b[31m, title \x1b]0;owned\x07, back \x9b2J, reversed \u202e, end\n-----\nkept"
-    pq.write_table(pa.table({"id": ["a\x1b[2J"], "url": ["http://x.example/\x1b[5m"], "text": [text]}), tmp_path / "in.parquet")
+    pq.write_table(
+        pa.table({"id": ["a\x1b[2J"], "url": ["http://x\x9b.example/\x1b[5m"], "text": [text]}), tmp_path / "in.parquet"
+    )
     pipeline = "source: {parquet: {paths: in.parquet}}\nstages: [{STAGE}]\n"
     for stage in ("sample: {share: 1.0}", "gopher_quality"):
         (tmp_path / "p.yaml").write_text(pipeline.replace("STAGE", stage))
@@ -249,7 +251,8 @@ def test_what_a_document_holds_does_not_command_the_terminal(tmp_path: Path) -> 
             shown = CliRunner().invoke(main, command)
             assert shown.exit_code == 0, shown.output
             assert not set(shown.output) & set("\x1b\x07\x9b\u202e"), command
-        assert json.loads(shown.output)["id"] == "a\x1b[2J"
+        printed = json.loads(shown.output)
+        assert (printed["id"], printed["text"]) == ("a\x1b[2J", text)
         run = curate.inspect(out)
-        for text in map(repr, (run.funnel, run.hosts, run.documents("dropped"), run.documents("kept"))):
-            assert not set(text) & set("\x1b\x07\x9b\u202e")
+        for page in map(repr, (run.funnel, run.hosts, run.documents("dropped"), run.documents("kept"))):
+            assert not set(page) & set("\x1b\x07\x9b\u202e")

@@ -127,12 +127,15 @@ def test_a_column_of_the_input_is_a_column_whatever_its_name(tmp_path: Path, nam
 
 
 def test_a_query_reaches_no_file(tmp_path: Path) -> None:
-    """Not even if a statement were to come out of data."""
+    """Nor a variable of the program, not even if a statement were to come out of data."""
+    variable_of_the_caller = pa.table({"a": [1]})
+    assert len(variable_of_the_caller) == 1
     (tmp_path / "secret.csv").write_text("a\n1\n")
     for statement in (
         f"SELECT * FROM '{tmp_path}/secret.csv'",
         f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
         "SET enable_external_access = true",
+        "SELECT * FROM variable_of_the_caller",
     ):
         with pytest.raises(Exception, match=r"disabled|locked|does not exist"):
             connect().execute(statement)

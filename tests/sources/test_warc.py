@@ -486,6 +486,16 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("name", "read_as"), [(b"page.warc", None), (b"n" * 4000, None), (b"n" * 4096, "malformed_record")])
+def test_a_gzip_header_with_all_its_fields_is_read_up_to_four_kibibytes(
+    tmp_path: Path, name: bytes, read_as: str | None
+) -> None:
+    plain = gzips([response("one")])
+    header = b"\x1f\x8b\x08\x1c" + plain[4:10] + b"\x06\0" + b"sl\x02\0ab" + name + b"\0" + b"a comment\0"
+    rows, _ = read_bytes(tmp_path, header + plain[10:] + gzips([response("two")]))
+    assert [row["drop"] and row["drop"]["reason"] for row in rows] == [read_as, None]
+
+
 @pytest.mark.parametrize("shape", HOSTILE)
 def test_time_is_linear_in_hostile_files_and_the_records_beside_are_kept(tmp_path: Path, shape: str) -> None:
     def seconds(size: int) -> float:
