@@ -19,7 +19,8 @@ help:            ## Show the commands
 # requirements.lock says behind every package who needs it: light, models, test. pip puts in these lines and nothing else.
 # Any build of torch will do. PyPI's for Linux brings gigabytes of CUDA; the one for CPUs comes with
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make models
-PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+# --no-compile: Python compiles what it imports, when it does. To compile all that is installed takes a third of the installation.
+PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 INSTALL = awk '/ $(1)( |$$)/ {print $$1}' requirements.lock > $(VENV)/$(1).txt && $(PIP) --requirement $(VENV)/$(1).txt && touch $@
 
 $(LIGHT): pyproject.toml requirements.lock
